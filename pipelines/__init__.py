@@ -1,0 +1,1 @@
+"""Wattbook: the shared energy book of an organization that runs AI compute."""
