@@ -1,0 +1,27 @@
+"""What every connector shares: the context it may know, its errors and the shape of its answer.
+
+What belongs here: the interface between the loader and the connectors. What does not: anything one
+format needs alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+REJECT_REASON = "reject_reason"
+
+Tables = dict[str, pl.DataFrame]
+"""Raw table name -> rows in file order; rows with a `reject_reason` go to quarantine."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a connector may know besides the bytes."""
+
+    cluster_time_zones: Mapping[str, str]
+    """Slurm cluster -> IANA time zone of its accounting."""
+
+
+class UnreadableFile(ValueError):  # noqa: N818 - a file that cannot be read, not a fault of ours
+    """A file that cannot be read as a whole: what was found, what was expected, how to mend it."""
