@@ -1,0 +1,47 @@
+# Everything runs from .venv, made from requirements.lock with nothing on the machine but Python 3.11+, venv, pip and make.
+PYTHON ?= python3
+DATA_DIR ?= data
+PORT ?= 3000
+UV_VERSION := 0.13.9
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+# The package index pip is set up with serves uv as well, unless uv has its own.
+UV := UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || echo https://pypi.org/simple)}}" VIRTUAL_ENV=.venv $(BIN)/uv
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.PHONY: demo test ui lint lock setup
+
+demo: $(STAMP)  ## simulate three sites, run the whole pipeline, print the week
+	$(BIN)/wattbook --data-dir $(DATA_DIR) demo
+
+test: $(STAMP)  ## all tests, on at most four processes
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+
+ui: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000
+	mkdir -p $(DATA_DIR)/dagster
+	cp dagster.yaml $(DATA_DIR)/dagster/dagster.yaml
+	DAGSTER_HOME=$(abspath $(DATA_DIR))/dagster WATTBOOK_DATA_DIR=$(abspath $(DATA_DIR)) \
+		$(BIN)/dagster dev --module-name pipelines.definitions --host 127.0.0.1 --port $(PORT)
+
+lint: $(STAMP)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint dbt_project
+
+setup: $(STAMP)  ## only the environment
+
+$(STAMP): requirements.lock tests/duckdb-1.4.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(UV) pip install --quiet --require-hashes --requirements requirements.lock
+	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	$(UV) pip install --quiet --require-hashes --target .venv/duckdb-1.4 --requirements tests/duckdb-1.4.lock
+	touch $@
+
+lock:  ## write both lock files anew from pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	echo 'setuptools>=77' | $(UV) $(COMPILE) --extra dev --upgrade pyproject.toml - --output-file requirements.lock
+	echo 'duckdb==1.4.*' | $(UV) $(COMPILE) --upgrade - --output-file tests/duckdb-1.4.lock
