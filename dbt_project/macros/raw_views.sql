@@ -1,0 +1,50 @@
+{#
+    Show the lake as schema raw: one view per table of sources.yml. `meta.lake_path` is the glob below
+    lake_dir. A table of which the lake holds no file yet is shown with its declared columns and no rows,
+    so that a book without, say, telemetry builds.
+#}
+{% macro create_raw_views() %}
+    {% if execute and flags.WHICH in ("run", "build", "test", "run-operation") %}
+        {% do run_query("create schema if not exists raw") %}
+        {% do run_query(
+            "create table if not exists raw.built_loads (load_id varchar primary key, built_at timestamptz)"
+        ) %}
+        {% for source_table in graph.sources.values() if source_table.source_name == "raw" %}
+            {% set path = source_table.config.meta.get("lake_path") or source_table.meta.get("lake_path") %}
+            {% if path %}
+                {% do run_query(raw_view_sql(source_table, var("lake_dir") ~ "/" ~ path)) %}
+            {% endif %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+{% macro raw_view_sql(source_table, path) %}
+    {%- set file_count = run_query("select count(*) from glob('" ~ path | replace("'", "''") ~ "')").rows[0][0] -%}
+    create or replace view raw.{{ source_table.identifier }} as
+    {% if file_count > 0 -%}
+        select * from read_parquet('{{ path | replace("'", "''") }}')
+    {%- else -%}
+        select
+            {%- for column in source_table.columns.values() %}
+            cast(null as {{ column.data_type }}) as {{ column.name }}{{ "," if not loop.last }}
+            {%- endfor %}
+        where false
+    {%- endif %}
+{% endmacro %}
+
+{#
+    After a run without any error or failed test: remember which loads the book now holds. The days of all
+    other loads still have to be built.
+#}
+{% macro record_built_loads(results) %}
+    {% if execute and flags.WHICH in ("run", "build") and var("load_ids") %}
+        {% set failed = results | selectattr("status", "in", ["error", "fail", "runtime error"]) | list %}
+        {% if not failed %}
+            insert or ignore into raw.built_loads
+            select
+                load_id,
+                current_timestamp as built_at
+            from unnest(['{{ var("load_ids") | join("', '") }}']) as loads (load_id)
+        {% endif %}
+    {% endif %}
+{% endmacro %}
