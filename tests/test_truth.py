@@ -1,0 +1,172 @@
+"""The figures of the demo against what the simulator knows, which no pipeline code reads."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipelines.settings import Book
+
+KWH_ROLES = (
+    "grid_import",
+    "grid_export",
+    "onsite_generation",
+    "battery_charge",
+    "battery_discharge",
+    "it",
+    "cooling",
+)
+
+
+@pytest.fixture(scope="module")
+def book(demo_book: Book) -> duckdb.DuckDBPyConnection:
+    """The demo's warehouse with every truth table as `truth_<name>`."""
+    connection = duckdb.connect(":memory:")
+    connection.execute("set timezone = 'UTC'")
+    connection.execute(f"attach '{demo_book.warehouse}' as book (read_only)")
+    for file in sorted((demo_book.data_dir / "truth").glob("*.parquet")):
+        connection.execute(f"create view truth_{Path(file).stem} as from read_parquet('{file}')")
+    return connection
+
+
+def rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[tuple]:
+    return connection.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize("quantity", KWH_ROLES)
+def test_energy_of_every_site_and_day_is_within_half_a_percent(book, quantity):
+    wrong = rows(
+        book,
+        f"""
+        select b.site_id, cast(b.interval_started_at as date) as day,
+            sum(b.{quantity}_kwh) as booked, sum(t.{quantity}_kwh) as true_kwh
+        from book.marts.fct_energy_balance as b
+        join truth_site_intervals as t using (site_id, interval_started_at)
+        where b.{quantity}_kwh is not null
+        group by all
+        having abs(booked - true_kwh) > 0.005 * abs(true_kwh) + 0.1
+        """,
+    )
+    assert wrong == []
+
+
+def test_every_interval_of_the_truth_is_in_the_book(book):
+    missing = rows(
+        book,
+        """
+        select site_id, count(*) from truth_site_intervals
+        anti join book.marts.fct_energy_balance using (site_id, interval_started_at)
+        group by all
+        """,
+    )
+    assert missing == []
+
+
+def test_the_microgrid_was_available_992_per_mille_of_the_time(book):
+    [(ratio, intervals)] = rows(
+        book,
+        """
+        select avg(cast(is_local_available as integer)), count(is_local_available)
+        from book.marts.fct_supply_capacity where site_id = 'sparks'
+        """,
+    )
+    [(true_ratio,)] = rows(
+        book, "select local_time_ratio from truth_availability where site_id = 'sparks'"
+    )
+    assert intervals > 20_000
+    assert ratio == pytest.approx(0.992, abs=0.0005)
+    assert ratio == pytest.approx(true_ratio, abs=0.0001)
+
+
+SHARES_RIGHT = {
+    "effective_it_mw": """
+        select avg(cast(abs(b.effective_it_mw - t.effective_it_mw) <= 0.005 * t.effective_it_mw
+            as integer)), count(*)
+        from book.marts.fct_supply_capacity as b
+        join truth_site_intervals as t using (site_id, interval_started_at)
+        where b.effective_it_mw is not null
+    """,
+    "marginal_source": """
+        select avg(cast(b.marginal_source = t.marginal_source as integer)), count(*)
+        from book.marts.fct_marginal_cost as b
+        join truth_site_intervals as t using (site_id, interval_started_at)
+        where b.marginal_source is not null
+    """,
+    "marginal_price": """
+        select avg(cast(abs(b.marginal_price_per_mwh - t.marginal_price_per_mwh)
+            <= 0.005 * abs(t.marginal_price_per_mwh) + 0.005 as integer)), count(*)
+        from book.marts.fct_marginal_cost as b
+        join truth_site_intervals as t using (site_id, interval_started_at)
+        where b.marginal_price_per_mwh is not null or t.marginal_price_per_mwh is not null
+    """,
+}
+
+
+@pytest.mark.parametrize("figure", SHARES_RIGHT)
+def test_figure_is_right_in_at_least_995_of_1000_intervals(book, figure):
+    [(share, intervals)] = rows(book, SHARES_RIGHT[figure])
+    assert intervals > 60_000
+    assert share >= 0.995
+
+
+@pytest.mark.parametrize("way", ["location_based", "market_based", "hourly_matched"])
+def test_carbon_of_every_site_and_month_is_within_half_a_percent(book, way):
+    wrong = rows(
+        book,
+        f"""
+        select b.site_id, date_trunc('month', b.interval_started_at) as month,
+            sum(b.{way}_kg) as booked, sum(t.{way}_kg) as true_kg
+        from book.marts.fct_carbon as b
+        join truth_site_intervals as t using (site_id, interval_started_at)
+        where b.{way}_kg is not null
+        group by all
+        having abs(booked - true_kg) > 0.005 * true_kg
+        """,
+    )
+    assert wrong == []
+
+
+def test_incidents_are_those_of_the_truth_and_no_others(book):
+    found = rows(
+        book,
+        """
+        select site_id, primary_cause, layer, started_at, ended_at
+        from book.marts.fct_energy_constraint_incidents order by site_id, started_at
+        """,
+    )
+    placed = rows(
+        book,
+        """
+        select site_id, cause, layer, started_at, ended_at
+        from truth_incidents order by site_id, started_at
+        """,
+    )
+    assert [row[:3] for row in found] == [row[:3] for row in placed]
+    for (*_, found_start, found_end), (*_, start, end) in zip(found, placed, strict=True):
+        assert abs((found_start - start).total_seconds()) <= 900
+        assert abs((found_end - end).total_seconds()) <= 900
+
+
+def test_contracts_settle_to_the_cent_every_month(book):
+    wrong = rows(
+        book,
+        """
+        with booked as (
+            select contract_id, strftime(local_month, '%Y-%m') as month,
+                sum(volume_mwh) as volume_mwh, sum(amount) as amount,
+                sum(contract_amount) as contract_amount
+            from book.marts.fct_contract_settlements group by all
+        ),
+        true_amounts as (
+            select contract_id, strftime(local_month, '%Y-%m') as month,
+                volume_mwh, amount, contract_amount
+            from truth_settlements
+        )
+        select * from booked full join true_amounts as t using (contract_id, month)
+        where round(booked.amount, 2) is distinct from round(t.amount, 2)
+            or round(booked.contract_amount, 2) is distinct from round(t.contract_amount, 2)
+            or abs(booked.volume_mwh - t.volume_mwh) > 0.001
+        """,
+    )
+    assert wrong == []
+    assert rows(book, "select count(distinct contract_id) from truth_settlements") == [(2,)]
