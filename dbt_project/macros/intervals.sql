@@ -1,0 +1,54 @@
+{#
+    The book's grain is 15 minutes. These macros bring rows with their own intervals to it.
+#}
+
+{% macro interval_start(expression) -%} time_bucket(interval 15 minutes, {{ expression }}) {%- endmacro %}
+
+{#
+    Cut the rows of `relation` at the borders of the 15-minute grain: one row per source row and 15-minute
+    interval it overlaps, with `slice_started_at`, the seconds of overlap `overlap_s` and those of the source row
+    `duration_s`.
+#}
+{% macro cut_to_intervals(relation) %}
+    select
+        *,
+        epoch(
+            least(interval_ended_at, slice_started_at + interval 15 minutes)
+            - greatest(interval_started_at, slice_started_at)
+        ) as overlap_s
+    from (
+        select
+            *,
+            epoch(interval_ended_at - interval_started_at) as duration_s,
+            unnest(
+                generate_series(
+                    {{ interval_start("interval_started_at") }},
+                    interval_ended_at - interval 1 microsecond,
+                    interval 15 minutes
+                )
+            ) as slice_started_at
+        from {{ relation }}
+    )
+{% endmacro %}
+
+{# Whether a version of reference terms holds at an instant; a missing bound is open. #}
+{% macro is_valid_at(terms, instant) -%}
+    {{ instant }} >= coalesce({{ terms }}.valid_from_at, timestamptz '-infinity')
+    and {{ instant }} < coalesce({{ terms }}.valid_to_at, timestamptz 'infinity')
+{%- endmacro %}
+
+{# Whether a value lies in a window from a to b, b exclusive, that may run across the end of the day. #}
+{% macro is_in_hours(hour, hour_from, hour_to) -%}
+    case
+        when {{ hour_from }} < {{ hour_to }} then {{ hour }} >= {{ hour_from }} and {{ hour }} < {{ hour_to }}
+        else {{ hour }} >= {{ hour_from }} or {{ hour }} < {{ hour_to }}
+    end
+{%- endmacro %}
+
+{# Whether a month lies in a season from a to b, b inclusive, that may run across the end of the year. #}
+{% macro is_in_months(month, month_from, month_to) -%}
+    case
+        when {{ month_from }} <= {{ month_to }} then {{ month }} between {{ month_from }} and {{ month_to }}
+        else {{ month }} >= {{ month_from }} or {{ month }} <= {{ month_to }}
+    end
+{%- endmacro %}

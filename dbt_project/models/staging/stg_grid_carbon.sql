@@ -1,0 +1,54 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+
+with
+
+revisions as (
+
+    {{ latest_revision(
+        source("raw", "grid_carbon"), ["zone", "interval_started_at"], in_build_dates("interval_ended_at")
+    ) }}
+
+),
+
+slices as ({{ cut_to_intervals("revisions") }}),
+
+accounts as (
+
+    select
+        zone,
+        slice_started_at as interval_started_at,
+        slice_started_at + interval 15 minutes as interval_ended_at,
+        cast(slice_started_at as date) as utc_date,
+        round(sum(direct_g_per_kwh * overlap_s) / sum(overlap_s), 6) as direct_g_per_kwh,
+        round(sum(life_cycle_g_per_kwh * overlap_s) / sum(overlap_s), 6) as life_cycle_g_per_kwh,
+        round(sum(carbon_free_ratio * overlap_s) / sum(overlap_s), 6) as carbon_free_ratio,
+        round(sum(renewable_ratio * overlap_s) / sum(overlap_s), 6) as renewable_ratio,
+        bool_or(is_estimated) as is_estimated,
+        max(data_source) as data_source,
+        sum(overlap_s) / 900 as coverage_ratio,
+        bool_or(overlap_s < duration_s) as is_profiled,
+        max(known_at) as known_at,
+        duration_s
+    from slices
+    group by zone, slice_started_at, duration_s
+
+)
+
+select
+    zone,
+    interval_started_at,
+    interval_ended_at,
+    utc_date,
+    direct_g_per_kwh,
+    life_cycle_g_per_kwh,
+    carbon_free_ratio,
+    renewable_ratio,
+    is_estimated,
+    is_profiled,
+    data_source,
+    known_at
+from accounts
+where
+    coverage_ratio >= 1
+    and {{ in_build_dates("utc_date") }}
+qualify row_number() over (partition by zone, interval_started_at order by known_at desc, duration_s) = 1

@@ -1,0 +1,79 @@
+with
+
+revisions as (
+
+    {{ latest_revision(source("raw", "jobs"), ["cluster", "job_id", "submitted_at"]) }}
+
+),
+
+-- The nodes of the revision that counts: same file, same row.
+node_counts as (
+
+    select
+        job_nodes.load_id,
+        job_nodes.source_row,
+        job_nodes.source_file,
+        sum(nodes.gpu_count) as gpu_count
+    from {{ source("raw", "job_nodes") }} as job_nodes
+    inner join {{ source("raw", "nodes") }} as nodes on job_nodes.hostname = nodes.hostname
+    group by job_nodes.load_id, job_nodes.source_row, job_nodes.source_file
+
+),
+
+matched as (
+
+    select
+        revisions.cluster,
+        revisions.job_id,
+        revisions.submitted_at,
+        arg_min(rules.workload_id, rules.rule_order) as workload_id
+    from revisions
+    inner join {{ source("raw", "workload_rules") }} as rules
+        on
+            rules.cluster in ('*', revisions.cluster)
+            and rules.partition in ('*', coalesce(revisions.partition, ''))
+            and rules.qos in ('*', coalesce(revisions.qos, ''))
+            and rules.account in ('*', coalesce(revisions.account, ''))
+    group by revisions.cluster, revisions.job_id, revisions.submitted_at
+
+)
+
+select
+    revisions.cluster,
+    revisions.job_id,
+    revisions.submitted_at,
+    clusters.site_id,
+    coalesce(matched.workload_id, 'unassigned') as workload_id,
+    coalesce(workloads.criticality, 'tolerant') as criticality,
+    revisions.partition,
+    revisions.qos,
+    revisions.account,
+    revisions.user_name,
+    revisions.job_name,
+    revisions.state,
+    revisions.started_at,
+    revisions.ended_at,
+    revisions.elapsed_s,
+    revisions.node_count,
+    coalesce(revisions.gpu_count, node_counts.gpu_count) as gpu_count,
+    revisions.gpu_count is null and node_counts.gpu_count is not null as is_gpu_count_from_nodes,
+    revisions.consumed_energy_j / 3.6e6 as consumed_energy_kwh,
+    revisions.comment,
+    revisions.known_at,
+    revisions.load_id,
+    revisions.source_file,
+    revisions.source_row
+from revisions
+inner join {{ source("raw", "clusters") }} as clusters on revisions.cluster = clusters.cluster
+left join matched
+    on
+        revisions.cluster = matched.cluster
+        and revisions.job_id = matched.job_id
+        and revisions.submitted_at is not distinct from matched.submitted_at
+left join {{ source("raw", "workloads") }} as workloads
+    on coalesce(matched.workload_id, 'unassigned') = workloads.workload_id
+left join node_counts
+    on
+        revisions.load_id = node_counts.load_id
+        and revisions.source_row = node_counts.source_row
+        and revisions.source_file = node_counts.source_file

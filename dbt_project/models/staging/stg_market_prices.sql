@@ -1,0 +1,70 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+
+with
+
+revisions as (
+
+    {{ latest_revision(
+        source("raw", "market_prices"),
+        ["zone", "market", "sequence", "interval_started_at"],
+        in_build_dates("interval_ended_at")
+    ) }}
+
+),
+
+slices as ({{ cut_to_intervals("revisions") }}),
+
+-- A price holds for all of a longer interval, and is averaged over shorter ones.
+accounts as (
+
+    select
+        zone,
+        market,
+        sequence,
+        currency_code as source_currency_code,
+        slice_started_at as interval_started_at,
+        slice_started_at + interval 15 minutes as interval_ended_at,
+        cast(slice_started_at as date) as utc_date,
+        round(sum(price_per_mwh * overlap_s) / sum(overlap_s), 6) as source_price_per_mwh,
+        sum(overlap_s) / 900 as coverage_ratio,
+        bool_or(overlap_s < duration_s) as is_profiled,
+        max(known_at) as known_at,
+        duration_s
+    from slices
+    group by zone, market, sequence, currency_code, slice_started_at, duration_s
+
+),
+
+chosen as (
+
+    select *
+    from accounts
+    where
+        coverage_ratio >= 1
+        and {{ in_build_dates("utc_date") }}
+    qualify row_number() over (
+        partition by zone, market, sequence, interval_started_at
+        order by known_at desc, duration_s, source_currency_code
+    ) = 1
+
+)
+
+select
+    chosen.zone,
+    chosen.market,
+    chosen.sequence,
+    chosen.interval_started_at,
+    chosen.interval_ended_at,
+    chosen.utc_date,
+    chosen.source_price_per_mwh * fx_rates.rate_to_reporting as price_per_mwh,
+    organization.reporting_currency as currency_code,
+    chosen.source_price_per_mwh,
+    chosen.source_currency_code,
+    chosen.is_profiled,
+    chosen.known_at
+from chosen
+cross join {{ source("raw", "organization") }} as organization
+asof left join {{ source("raw", "fx_rates") }} as fx_rates
+    on
+        chosen.source_currency_code = fx_rates.currency_code
+        and chosen.utc_date >= fx_rates.rate_date
