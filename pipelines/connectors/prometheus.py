@@ -1,0 +1,404 @@
+"""Reads telemetry as a Prometheus server answers it and as long-term stores export it.
+
+What belongs here: the query and query_range JSON, wide and long exports in Parquet and CSV, which
+metrics mean what, and how samples of several metrics become one row. What does not: scrape text
+(`dcgm_scrape.py`, which uses the same metrics) and any sum over time (`rollup.py`).
+
+Times are UTC: Prometheus knows no other, so a time without an offset is read as UTC.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import polars as pl
+
+from pipelines.connectors.columns import joined_reasons, number, reason, utc_instant
+from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+
+GPU_METRICS: Mapping[str, Sequence[str]] = {
+    "power_w": (
+        "DCGM_FI_DEV_POWER_USAGE",
+        "DCGM_FI_DEV_BOARD_POWER_WATTS",
+        "DCGM_FI_DEV_POWER_USAGE_INSTANT",
+        "DCGM_FI_DEV_BOARD_POWER_RAW_WATTS",
+    ),
+    "energy_counter_millijoules": ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",),
+    # DCGM's newer name says ratio, but it is the same field and still counts percent.
+    "utilization_ratio": ("DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_GPU_UTIL_RATIO"),
+    "power_violation_ns": (
+        "DCGM_FI_DEV_POWER_VIOLATION",
+        "DCGM_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP_NS",
+    ),
+    "thermal_violation_ns": ("DCGM_FI_DEV_THERMAL_VIOLATION",),
+    "clocks_event_reasons": (
+        "DCGM_FI_DEV_CLOCKS_EVENT_REASONS",
+        "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS",
+    ),
+}
+"""Column of `gpu_samples` -> the DCGM metrics that give it, the one to prefer first."""
+
+NODE_POWER_METRICS = (
+    "ipmi_dcmi_power_consumption_watts",
+    "kepler_node_platform_watts",
+    "kepler_platform_watts",
+)
+"""Metrics that give a node's whole power, the one to prefer first."""
+
+_FLOAT_COLUMNS = ("power_w", "utilization_ratio")
+_METRIC_COLUMN = {name: column for column, names in GPU_METRICS.items() for name in names}
+# An exporter's own label arrives as exported_* where the server's target has one of the same name.
+_GPU_HOST_LABELS = ("exported_Hostname", "exported_hostname", "Hostname", "hostname")
+_GPU_INDEX_LABELS = ("exported_gpu", "gpu")
+_MIG_LABELS = ("GPU_I_ID", "GPU_I_PROFILE")
+_NODE_LABELS = ("node_name", "nodename", "exported_instance", "node", "hostname", "instance")
+_TIME_COLUMNS = ("timestamp", "time", "Time", "ts")
+_NAME_COLUMNS = ("__name__", "metric", "name")
+
+_INT64_BLANK = float(0x7FFFFFFFFFFFFFF0)
+_FP64_BLANKS = [140737488355328.0 + kind for kind in range(4)]
+_OUT_OF_RANGE = 2.0**63
+_MILLISECONDS_FROM = 1e11
+
+
+def read(content: bytes, *, file_name: str, context: Context) -> Tables:
+    """Rows of `gpu_samples` and `node_power_samples`, whichever metrics the file holds.
+
+    Raises:
+        UnreadableFile: the file is no answer or export of Prometheus, or has no metric known here.
+    """
+    del context
+    if content.startswith(b"PAR1"):
+        return _read_export(_parquet(content, file_name), file_name)
+    if content.lstrip()[:1] == b"{":
+        return _read_answer(content, file_name)
+    return _read_export(_csv(content, file_name), file_name)
+
+
+def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
+    """One row per board and time from one row per metric sample.
+
+    Args:
+        samples: `metric`, `value` (text or number), `time` (UTC), `time_found` (text), `hostname`,
+            `gpu_index`, `is_mig`; in file order.
+
+    A MIG instance repeats the values of its whole board, so the board's first value stands.
+    """
+    values = [
+        pl.col("value")
+        .filter(pl.col("metric") == name)
+        .sort_by(pl.col("is_mig").filter(pl.col("metric") == name), maintain_order=True)
+        .drop_nulls()
+        .first()
+        .alias(name)
+        for name in _METRIC_COLUMN
+        if name in samples["metric"].unique()
+    ]
+    wide = samples.group_by("time", "time_found", "hostname", "gpu_index", maintain_order=True).agg(
+        values
+    )
+    return _gpu_samples(wide)
+
+
+def is_gpu_metric(name: str) -> bool:
+    """Whether a DCGM metric gives a column of `gpu_samples`."""
+    return name in _METRIC_COLUMN
+
+
+def _read_answer(content: bytes, file_name: str) -> Tables:
+    try:
+        answer = json.loads(content)
+    except ValueError as error:
+        raise UnreadableFile(
+            f"{file_name}: not valid JSON ({error}); expected the whole answer of "
+            "/api/v1/query_range; fetch it again"
+        ) from error
+    series = _series(answer, file_name)
+    if not series:
+        return {}
+    samples = _long_samples(series, file_name)
+    return tables_of_samples(samples, file_name)
+
+
+def _series(answer: dict[str, Any], file_name: str) -> list[dict[str, Any]]:
+    if answer.get("status") == "error":
+        raise UnreadableFile(
+            f"{file_name}: Prometheus answered with an error, {answer.get('errorType')}: "
+            f"{answer.get('error')}; expected status success; ask again"
+        )
+    data = answer.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("result"), list):
+        raise UnreadableFile(
+            f"{file_name}: found JSON with {sorted(answer)}, expected status and data.result as "
+            "/api/v1/query and /api/v1/query_range answer; land such an answer unchanged"
+        )
+    if data.get("resultType") not in ("matrix", "vector"):
+        raise UnreadableFile(
+            f"{file_name}: data.resultType: found {data.get('resultType')!r}, expected matrix or "
+            "vector; query the metric itself"
+        )
+    return data["result"]
+
+
+def _long_samples(series: list[dict[str, Any]], file_name: str) -> pl.DataFrame:
+    try:
+        points = [item["values"] if "values" in item else [item["value"]] for item in series]
+        labels = pl.DataFrame(
+            [{str(key): str(value) for key, value in item["metric"].items()} for item in series],
+            infer_schema_length=None,
+        )
+        times = pl.Series([point[0] for of_one in points for point in of_one], dtype=pl.Float64)
+        values = pl.Series([point[1] for of_one in points for point in of_one], dtype=pl.String)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UnreadableFile(
+            f"{file_name}: data.result: a series is not of the shape "
+            '{"metric": {...}, "values": [[seconds, "value"], ...]} '
+            f"({type(error).__name__}: {error}); land the answer unchanged"
+        ) from error
+    if "__name__" not in labels.columns:
+        raise UnreadableFile(
+            f"{file_name}: found series with the labels {labels.columns} and no __name__, expected "
+            "metrics by name; query the metrics themselves, not an expression"
+        )
+    lengths = pl.Series([len(of_one) for of_one in points], dtype=pl.UInt32)
+    of_series = pl.select(pl.int_range(len(points)).repeat_by(lengths).explode()).to_series()
+    return labels[of_series.drop_nulls()].with_columns(
+        _times(times).alias("time"),
+        times.cast(pl.String).alias("time_found"),
+        values.alias("value"),
+    )
+
+
+def _parquet(content: bytes, file_name: str) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(BytesIO(content))
+    except pl.exceptions.PolarsError as error:
+        raise UnreadableFile(
+            f"{file_name}: Parquet that cannot be read ({error}); expected a complete file; "
+            "export it again"
+        ) from error
+
+
+def _csv(content: bytes, file_name: str) -> pl.DataFrame:
+    try:
+        return pl.read_csv(content.removeprefix(b"\xef\xbb\xbf"), infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise UnreadableFile(
+            f"{file_name}: neither Parquet nor JSON, and not CSV either ({error}); expected a "
+            "Prometheus answer or a wide or long export of metrics"
+        ) from error
+
+
+def _read_export(export: pl.DataFrame, file_name: str) -> Tables:
+    time_column = _first_present(_TIME_COLUMNS, export)
+    if time_column is None:
+        raise UnreadableFile(
+            f"{file_name}: found the columns {export.columns}, expected one of "
+            f"{list(_TIME_COLUMNS)} for the time; name it so"
+        )
+    times = _times(export[time_column])
+    rows = export.drop(time_column).with_columns(
+        times.alias("time"), export[time_column].cast(pl.String).alias("time_found")
+    )
+    metrics = [name for name in export.columns if name in _METRIC_COLUMN]
+    if metrics:
+        return {"gpu_samples": _wide_gpu_rows(rows, metrics)}
+    name_column = _first_present(_NAME_COLUMNS, export)
+    if name_column is None or "value" not in export.columns:
+        raise UnreadableFile(
+            f"{file_name}: found the columns {export.columns}, expected either one column per "
+            f"metric (such as {next(iter(_METRIC_COLUMN))}) or __name__ and value; export the "
+            "metrics under their own names"
+        )
+    return tables_of_samples(rows.rename({name_column: "__name__"}), file_name)
+
+
+def _wide_gpu_rows(rows: pl.DataFrame, metrics: list[str]) -> pl.DataFrame:
+    labelled = _with_board(rows)
+    key = ["time", "time_found", "hostname", "gpu_index"]
+    wide = labelled.select(*key, *metrics, "is_mig")
+    if wide["is_mig"].any():
+        wide = wide.group_by(key, maintain_order=True).agg(
+            pl.col(metrics).sort_by("is_mig", maintain_order=True).drop_nulls().first(),
+        )
+    return _gpu_samples(wide.select(*key, *metrics))
+
+
+def tables_of_samples(samples: pl.DataFrame, file_name: str) -> Tables:
+    """Rows per table from labelled samples, one row each: `__name__`, `time`, `value`, labels."""
+    gpu = samples.filter(pl.col("__name__").is_in(list(_METRIC_COLUMN)))
+    node = samples.filter(pl.col("__name__").is_in(NODE_POWER_METRICS))
+    tables: Tables = {}
+    if gpu.height:
+        tables["gpu_samples"] = gpu_rows(_with_board(gpu).rename({"__name__": "metric"}))
+    if node.height:
+        tables["node_power_samples"] = _node_rows(node)
+    if not tables and samples.height:
+        found = samples["__name__"].unique().sort().head(5).to_list()
+        raise UnreadableFile(
+            f"{file_name}: found the metrics {found}, expected at least one of "
+            f"{[*_METRIC_COLUMN, *NODE_POWER_METRICS]}; export one of these"
+        )
+    return tables
+
+
+def _with_board(samples: pl.DataFrame) -> pl.DataFrame:
+    mig = [pl.col(name).cast(pl.String) for name in _MIG_LABELS if name in samples.columns]
+    return samples.with_columns(
+        hostname=_label(_GPU_HOST_LABELS, samples),
+        gpu_index=_label(_GPU_INDEX_LABELS, samples),
+        is_mig=(pl.concat_str(mig, ignore_nulls=True) != "") if mig else pl.lit(value=False),
+    )
+
+
+def _gpu_samples(wide: pl.DataFrame) -> pl.DataFrame:
+    """`gpu_samples` from one row per board and time with a column per metric."""
+    present = [name for name in _METRIC_COLUMN if name in wide.columns]
+    wrong = [_reason_if_no_number(name, wide.schema[name]) for name in present]
+    reject_reason = joined_reasons(*_key_reasons(), *wrong)
+    return wide.with_columns(
+        *(_number(name, wide.schema[name]) for name in present),
+        reject_reason.alias(REJECT_REASON),
+    ).select(
+        pl.col("time").alias("sampled_at"),
+        "hostname",
+        "gpu_index",
+        *(_gpu_column(column, present) for column in GPU_METRICS),
+        REJECT_REASON,
+    )
+
+
+def _gpu_column(column: str, present: list[str]) -> pl.Expr:
+    """A column of `gpu_samples` from the metrics that give it, in its own unit."""
+    names = [name for name in GPU_METRICS[column] if name in present]
+    value = pl.coalesce(names) if names else pl.lit(None, pl.Float64)
+    if column == "utilization_ratio":
+        value = value / 100
+    elif column not in _FLOAT_COLUMNS:
+        value = value.cast(pl.Int64, strict=False)
+    return value.alias(column)
+
+
+def _node_rows(samples: pl.DataFrame) -> pl.DataFrame:
+    """One row per node and time: the preferred metric; of several power supplies the greatest.
+
+    A management controller lists the server's total beside its parts, so parts are never added.
+    """
+    preference = pl.col("__name__").replace_strict(
+        {name: order for order, name in enumerate(NODE_POWER_METRICS)}, return_dtype=pl.Int8
+    )
+    host = _label(_NODE_LABELS, samples).str.replace(r":\d+$", "")  # instance carries a port
+    power = _plain_number("value", samples.schema["value"])
+    return (
+        samples.with_columns(hostname=host, power_w=power, preference=preference)
+        .with_columns(
+            joined_reasons(
+                _time_reason(),
+                _label_reason("hostname", _NODE_LABELS),
+                reason(
+                    _is_no_number("value", samples.schema["value"]),
+                    field="power_w",
+                    found=pl.col("value"),
+                    expected="a number of watts",
+                ),
+            ).alias(REJECT_REASON)
+        )
+        .filter(pl.col("power_w").is_not_null() | pl.col(REJECT_REASON).is_not_null())
+        .filter(pl.col("preference") == pl.col("preference").min().over("hostname", "time"))
+        .group_by("time", "hostname", maintain_order=True)
+        .agg(pl.col("power_w").max(), pl.col(REJECT_REASON).first())
+        .select(pl.col("time").alias("sampled_at"), "hostname", "power_w", REJECT_REASON)
+    )
+
+
+def _plain_number(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A finite number of a column of text or numbers, else null."""
+    value = pl.col(name)
+    as_number = number(value) if dtype == pl.String else value.cast(pl.Float64)
+    return pl.when(as_number.is_finite() & (as_number > -_OUT_OF_RANGE)).then(as_number)
+
+
+def _number(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A metric's value; DCGM's blanks (not found, not supported, no permission) are null."""
+    value = _plain_number(name, dtype)
+    blank = value >= _INT64_BLANK
+    if _METRIC_COLUMN[name] in _FLOAT_COLUMNS:
+        blank = blank | value.is_in(_FP64_BLANKS)
+    return pl.when(~blank).then(value).alias(name)
+
+
+def _is_no_number(name: str, dtype: pl.DataType) -> pl.Expr:
+    value = pl.col(name)
+    is_filled = value.is_not_null()
+    if dtype == pl.String:
+        is_filled = is_filled & (value.str.strip_chars() != "")
+    return is_filled & _plain_number(name, dtype).is_null()
+
+
+def _reason_if_no_number(name: str, dtype: pl.DataType) -> pl.Expr:
+    return reason(
+        _is_no_number(name, dtype),
+        field=f"{_METRIC_COLUMN[name]} ({name})",
+        found=pl.col(name),
+        expected="a number",
+    )
+
+
+def _key_reasons() -> list[pl.Expr]:
+    return [
+        _time_reason(),
+        _label_reason("hostname", _GPU_HOST_LABELS),
+        _label_reason("gpu_index", _GPU_INDEX_LABELS),
+    ]
+
+
+def _time_reason() -> pl.Expr:
+    return reason(
+        pl.col("time").is_null(),
+        field="sampled_at",
+        found=pl.col("time_found"),
+        expected="a time: seconds since 1970 or ISO 8601",
+    )
+
+
+def _label_reason(column: str, labels: Sequence[str]) -> pl.Expr:
+    return reason(
+        pl.col(column).is_null(),
+        field=column,
+        found=pl.lit("no label"),
+        expected=f"one of the labels {', '.join(labels)}",
+    )
+
+
+def _label(names: Sequence[str], samples: pl.DataFrame) -> pl.Expr:
+    """The first of these labels that a sample has."""
+    present = [pl.col(name).cast(pl.String) for name in names if name in samples.columns]
+    if not present:
+        return pl.lit(None, pl.String)
+    return pl.coalesce(pl.when(label != "").then(label) for label in present)
+
+
+def _first_present(names: Sequence[str], frame: pl.DataFrame) -> str | None:
+    return next((name for name in names if name in frame.columns), None)
+
+
+def _times(column: pl.Series) -> pl.Series:
+    """Times of an export in UTC, null where unreadable."""
+    if isinstance(column.dtype, pl.Datetime):
+        zoned = column if column.dtype.time_zone else column.dt.replace_time_zone("UTC")
+        return zoned.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    if column.dtype == pl.String:
+        frame = column.rename("time").to_frame()
+        return frame.select(
+            pl.coalesce(_from_epoch(number(pl.col("time"))), utc_instant(pl.col("time")))
+        ).to_series()
+    return column.rename("time").to_frame().select(_from_epoch(pl.col("time"))).to_series()
+
+
+def _from_epoch(seconds: pl.Expr) -> pl.Expr:
+    """Seconds since 1970, or milliseconds where the number is too large for seconds."""
+    value = seconds.cast(pl.Float64)
+    scale = pl.when(value.abs() < _MILLISECONDS_FROM).then(1_000_000).otherwise(1_000)
+    microseconds = (value * scale).round(0).cast(pl.Int64, strict=False)
+    return microseconds.cast(pl.Datetime("us", "UTC"))

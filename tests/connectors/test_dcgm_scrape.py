@@ -1,0 +1,120 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines.connectors import dcgm_scrape
+from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.simulator.writers.dcgm_scrape import scrape_file_name, write_scrape
+
+REAL_SCRAPES = Path(__file__).parents[2].parent / "shared" / "data" / "dcgm_scrapes"
+MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)
+SAMPLES = pl.DataFrame(
+    {
+        "sampled_at": [MIDNIGHT, MIDNIGHT],
+        "hostname": ["jwb0001", "jwb0001"],
+        "gpu_index": ["0", "1"],
+        "power_w": [412.25, 110.0],
+        "energy_counter_millijoules": [15_152_422_938, 7],
+        "utilization_ratio": [0.91, 0.0],
+        "power_violation_ns": [1_000_000_000, 0],
+        "thermal_violation_ns": [0, 0],
+        "clocks_event_reasons": [4, 1],
+    },
+    schema_overrides={"sampled_at": pl.Datetime("us", "UTC")},
+)
+
+
+def read(content: bytes, file_name: str = "jwb0001_20261101T000000Z.prom") -> list[dict]:
+    tables = dcgm_scrape.read(content, file_name=file_name, context=Context({}))
+    return tables["gpu_samples"].to_dicts()
+
+
+def test_a_scrape_is_read_back_unchanged_at_the_time_of_its_name():
+    content = write_scrape(SAMPLES, scraped_at=MIDNIGHT)
+    name = scrape_file_name("jwb0001", MIDNIGHT)
+    assert name == "jwb0001_20261101T000000Z.prom"
+    assert read(content, name) == [
+        {**row, "reject_reason": None} for row in SAMPLES.iter_rows(named=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        (
+            "ericsson_t4_loaded.extracted.prom",
+            {
+                "hostname": "cp-bm14r7",
+                "power_w": 68.244,
+                "energy_counter_millijoules": 15_152_422_938,
+                "utilization_ratio": 0.91,
+            },
+        ),
+        (
+            "rafay_t4_idle.extracted.prom",
+            {
+                "hostname": "ip-10-200-3-41",
+                "power_w": 14.512,
+                "energy_counter_millijoules": 48_287_135,
+                "utilization_ratio": 0.0,
+            },
+        ),
+    ],
+)
+def test_real_scrapes_give_one_row_per_board(name: str, row: dict):
+    path = REAL_SCRAPES / name
+    if not path.exists():
+        pytest.skip("the real scrapes are not beside this repository")
+    assert read(path.read_bytes(), "any_20261101T000000Z.prom") == [
+        {
+            "sampled_at": MIDNIGHT,
+            "gpu_index": "0",
+            "power_violation_ns": None,
+            "thermal_violation_ns": None,
+            "clocks_event_reasons": None,
+            "reject_reason": None,
+            **row,
+        }
+    ]
+
+
+def test_counters_keep_their_name_although_the_parser_adds_total():
+    text = (
+        "# TYPE DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION counter\n"
+        'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu="0",hostname="n1"} 42\n'
+    )
+    assert [row["energy_counter_millijoules"] for row in read(text.encode())] == [42]
+
+
+def test_blanks_in_a_scrape_are_null():
+    text = 'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu="0",hostname="n1"} 9223372036854775794\n'
+    assert [row["energy_counter_millijoules"] for row in read(text.encode())] == [None]
+
+
+@pytest.mark.parametrize(
+    "name", ["scrape.prom", "jwb0001_2026-11-01.prom", "jwb0001_20261301T000000Z.prom"]
+)
+def test_a_name_without_a_time_is_refused_and_says_how_to_name_it(name: str):
+    with pytest.raises(UnreadableFile, match=r"<hostname>_<YYYYMMDDTHHMMSSZ>\.prom"):
+        read(b"", name)
+
+
+def test_a_member_of_an_archive_takes_the_time_of_its_own_name():
+    content = write_scrape(SAMPLES, scraped_at=MIDNIGHT)
+    name = "day_20261031T235959Z.zip!jwb0001_20261101T000000Z.prom"
+    assert {row["sampled_at"] for row in read(content, name)} == {MIDNIGHT}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>", "not Prometheus text exposition"),
+        (b"\xff\xfe", "not Prometheus text exposition"),
+        (b"up 1\n", "found no metric of a GPU"),
+    ],
+)
+def test_other_text_is_refused_in_words(content: bytes, message: str):
+    with pytest.raises(UnreadableFile, match=message):
+        read(content)

@@ -1,0 +1,316 @@
+import json
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from pipelines.connectors import prometheus
+from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.schemas import RAW_TABLES, payload_columns
+from pipelines.simulator.writers import prometheus as writer
+
+GPU_COLUMNS = payload_columns(RAW_TABLES["gpu_samples"])
+MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)
+SECONDS = 1793491200  # MIDNIGHT since 1970
+
+
+def read(content: bytes) -> dict[str, pl.DataFrame]:
+    return prometheus.read(content, file_name="export", context=Context({}))
+
+
+def answer(
+    *series: tuple[dict[str, str], list[list[object]]], result_type: str = "matrix"
+) -> bytes:
+    key = "values" if result_type == "matrix" else "value"
+    result = [
+        {"metric": labels, key: points if result_type == "matrix" else points[0]}
+        for labels, points in series
+    ]
+    data = {"resultType": result_type, "result": result}
+    return json.dumps({"status": "success", "data": data}).encode()
+
+
+def board(metric: str, **labels: str) -> dict[str, str]:
+    return {"__name__": metric, "Hostname": "jwb0001", "gpu": "0", **labels}
+
+
+def sample(**values: object) -> dict[str, object]:
+    """A row of gpu_samples with nothing but the given values."""
+    return {
+        **dict.fromkeys(GPU_COLUMNS),
+        "sampled_at": MIDNIGHT,
+        "hostname": "jwb0001",
+        "gpu_index": "0",
+        "reject_reason": None,
+        **values,
+    }
+
+
+def test_metrics_of_one_board_and_time_become_one_row_in_the_units_of_the_raw_table():
+    content = answer(
+        (board("DCGM_FI_DEV_POWER_USAGE"), [[SECONDS, "412.5"], [SECONDS + 60, "413"]]),
+        (board("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"), [[SECONDS, "15152422938"]]),
+        (board("DCGM_FI_DEV_GPU_UTIL"), [[SECONDS, "91"]]),
+        (board("DCGM_FI_DEV_POWER_VIOLATION"), [[SECONDS, "1e9"]]),
+        (board("DCGM_FI_DEV_THERMAL_VIOLATION"), [[SECONDS, "7"]]),
+        (board("DCGM_FI_DEV_CLOCKS_EVENT_REASONS"), [[SECONDS, "4"]]),
+        (board("DCGM_FI_DEV_GPU_TEMP"), [[SECONDS, "74"]]),
+    )
+    assert read(content)["gpu_samples"].to_dicts() == [
+        sample(
+            power_w=412.5,
+            energy_counter_millijoules=15_152_422_938,
+            utilization_ratio=0.91,
+            power_violation_ns=1_000_000_000,
+            thermal_violation_ns=7,
+            clocks_event_reasons=4,
+        ),
+        sample(sampled_at=MIDNIGHT + timedelta(minutes=1), power_w=413.0),
+    ]
+
+
+def test_an_instant_query_reads_like_a_range_query():
+    point = [[SECONDS + 0.25, "70"]]
+    content = answer((board("DCGM_FI_DEV_POWER_USAGE"), point), result_type="vector")
+    assert read(content)["gpu_samples"].to_dicts() == [
+        sample(sampled_at=MIDNIGHT + timedelta(milliseconds=250), power_w=70.0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "column", "value"),
+    [
+        ("DCGM_FI_DEV_BOARD_POWER_WATTS", "power_w", 50.0),
+        ("DCGM_FI_DEV_GPU_UTIL_RATIO", "utilization_ratio", 0.5),
+        ("DCGM_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP_NS", "power_violation_ns", 50),
+        ("DCGM_FI_DEV_CLOCK_THROTTLE_REASONS", "clocks_event_reasons", 50),
+    ],
+)
+def test_other_names_of_a_metric_are_known(metric: str, column: str, value: object):
+    rows = read(answer((board(metric), [[SECONDS, "50"]])))["gpu_samples"]
+    assert rows.to_dicts() == [sample(**{column: value})]
+
+
+def test_the_averaged_power_is_preferred_to_the_instantaneous():
+    content = answer(
+        (board("DCGM_FI_DEV_POWER_USAGE_INSTANT"), [[SECONDS, "99"]]),
+        (board("DCGM_FI_DEV_POWER_USAGE"), [[SECONDS, "50"]]),
+    )
+    assert read(content)["gpu_samples"].to_dicts() == [sample(power_w=50.0)]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"hostname": "jwb0001", "gpu": "0"},
+        {"Hostname": "jwb0001", "gpu": "0"},
+        {"exported_Hostname": "jwb0001", "Hostname": "monitor", "gpu": "0"},
+        {"exported_hostname": "jwb0001", "hostname": "monitor", "exported_gpu": "0", "gpu": "9"},
+    ],
+)
+def test_every_spelling_of_the_host_label_is_read(labels: dict[str, str]):
+    series = ({"__name__": "DCGM_FI_DEV_POWER_USAGE", **labels}, [[SECONDS, "50"]])
+    assert read(answer(series))["gpu_samples"].to_dicts() == [sample(power_w=50.0)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "blank"),
+    [
+        ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "9223372036854775792"),
+        ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "9223372036854775794"),
+        ("DCGM_FI_DEV_GPU_UTIL", "9.223372036854775794e+18"),
+        ("DCGM_FI_DEV_POWER_USAGE", "140737488355328"),
+        ("DCGM_FI_DEV_POWER_USAGE", "140737488355330.0"),
+    ],
+)
+def test_what_dcgm_calls_blank_is_null_and_not_a_reading(metric: str, blank: str):
+    rows = read(answer((board(metric), [[SECONDS, blank]])))["gpu_samples"]
+    assert rows.to_dicts() == [sample()]
+
+
+def test_mig_instances_repeat_their_board_and_make_one_row():
+    content = answer(
+        (
+            board("DCGM_FI_DEV_POWER_USAGE", GPU_I_ID="1", GPU_I_PROFILE="1g.10gb"),
+            [[SECONDS, "300"]],
+        ),
+        (
+            board("DCGM_FI_DEV_POWER_USAGE", GPU_I_ID="2", GPU_I_PROFILE="1g.10gb"),
+            [[SECONDS, "300"]],
+        ),
+        (board("DCGM_FI_DEV_POWER_USAGE"), [[SECONDS, "301"]]),
+    )
+    assert read(content)["gpu_samples"].to_dicts() == [sample(power_w=301.0)]
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "n/a"])
+def test_a_value_that_is_no_number_is_rejected_with_field_found_and_expected(value: str):
+    rows = read(answer((board("DCGM_FI_DEV_POWER_USAGE"), [[SECONDS, value]])))["gpu_samples"]
+    reason = f"power_w (DCGM_FI_DEV_POWER_USAGE): found '{value}', expected a number"
+    assert rows.to_dicts() == [sample(reject_reason=reason)]
+
+
+def test_a_series_without_a_host_is_rejected_and_says_which_labels_would_do():
+    series = ({"__name__": "DCGM_FI_DEV_POWER_USAGE", "gpu": "0"}, [[SECONDS, "50"]])
+    reason = (
+        "hostname: found 'no label', expected one of the labels "
+        "exported_Hostname, exported_hostname, Hostname, hostname"
+    )
+    assert read(answer(series))["gpu_samples"].to_dicts() == [
+        sample(hostname=None, power_w=50.0, reject_reason=reason)
+    ]
+
+
+def test_node_power_is_one_row_per_node_from_the_preferred_metric():
+    content = answer(
+        (
+            {"__name__": "kepler_platform_watts", "node_name": "jwb0001", "chassis_id": "a"},
+            [[SECONDS, "900"]],
+        ),
+        (
+            {"__name__": "ipmi_dcmi_power_consumption_watts", "instance": "jwb0001:9290"},
+            [[SECONDS, "910"]],
+        ),
+        (
+            {"__name__": "kepler_platform_watts", "node_name": "jwb0002", "power_control_id": "1"},
+            [[SECONDS, "800"]],
+        ),
+        (
+            {"__name__": "kepler_platform_watts", "node_name": "jwb0002", "power_control_id": "2"},
+            [[SECONDS, "200"]],
+        ),
+    )
+    assert read(content)["node_power_samples"].to_dicts() == [
+        {"sampled_at": MIDNIGHT, "hostname": host, "power_w": power, "reject_reason": None}
+        for host, power in (("jwb0001", 910.0), ("jwb0002", 800.0))
+    ]
+
+
+def test_a_wide_csv_export_reads_like_the_parquet_export():
+    text = (
+        "timestamp,Hostname,gpu,DCGM_FI_DEV_POWER_USAGE,DCGM_FI_DEV_GPU_UTIL\n"
+        "2026-11-01T00:00:00Z,jwb0001,0,50.5,91\n"
+        f"{SECONDS + 60},jwb0001,0,,NaN\n"
+        "2026-11-01 01:02:00+01:00,jwb0001,0,52,\n"
+        "yesterday,jwb0001,0,53,\n"
+    )
+    assert read(text.encode())["gpu_samples"].to_dicts() == [
+        sample(power_w=50.5, utilization_ratio=0.91),
+        sample(
+            sampled_at=MIDNIGHT + timedelta(minutes=1),
+            reject_reason="utilization_ratio (DCGM_FI_DEV_GPU_UTIL): "
+            "found 'NaN', expected a number",
+        ),
+        sample(sampled_at=MIDNIGHT + timedelta(minutes=2), power_w=52.0),
+        sample(
+            sampled_at=None,
+            power_w=53.0,
+            reject_reason="sampled_at: found 'yesterday', "
+            "expected a time: seconds since 1970 or ISO 8601",
+        ),
+    ]
+
+
+def test_a_long_csv_export_is_pivoted_like_an_answer():
+    text = (
+        "timestamp,__name__,hostname,gpu,value\n"
+        f"{SECONDS}000,DCGM_FI_DEV_POWER_USAGE,jwb0001,0,50\n"
+        f"{SECONDS}000,DCGM_FI_DEV_GPU_UTIL,jwb0001,0,91\n"
+    )
+    assert read(text.encode())["gpu_samples"].to_dicts() == [
+        sample(power_w=50.0, utilization_ratio=0.91)
+    ]
+
+
+def test_a_wide_export_of_mig_instances_has_one_row_per_board():
+    buffer = BytesIO()
+    pl.DataFrame(
+        {
+            "timestamp": [MIDNIGHT, MIDNIGHT],
+            "Hostname": ["jwb0001", "jwb0001"],
+            "gpu": [0, 0],
+            "GPU_I_ID": ["1", "2"],
+            "DCGM_FI_DEV_POWER_USAGE": [None, 300.0],
+        }
+    ).write_parquet(buffer)
+    assert read(buffer.getvalue())["gpu_samples"].to_dicts() == [sample(power_w=300.0)]
+
+
+def test_an_answer_without_series_is_empty_and_no_error():
+    assert read(answer()) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"status":"error","errorType":"bad_data","error":"x"}', "bad_data: x; expected status"),
+        (b'{"status":"success","data":{"resultType":"scalar","result":[]}}', "found 'scalar'"),
+        (b'{"jobs": []}', r"found JSON with \['jobs'\]"),
+        (b'{"status":', "not valid JSON"),
+        (answer(({"__name__": "up"}, [[1, "1"]])), r"found the metrics \['up'\]"),
+        (answer(({"gpu": "0"}, [[1, "1"]])), "no __name__"),
+        (answer((board("DCGM_FI_DEV_GPU_UTIL"), [[1]])), "not of the shape"),
+        (b"PAR1 and no more", "Parquet that cannot be read"),
+        (b"a,b\n1,2\n", r"expected one of \['timestamp'"),
+        (b"time,b\n1,2\n", "expected either one column per metric"),
+        (b"", "empty CSV"),
+    ],
+)
+def test_what_is_no_telemetry_is_refused_in_words(content: bytes, message: str):
+    with pytest.raises(UnreadableFile, match=message):
+        read(content)
+
+
+@st.composite
+def gpu_samples(draw: st.DrawFn) -> pl.DataFrame:
+    """Samples as DCGM can show them: whole percent, counters within a double's exact integers."""
+    counter = st.none() | st.integers(0, 2**53)
+    keys = draw(
+        st.lists(
+            st.tuples(st.integers(0, 2000), st.sampled_from(["n1", "n2"]), st.integers(0, 3)),
+            min_size=1,
+            max_size=20,
+            unique=True,
+        )
+    )
+    rows = [
+        {
+            "sampled_at": MIDNIGHT + timedelta(minutes=minute),
+            "hostname": host,
+            "gpu_index": str(gpu),
+            "power_w": draw(st.floats(0, 5000)),
+            "energy_counter_millijoules": draw(counter),
+            "utilization_ratio": draw(st.integers(0, 100).map(lambda percent: percent / 100)),
+            "power_violation_ns": draw(counter),
+            "thermal_violation_ns": draw(counter),
+            "clocks_event_reasons": draw(st.none() | st.integers(0, 511)),
+        }
+        for minute, host, gpu in keys
+    ]
+    schema = {name: RAW_TABLES["gpu_samples"].schema.columns()[name].dtype for name in GPU_COLUMNS}
+    return pl.DataFrame(rows, schema=schema).sort("hostname", "gpu_index", "sampled_at")
+
+
+@settings(max_examples=50, deadline=None)
+@given(gpu_samples())
+def test_what_the_writers_write_is_read_back_unchanged(samples: pl.DataFrame):
+    for content in (
+        writer.write_export(samples),
+        writer.write_query_range(samples, step_s=60),
+    ):
+        rows = read(content)["gpu_samples"].sort("hostname", "gpu_index", "sampled_at")
+        assert rows["reject_reason"].to_list() == [None] * samples.height
+        assert_frame_equal(rows.drop("reject_reason"), samples)
+
+
+def test_node_power_is_read_back_unchanged():
+    samples = pl.DataFrame(
+        {"sampled_at": [MIDNIGHT], "hostname": ["spk0001"], "power_w": [5210.0]},
+        schema_overrides={"sampled_at": pl.Datetime("us", "UTC")},
+    )
+    rows = read(writer.write_node_export(samples))["node_power_samples"]
+    assert_frame_equal(rows.drop("reject_reason"), samples)
