@@ -1,0 +1,96 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+
+with
+
+terms as (
+
+    select *
+    from {{ source("raw", "contracts") }}
+    where kind in ('ppa_pay_as_produced', 'vppa_cfd')
+
+),
+
+readings as (
+
+    select *
+    from {{ ref("stg_meter_readings") }}
+    where
+        flow = 'export'
+        and {{ in_build_dates("utc_date") }}
+
+),
+
+-- Where a market has several sequences, the first is the one contracts refer to.
+prices as (
+
+    select *
+    from {{ ref("stg_market_prices") }}
+    where
+        sequence = 1
+        and {{ in_build_dates("utc_date") }}
+
+),
+
+priced as (
+
+    select
+        terms.contract_id,
+        terms.site_id,
+        terms.kind as contract_kind,
+        terms.energy_source,
+        terms.are_certificates_bundled,
+        readings.interval_started_at,
+        readings.interval_ended_at,
+        readings.utc_date,
+        readings.interval_started_at at time zone terms.time_zone as local_started_at,
+        readings.energy_kwh as metered_kwh,
+        readings.energy_kwh * terms.share_of_plant as share_kwh,
+        readings.quality,
+        prices.price_per_mwh as settlement_price_per_mwh,
+        prices.source_price_per_mwh,
+        prices.source_currency_code,
+        terms.price_per_mwh as contract_price_per_mwh,
+        terms.currency_code as contract_currency_code,
+        case
+            when terms.negative_price_clause in ('no_volume', 'zero_floor') and prices.price_per_mwh < 0
+                then terms.negative_price_clause
+            when terms.negative_price_clause = 'no_volume' and prices.price_per_mwh is null then null
+            else 'none'
+        end as clause_applied
+    from readings
+    inner join terms
+        on
+            readings.meter_id = terms.plant_meter_id
+            and {{ is_valid_at("terms", "readings.interval_started_at") }}
+    left join prices
+        on
+            terms.settlement_zone = prices.zone
+            and terms.market = prices.market
+            and readings.interval_started_at = prices.interval_started_at
+
+)
+
+select
+    contract_id,
+    site_id,
+    interval_started_at,
+    interval_ended_at,
+    utc_date,
+    cast(local_started_at as date) as local_date,
+    cast(date_trunc('month', local_started_at) as date) as local_month,
+    contract_kind,
+    energy_source,
+    are_certificates_bundled,
+    metered_kwh,
+    case
+        when clause_applied = 'no_volume' then 0
+        when clause_applied is not null then share_kwh
+    end as volume_kwh,
+    settlement_price_per_mwh,
+    source_price_per_mwh,
+    source_currency_code,
+    contract_price_per_mwh,
+    contract_currency_code,
+    clause_applied,
+    quality
+from priced
