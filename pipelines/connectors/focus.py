@@ -1,0 +1,157 @@
+"""Reads cloud bills in FOCUS 1.0 to 1.2, the FinOps Open Cost and Usage Specification.
+
+What belongs here: FOCUS's columns, CSV and Parquet, and its text forms (literal NULL, times in
+UTC). What does not: what a charge means for a GPU-hour (dbt).
+"""
+
+from io import BytesIO
+
+import polars as pl
+
+from pipelines.connectors.columns import joined_reasons, number, reason, utc_instant
+from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+
+_TEXTS = {
+    "ProviderName": "provider_name",
+    "BillingAccountId": "billing_account_id",
+    "SubAccountId": "sub_account_id",
+    "ChargeCategory": "charge_category",
+    "ChargeClass": "charge_class",
+    "ChargeDescription": "charge_description",
+    "ServiceCategory": "service_category",
+    "ServiceName": "service_name",
+    "SkuId": "sku_id",
+    "RegionId": "region_id",
+    "ResourceId": "resource_id",
+    "PricingCategory": "pricing_category",
+    "PricingUnit": "pricing_unit",
+    "ConsumedUnit": "consumed_unit",
+    "BillingCurrency": "currency_code",
+    "CommitmentDiscountId": "commitment_discount_id",
+    "CommitmentDiscountCategory": "commitment_discount_category",
+    "CommitmentDiscountType": "commitment_discount_type",
+    "CommitmentDiscountStatus": "commitment_discount_status",
+    "Tags": "tags",
+}
+_TIMES = {
+    "BillingPeriodStart": "billing_period_started_at",
+    "BillingPeriodEnd": "billing_period_ended_at",
+    "ChargePeriodStart": "charge_period_started_at",
+    "ChargePeriodEnd": "charge_period_ended_at",
+}
+_NUMBERS = {
+    "PricingQuantity": "pricing_quantity",
+    "ConsumedQuantity": "consumed_quantity",
+    "ListUnitPrice": "list_unit_price",
+    "ContractedUnitPrice": "contracted_unit_price",
+    "BilledCost": "billed_cost",
+    "EffectiveCost": "effective_cost",
+    "ListCost": "list_cost",
+    "ContractedCost": "contracted_cost",
+}
+# Those without which a charge cannot be placed in time, account and money.
+_MANDATORY = (
+    "ProviderName",
+    "BillingAccountId",
+    "BillingCurrency",
+    *_TIMES,
+    "ChargeCategory",
+    "BilledCost",
+    "EffectiveCost",
+)
+_NOTHING = ("", "NULL", "null")
+
+
+def read(content: bytes, *, file_name: str, context: Context) -> Tables:
+    """Rows of `cloud_charges`: one per charge line; columns beyond FOCUS's are ignored.
+
+    Raises:
+        UnreadableFile: neither CSV nor Parquet, or a mandatory column is missing.
+    """
+    del context
+    charges = _charges(content, file_name)
+    missing = [name for name in _MANDATORY if name not in charges.columns]
+    if missing:
+        raise UnreadableFile(
+            f"{file_name}: found the columns {charges.columns[:8]}, expected those of FOCUS 1.0 "
+            f"to 1.2 (missing: {', '.join(missing)}); export the bill as FOCUS with all columns"
+        )
+    texts, times, numbers = (
+        {name: column for name, column in columns.items() if name in charges.columns}
+        for columns in (_TEXTS, _TIMES, _NUMBERS)
+    )
+    text = charges.select(_as_text(name, charges.schema[name]) for name in texts | times | numbers)
+    value = {name: number(pl.col(name)) for name in numbers}
+    instant = {name: utc_instant(pl.col(name)) for name in times}
+    reasons = [
+        *(
+            reason(
+                pl.col(name).is_not_null() & ~value[name].is_finite().fill_null(value=False),
+                field=name,
+                found=pl.col(name),
+                expected="a number",
+            )
+            for name in numbers
+        ),
+        *(
+            reason(
+                instant[name].is_null(),
+                field=name,
+                found=pl.col(name),
+                expected="a time such as 2026-11-01T00:00:00Z",
+            )
+            for name in times
+        ),
+        *(
+            reason(pl.col(name).is_null(), field=name, found=pl.col(name), expected="a value")
+            for name in _MANDATORY
+            if name not in times
+        ),
+    ]
+    return {
+        "cloud_charges": text.select(
+            *(pl.col(name).alias(column) for name, column in texts.items()),
+            *(instant[name].alias(column) for name, column in times.items()),
+            *(
+                pl.when(value[name].is_finite()).then(value[name]).alias(column)
+                for name, column in numbers.items()
+            ),
+            joined_reasons(*reasons).alias(REJECT_REASON),
+        )
+    }
+
+
+def _charges(content: bytes, file_name: str) -> pl.DataFrame:
+    try:
+        if content.startswith(b"PAR1"):
+            return pl.read_parquet(BytesIO(content))
+        return pl.read_csv(content.removeprefix(b"\xef\xbb\xbf"), infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise UnreadableFile(
+            f"{file_name}: neither CSV nor Parquet that can be read ({error}); expected a FOCUS "
+            "bill; export it again"
+        ) from error
+
+
+def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A column as FOCUS writes it in CSV: null where nothing, times in UTC, tags as JSON."""
+    column = pl.col(name)
+    if isinstance(dtype, pl.Datetime):
+        zoned = column.dt.convert_time_zone("UTC") if dtype.time_zone else column
+        return zoned.dt.strftime("%Y-%m-%dT%H:%M:%S%.f").alias(name)
+    if isinstance(dtype, pl.Struct):
+        return column.struct.json_encode().alias(name)
+    if isinstance(dtype, pl.List):
+        # Parquet keeps Tags as a map, which arrives as a list of key and value.
+        key, value = (_json_text(pl.element().struct.field(part)) for part in ("key", "value"))
+        pairs = column.list.eval(pl.concat_str(key, pl.lit(":"), value))
+        return pl.format("{{{}}}", pairs.list.join(",")).alias(name)
+    text = column.cast(pl.String).str.strip_chars()
+    return pl.when(~text.is_in(_NOTHING)).then(text).alias(name)
+
+
+def _json_text(text: pl.Expr) -> pl.Expr:
+    escaped = text.str.replace_all("\\", "\\\\", literal=True).str.replace_all(
+        '"', '\\"', literal=True
+    )
+    return pl.format('"{}"', escaped).fill_null("null")

@@ -1,0 +1,315 @@
+"""Reads Slurm accounting: what `sacct --parsable2` prints and what slurmrestd answers.
+
+What belongs here: both formats, and the local times of a cluster made instants. What does not:
+which site a cluster is and how many GPUs a node has where the accounting shows none (dbt).
+
+sacct prints local times without an offset, so each cluster needs a time zone. In the hour that the
+clocks repeat, the elapsed seconds tell which of the two is meant: end - elapsed = start. Where even
+that leaves both, the earlier one stands.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from pipelines.connectors.columns import joined_reasons, reason
+from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+
+_MANDATORY = ("JobID", "Cluster", "State", "Start", "End", "ElapsedRaw")
+_TEXTS = {
+    "partition": "Partition",
+    "qos": "QOS",
+    "account": "Account",
+    "user_name": "User",
+    "job_name": "JobName",
+    "node_list": "NodeList",
+    "comment": "Comment",
+}
+_TIMES = ("Submit", "Start", "End")
+_NOTHING = ("", "Unknown", "None", "None assigned", "N/A", "(null)")
+_NO_VALUE = ("18446744073709551614", "4294967294")  # Slurm's NO_VAL64 and NO_VAL
+# The separators sites choose with SLURM_TIME_FORMAT, turned into the default form before parsing.
+_DATE_AND_TIME = r"^(\d{4})[-/](\d{2})[-/](\d{2})[-T ](\d{2}:\d{2}:\d{2})"
+_HELP = "run sacct --parsable2 with its header and these fields in --format"
+
+_ANSWER_TEXTS = {
+    "cluster": "cluster",
+    "partition": "partition",
+    "qos": "qos",
+    "account": "account",
+    "user_name": "user_name",
+    "job_name": "name",
+    "node_list": "nodes",
+    "comment": "comment",
+}
+_ANSWER_SCHEMA: dict[str, type[pl.DataType]] = {
+    "job_id": pl.Int64,
+    "job_state": pl.String,
+    "submit_time": pl.Int64,
+    "start_time": pl.Int64,
+    "end_time": pl.Int64,
+    "node_count": pl.Int64,
+    "tres_alloc_str": pl.String,
+    **dict.fromkeys(_ANSWER_TEXTS.values(), pl.String),
+}
+_NOT_STARTED = ("PENDING", "CONFIGURING")
+_NOT_ENDED = ("RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
+
+
+def read(content: bytes, *, file_name: str, context: Context) -> Tables:
+    """Rows of `jobs`: one per allocation, its steps left out.
+
+    Raises:
+        UnreadableFile: no header with the fields needed, or no answer of slurmrestd.
+    """
+    if content.lstrip()[:1] == b"{":
+        return {"jobs": _read_answer(content, file_name)}
+    fields = _fields(content, file_name)
+    allocations = fields.filter(~pl.col("JobID").fill_null("").str.contains(".", literal=True))
+    return {"jobs": _jobs(allocations, context.cluster_time_zones)}
+
+
+def _fields(content: bytes, file_name: str) -> pl.DataFrame:
+    """The fields as text under sacct's names, null where sacct has nothing to say."""
+    try:
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(
+            f"{file_name}: not UTF-8 text ({error}); expected the output of sacct; {_HELP}"
+        ) from error
+    filled = pl.DataFrame({"line": lines}).filter(pl.col("line") != "")
+    first = filled["line"][0] if filled.height else ""
+    # --parsable ends every line with a delimiter; after --parsable2 it is an empty last field.
+    line = pl.col("line").str.strip_suffix("|") if first.endswith("|") else pl.col("line")
+    header = first.removesuffix("|").split("|")
+    missing = [name for name in _MANDATORY if name not in header]
+    if missing:
+        raise UnreadableFile(
+            f"{file_name}: found the header {header}, expected the fields {', '.join(_MANDATORY)} "
+            f"(missing: {', '.join(missing)}); {_HELP}"
+        )
+    parts = pl.col("parts")
+    return (
+        filled[1:]
+        .select(line.str.split("|").alias("parts"))
+        .select(
+            *(
+                parts.list.get(position, null_on_oob=True).alias(name)
+                for position, name in enumerate(header)
+            ),
+            reason(
+                parts.list.len() != len(header),
+                field="line",
+                found=pl.format("{} fields", parts.list.len()),
+                expected=f"{len(header)} as in the header (a value may hold a '|')",
+            ).alias("line_reason"),
+        )
+        .with_columns(
+            pl.when(~pl.col(name).is_in(_NOTHING)).then(pl.col(name)).alias(name) for name in header
+        )
+    )
+
+
+def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
+    has = set(fields.columns)
+    tres = pl.col("AllocTRES") if "AllocTRES" in has else pl.lit(None, pl.String)
+    energy = pl.col("ConsumedEnergyRaw") if "ConsumedEnergyRaw" in has else pl.lit(None, pl.String)
+    nodes = [pl.col(name) for name in ("NNodes", "AllocNodes") if name in has]
+    node_count = pl.coalesce(*nodes, tres.str.extract(r"(?:^|,)node=(\d+)"))
+    energy = pl.when(~energy.is_in(_NO_VALUE)).then(energy)
+    times = [name for name in _TIMES if name in has]
+    zone = pl.col("Cluster").replace_strict(zones, default=None, return_dtype=pl.String)
+    counts = {
+        "elapsed_s": ("ElapsedRaw", pl.col("ElapsedRaw"), "whole seconds"),
+        "node_count": ("NNodes", node_count, "a whole number of nodes"),
+        "consumed_energy_j": ("ConsumedEnergyRaw", energy, "whole joules"),
+    }
+    parsed = (
+        fields.with_columns(zone=zone)
+        .with_columns(_instants(name, zones) for name in times)
+        .with_columns(
+            **{name: text.cast(pl.Int64, strict=False) for name, (_, text, _) in counts.items()},
+            reasons=joined_reasons(
+                pl.col("line_reason"),
+                *(
+                    reason(
+                        text.is_not_null() & text.cast(pl.Int64, strict=False).is_null(),
+                        field=field,
+                        found=text,
+                        expected=expected,
+                    )
+                    for field, text, expected in counts.values()
+                ),
+            ),
+        )
+    )
+    started, ended = _start_and_end()
+    submitted = pl.col("Submit_instants").struct.field("earlier") if "Submit" in has else None
+    return parsed.select(
+        cluster="Cluster",
+        job_id="JobID",
+        **{
+            column: pl.col(name) if name in has else pl.lit(None, pl.String)
+            for column, name in _TEXTS.items()
+        },
+        state=pl.col("State").str.extract(r"^(\w+)").str.to_uppercase(),
+        submitted_at=pl.lit(None, pl.Datetime("us", "UTC")) if submitted is None else submitted,
+        started_at=started,
+        ended_at=ended,
+        elapsed_s="elapsed_s",
+        node_count="node_count",
+        gpu_count=_gpu_count(tres),
+        consumed_energy_j="consumed_energy_j",
+        **{
+            REJECT_REASON: joined_reasons(
+                pl.col("reasons"), *(_time_reason(name) for name in times)
+            )
+        },
+    )
+
+
+def _instants(name: str, zones: Mapping[str, str]) -> pl.Expr:
+    """The earlier and the later instant a time can mean: the same, but for a repeated hour."""
+    iso = pl.col(name).str.replace(_DATE_AND_TIME, "${1}-${2}-${3}T${4}")
+    with_offset = iso.str.to_datetime("%Y-%m-%dT%H:%M:%S%#z", strict=False, time_unit="us")
+    local = iso.str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False, time_unit="us")
+
+    def instant(which: Any) -> pl.Expr:
+        in_zone = [
+            pl.when(pl.col("zone") == zone).then(
+                local.dt.replace_time_zone(
+                    zone, ambiguous=which, non_existent="null"
+                ).dt.convert_time_zone("UTC")
+            )
+            for zone in sorted(set(zones.values()))
+        ]
+        return pl.coalesce(with_offset, *in_zone)
+
+    return pl.struct(
+        earlier=instant("earliest"), later=instant("latest"), is_local=local.is_not_null()
+    ).alias(f"{name}_instants")
+
+
+def _start_and_end() -> tuple[pl.Expr, pl.Expr]:
+    """Start and end, of what they can mean the pair that is the elapsed time apart."""
+    start, end = (pl.col(f"{name}_instants").struct for name in ("Start", "End"))
+    pairs = [
+        (start.field(of_start), end.field(of_end))
+        for of_start in ("earlier", "later")
+        for of_end in ("earlier", "later")
+    ]
+    elapsed = pl.duration(seconds="elapsed_s", time_unit="us")
+    misfits = [(last - first - elapsed).abs() for first, last in pairs]
+    least = pl.min_horizontal(misfits)
+    chosen_start, chosen_end = pairs[0]
+    for misfit, (first, last) in list(zip(misfits, pairs, strict=True))[:0:-1]:
+        fits = (misfit == least) & (misfits[0] != least)
+        chosen_start = pl.when(fits).then(first).otherwise(chosen_start)
+        chosen_end = pl.when(fits).then(last).otherwise(chosen_end)
+    return chosen_start, chosen_end
+
+
+def _time_reason(name: str) -> pl.Expr:
+    instants = pl.col(f"{name}_instants").struct
+    is_missing = pl.col(name).is_not_null() & instants.field("earlier").is_null()
+    is_local = instants.field("is_local")
+    return pl.coalesce(
+        reason(
+            is_missing & ~is_local,
+            field=name,
+            found=pl.col(name),
+            expected="a time such as 2026-11-01T00:00:00, with or without an offset",
+        ),
+        reason(
+            is_missing & pl.col("zone").is_null(),
+            field=name,
+            found=pl.format("{} of cluster {}", name, pl.col("Cluster").fill_null("(none)")),
+            expected="a cluster whose time zone is known, for the time has no offset: declare the "
+            "cluster in data/reference/sites and load again",
+        ),
+        reason(
+            is_missing,
+            field=name,
+            found=pl.col(name),
+            expected="a time that exists in the cluster's zone: the clocks skip this hour",
+        ),
+    )
+
+
+def _gpu_count(tres: pl.Expr) -> pl.Expr:
+    """GPUs of AllocTRES: the untyped count, else the sum of the typed ones, never both."""
+    untyped = tres.str.extract(r"(?:^|,)gres/gpu=(\d+)").cast(pl.Int64)
+    typed = tres.str.extract_all(r"gres/gpu:[^=,]+=\d+")
+    of_each = typed.list.eval(pl.element().str.extract(r"=(\d+)$").cast(pl.Int64))
+    return pl.coalesce(untyped, pl.when(typed.list.len() > 0).then(of_each.list.sum()))
+
+
+def _read_answer(content: bytes, file_name: str) -> pl.DataFrame:
+    """Jobs of slurmrestd's `/slurm/<version>/jobs`, with the moment of the answer as `known_at`."""
+    try:
+        answer = json.loads(content)
+    except ValueError as error:
+        raise UnreadableFile(
+            f"{file_name}: not valid JSON ({error}); expected slurmrestd's answer to "
+            "/slurm/<version>/jobs; fetch it again"
+        ) from error
+    jobs = answer.get("jobs")
+    if not isinstance(jobs, list) or not all(
+        isinstance(job, dict) and {"job_id", "job_state", "start_time"} <= set(job) for job in jobs
+    ):
+        raise UnreadableFile(
+            f"{file_name}: found JSON with {sorted(answer)}, expected jobs with job_id, job_state "
+            "and start_time as slurmrestd answers on /slurm/<version>/jobs (not /slurmdb); land "
+            "that answer, or sacct --parsable2"
+        )
+    try:
+        rows = pl.DataFrame([_plain_job(job) for job in jobs], schema=_ANSWER_SCHEMA)
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise UnreadableFile(
+            f"{file_name}: jobs: a value has another type than slurmrestd gives it ({error}); "
+            "land the answer unchanged"
+        ) from error
+    known_at = pl.lit(_plain(answer.get("last_update")), pl.Int64)
+    # A job that waits has an expected start, one that runs an expected end: neither has happened.
+    has_started = ~pl.col("job_state").is_in(_NOT_STARTED)
+    has_started = has_started & (pl.col("start_time") > 0)
+    has_ended = has_started & ~pl.col("job_state").is_in(_NOT_ENDED) & (pl.col("end_time") > 0)
+    started = pl.when(has_started).then("start_time")
+    ended = pl.when(has_ended).then("end_time")
+    texts = {
+        column: pl.when(~pl.col(name).is_in(_NOTHING)).then(pl.col(name))
+        for column, name in _ANSWER_TEXTS.items()
+    }
+    return rows.select(
+        job_id=pl.col("job_id").cast(pl.String),
+        **texts,
+        state=pl.col("job_state").str.to_uppercase(),
+        submitted_at=_from_epoch(pl.when(pl.col("submit_time") > 0).then("submit_time")),
+        started_at=_from_epoch(started),
+        ended_at=_from_epoch(ended),
+        elapsed_s=(pl.coalesce(ended, known_at) - started).clip(lower_bound=0).fill_null(0),
+        node_count=pl.col("node_count").fill_null(0),
+        gpu_count=_gpu_count(pl.col("tres_alloc_str")),
+        consumed_energy_j=pl.lit(None, pl.Int64),
+        known_at=_from_epoch(known_at),
+        **{REJECT_REASON: pl.lit(None, pl.String)},
+    )
+
+
+def _plain_job(job: dict[str, Any]) -> dict[str, Any]:
+    return {name: _plain(job.get(name)) for name in _ANSWER_SCHEMA}
+
+
+def _plain(value: Any) -> Any:
+    """A value without slurmrestd's wrapping: {set, infinite, number}, or a list of states."""
+    if isinstance(value, dict):
+        return value.get("number") if value.get("set") and not value.get("infinite") else None
+    if isinstance(value, list):
+        return value[0] if value else None
+    return value
+
+
+def _from_epoch(seconds: pl.Expr) -> pl.Expr:
+    return (seconds.cast(pl.Int64) * 1_000_000).cast(pl.Datetime("us", "UTC"))

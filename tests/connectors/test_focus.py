@@ -1,0 +1,134 @@
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from pipelines.connectors import focus
+from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.schemas import RAW_TABLES, payload_columns
+from pipelines.simulator.writers.focus import write_focus
+
+REAL_BILL = Path(__file__).parents[2].parent / "shared" / "data" / "focus" / "focus_sample.csv"
+COLUMNS = payload_columns(RAW_TABLES["cloud_charges"])
+OCTOBER, NOVEMBER = (datetime(2026, month, 1, tzinfo=UTC) for month in (10, 11))
+CHARGE = {
+    **dict.fromkeys(COLUMNS),
+    "provider_name": "Example Cloud",
+    "billing_account_id": "acct-1",
+    "billing_period_started_at": OCTOBER,
+    "billing_period_ended_at": NOVEMBER,
+    "charge_period_started_at": datetime(2026, 10, 5, 13, tzinfo=UTC),
+    "charge_period_ended_at": datetime(2026, 10, 5, 14, tzinfo=UTC),
+    "charge_category": "Usage",
+    "charge_description": 'GPU hours, "A3"',
+    "sku_id": "SKU-A3-HIGH",
+    "consumed_quantity": 2.5,
+    "consumed_unit": "Hours",
+    "billed_cost": 0.0,
+    "effective_cost": 61.25,
+    "currency_code": "USD",
+    "tags": '{"workload": "assistant-inference"}',
+}
+HEADER = (
+    "ProviderName,BillingAccountId,BillingCurrency,BillingPeriodStart,BillingPeriodEnd,"
+    "ChargePeriodStart,ChargePeriodEnd,ChargeCategory,BilledCost,EffectiveCost,SkuId,Id\n"
+)
+
+
+def read(content: bytes) -> pl.DataFrame:
+    return focus.read(content, file_name="bill", context=Context({}))["cloud_charges"]
+
+
+def frame(*rows: dict) -> pl.DataFrame:
+    columns = RAW_TABLES["cloud_charges"].schema.columns()
+    return pl.DataFrame(list(rows), schema={name: columns[name].dtype for name in COLUMNS})
+
+
+def test_a_bill_is_read_back_unchanged():
+    charges = frame(CHARGE, {**CHARGE, "commitment_discount_status": "Unused", "tags": None})
+    rows = read(write_focus(charges))
+    assert rows["reject_reason"].to_list() == [None, None]
+    assert_frame_equal(rows.drop("reject_reason"), charges, check_column_order=False)
+
+
+def test_literal_null_is_null_and_times_without_offset_are_utc():
+    line = (
+        "AWS,1,USD,2024-09-01 00:00:00,2024-10-01 00:00:00,"
+        "2024-09-18 22:00:00,2024-09-18T23:00:00Z,Usage,0.8,0.7,NULL,11472\n"
+    )
+    assert read((HEADER + line).encode()).to_dicts() == [
+        {
+            "provider_name": "AWS",
+            "billing_account_id": "1",
+            "charge_category": "Usage",
+            "sku_id": None,
+            "currency_code": "USD",
+            "billing_period_started_at": datetime(2024, 9, 1, tzinfo=UTC),
+            "billing_period_ended_at": datetime(2024, 10, 1, tzinfo=UTC),
+            "charge_period_started_at": datetime(2024, 9, 18, 22, tzinfo=UTC),
+            "charge_period_ended_at": datetime(2024, 9, 18, 23, tzinfo=UTC),
+            "billed_cost": 0.8,
+            "effective_cost": 0.7,
+            "reject_reason": None,
+        }
+    ]
+
+
+def test_a_value_that_cannot_be_read_is_rejected_with_field_found_and_expected():
+    line = "AWS,NULL,USD,soon,2024-10-01,2024-09-18 22:00:00,2024-09-18 23:00:00,Usage,free,0,x,1\n"
+    assert read((HEADER + line).encode())["reject_reason"].to_list() == [
+        "BilledCost: found 'free', expected a number; "
+        "BillingPeriodStart: found 'soon', expected a time such as 2026-11-01T00:00:00Z; "
+        "BillingPeriodEnd: found '2024-10-01', expected a time such as 2026-11-01T00:00:00Z; "
+        "BillingAccountId: found 'nothing', expected a value"
+    ]
+
+
+def test_a_parquet_bill_reads_like_the_csv():
+    buffer = BytesIO()
+    names = {
+        column: name for name, column in (focus._TEXTS | focus._TIMES | focus._NUMBERS).items()
+    }
+    tags = [[{"key": "workload", "value": 'say "hi"'}]]
+    frame(CHARGE).rename(names).with_columns(Tags=pl.Series(tags)).write_parquet(buffer)
+    assert read(buffer.getvalue()).to_dicts() == [
+        {**CHARGE, "tags": '{"workload":"say \\"hi\\""}', "reject_reason": None}
+    ]
+
+
+def test_a_real_bill_of_three_clouds_is_read_whole():
+    if not REAL_BILL.exists():
+        pytest.skip("the real bill is not beside this repository")
+    rows = read(REAL_BILL.read_bytes())
+    assert rows["reject_reason"].drop_nulls().to_list() == []
+    assert rows.group_by("provider_name").len().sort("provider_name").rows() == [
+        ("AWS", 942),
+        ("Microsoft", 51),
+        ("Oracle", 7),
+    ]
+    assert rows["billed_cost"].is_finite().all()
+    first = rows.row(0, named=True)
+    assert (first["billed_cost"], first["charge_period_started_at"], first["tags"]) == (
+        8e-07,
+        datetime(2024, 9, 18, 22, tzinfo=UTC),
+        None,
+    )
+    assert RAW_TABLES["cloud_charges"].schema.columns().keys() >= set(rows.columns) - {
+        "reject_reason"
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEADER.replace("EffectiveCost,", "").encode(), "missing: EffectiveCost"),
+        (b"", "empty CSV"),
+        (b"PAR1", "neither CSV nor Parquet"),
+    ],
+)
+def test_what_is_no_bill_is_refused_in_words(content: bytes, message: str):
+    with pytest.raises(UnreadableFile, match=message):
+        read(content)

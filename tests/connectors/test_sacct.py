@@ -1,0 +1,272 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from pipelines.connectors import sacct
+from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.schemas import RAW_TABLES, payload_columns
+from pipelines.simulator.writers.sacct import write_sacct
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data" / "slurm_sacct"
+COLUMNS = payload_columns(RAW_TABLES["jobs"])
+ZONES = {"juelich": "Europe/Berlin", "santis": "Europe/Zurich"}
+HEADER = "JobID|Cluster|State|Submit|Start|End|ElapsedRaw|NNodes|AllocTRES"
+
+
+def read(content: str | bytes) -> list[dict]:
+    data = content if isinstance(content, bytes) else content.encode()
+    tables = sacct.read(data, file_name="jobs", context=Context(ZONES))
+    return tables["jobs"].to_dicts()
+
+
+def job(line: str) -> dict:
+    """The one job of a file of one line under HEADER."""
+    rows = read(f"{HEADER}\n{line}\n")
+    assert len(rows) == 1
+    return rows[0]
+
+
+def utc(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)
+
+
+def test_the_real_gh200_job_is_one_row_without_its_steps():
+    path = REAL / "cscs_gh200_sacct_rows.txt"
+    if not path.exists():
+        pytest.skip("the real accounting is not beside this repository")
+    assert read(path.read_bytes()) == [
+        {
+            "cluster": "santis",
+            "job_id": "38113",
+            "partition": "normal",
+            "qos": None,
+            "account": None,
+            "user_name": "user01",
+            "job_name": "eff.slm",
+            "state": "COMPLETED",
+            "submitted_at": None,
+            "started_at": utc(2024, 3, 15, 19, 24, 16),
+            "ended_at": utc(2024, 3, 15, 19, 59, 18),
+            "elapsed_s": 2102,
+            "node_count": 4,
+            "gpu_count": None,
+            "node_list": "nid[001002,001004,001012,001014]",
+            "consumed_energy_j": 20_543_125,
+            "comment": None,
+            "reject_reason": None,
+        }
+    ]
+
+
+def test_the_real_answer_of_slurmrestd_has_no_end_for_jobs_that_still_run():
+    path = REAL / "slurmrestd_24.05_0.0.41_slurm-jobs.json"
+    if not path.exists():
+        pytest.skip("the real answer is not beside this repository")
+    rows = read(path.read_bytes())
+    assert len(rows) == 14
+    by_state = {row["state"]: row for row in rows}
+    assert by_state["TIMEOUT"] == {
+        "cluster": "hpc",
+        "job_id": "649717",
+        "partition": "batch",
+        "qos": "normal",
+        "account": "optic",
+        "user_name": "ksoto",
+        "job_name": "wrap",
+        "state": "TIMEOUT",
+        "submitted_at": utc(2025, 5, 20, 15, 21, 5),
+        "started_at": utc(2025, 5, 20, 15, 21, 6),
+        "ended_at": utc(2025, 5, 20, 15, 22, 29),
+        "elapsed_s": 83,
+        "node_count": 1,
+        "gpu_count": None,
+        "node_list": "cn001",
+        "consumed_energy_j": None,
+        "comment": None,
+        "known_at": utc(2025, 5, 20, 15, 22, 45),
+        "reject_reason": None,
+    }
+    assert {(row["state"], row["started_at"] is None, row["ended_at"] is None) for row in rows} >= {
+        ("RUNNING", False, True),
+        ("PENDING", True, True),
+        ("COMPLETED", False, False),
+    }
+
+
+@pytest.mark.parametrize(
+    ("tres", "gpu_count"),
+    [
+        ("billing=12,cpu=12,gres/gpu=2,mem=31000M,node=1", 2),
+        ("cpu=12,gres/gpu:h100=4,node=1", 4),
+        ("cpu=12,gres/gpu:a100=1,gres/gpu:h100=2,node=1", 3),
+        ("cpu=12,gres/gpu=4,gres/gpu:h100=4,gres/gpumem=80G,node=1", 4),
+        ("cpu=12,energy=5,node=1", None),
+        ("", None),
+    ],
+)
+def test_gpus_are_counted_once_typed_or_untyped(tres: str, gpu_count: int | None):
+    row = job(f"1|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|{tres}")
+    assert (row["gpu_count"], row["reject_reason"]) == (gpu_count, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "base"),
+    [("CANCELLED by 423120", "CANCELLED"), ("CANCELLED+", "CANCELLED"), ("timeout", "TIMEOUT")],
+)
+def test_a_state_is_slurms_base_state(state: str, base: str):
+    row = job(f"1|juelich|{state}||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|")
+    assert row["state"] == base
+
+
+def test_unknown_times_of_jobs_that_wait_or_run_are_null():
+    rows = read(
+        f"{HEADER}\n"
+        "1|juelich|PENDING|2026-10-01T00:00:00|Unknown|Unknown|0|1|\n"
+        "2|juelich|RUNNING|2026-10-01T00:00:00|2026-10-01T01:00:00|Unknown|60|1|\n"
+    )
+    assert [(row["started_at"], row["ended_at"], row["reject_reason"]) for row in rows] == [
+        (None, None, None),
+        (utc(2026, 9, 30, 23), None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "elapsed", "expected"),
+    [
+        # The clocks of Berlin repeat 02:00 to 03:00 on 2026-10-25.
+        ("02:30:00", "02:45:00", 900, (utc(2026, 10, 25, 0, 30), utc(2026, 10, 25, 0, 45))),
+        ("02:30:00", "02:45:00", 4500, (utc(2026, 10, 25, 0, 30), utc(2026, 10, 25, 1, 45))),
+        ("02:30:00", "02:10:00", 2400, (utc(2026, 10, 25, 0, 30), utc(2026, 10, 25, 1, 10))),
+        ("02:30:00", "03:00:00", 1800, (utc(2026, 10, 25, 1, 30), utc(2026, 10, 25, 2))),
+        ("02:30:00", "03:00:00", 5400, (utc(2026, 10, 25, 0, 30), utc(2026, 10, 25, 2))),
+        ("01:00:00", "02:00:00", 7200, (utc(2026, 10, 24, 23), utc(2026, 10, 25, 1))),
+    ],
+)
+def test_in_the_repeated_hour_the_elapsed_time_tells_which_hour_is_meant(
+    start: str, end: str, elapsed: int, expected: tuple[datetime, datetime]
+):
+    row = job(f"1|juelich|COMPLETED||2026-10-25T{start}|2026-10-25T{end}|{elapsed}|1|")
+    assert (row["started_at"], row["ended_at"], row["reject_reason"]) == (*expected, None)
+
+
+def test_a_time_that_the_clocks_skip_is_rejected():
+    row = job("1|juelich|COMPLETED||2026-03-29T02:30:00|2026-03-29T04:00:00|3600|1|")
+    assert row["reject_reason"] == (
+        "Start: found '2026-03-29T02:30:00', expected a time that exists in the cluster's zone: "
+        "the clocks skip this hour"
+    )
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "2024-03-15-20:24:16",
+        "2024/03/15-20:24:16",
+        "2024-03-15T20:24:16",
+        "2024-03-15T19:24:16Z",
+        "2024-03-15T12:24:16-0700",
+        "2024-03-15T20:24:16+01:00",
+    ],
+)
+def test_every_form_of_time_is_the_same_instant(start: str):
+    row = job(f"1|santis|RUNNING||{start}|Unknown|3600|1|")
+    assert (row["started_at"], row["reject_reason"]) == (utc(2024, 3, 15, 19, 24, 16), None)
+
+
+def test_a_cluster_without_a_time_zone_needs_one_unless_its_times_have_offsets():
+    rows = read(
+        f"{HEADER}\n"
+        "1|elsewhere|RUNNING||2026-10-01T00:00:00|Unknown|60|1|\n"
+        "2|elsewhere|RUNNING||2026-10-01T00:00:00Z|Unknown|60|1|\n"
+    )
+    assert [row["reject_reason"] for row in rows] == [
+        "Start: found '2026-10-01T00:00:00 of cluster elsewhere', "
+        "expected a cluster whose time zone is known, "
+        "for the time has no offset: declare the cluster in data/reference/sites and load again",
+        None,
+    ]
+
+
+def test_values_that_cannot_be_read_are_rejected_with_field_found_and_expected():
+    rows = read(
+        f"{HEADER}\n"
+        "1|juelich|COMPLETED||yesterday|2026-10-01T01:00:00|1:00|1|\n"
+        "2|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|cpu=1|too|many\n"
+    )
+    assert [row["reject_reason"] for row in rows] == [
+        "ElapsedRaw: found '1:00', expected whole seconds; Start: found 'yesterday', "
+        "expected a time such as 2026-11-01T00:00:00, with or without an offset",
+        "line: found '11 fields', expected 9 as in the header (a value may hold a '|')",
+    ]
+
+
+def test_the_trailing_delimiter_of_parsable_is_no_field():
+    line = "1|juelich|RUNNING||2026-10-01T00:00:00|Unknown|60|1|cpu=1"
+    plain, delimited = read(f"{HEADER}\n{line}\n"), read(f"{HEADER}|\n{line}|\n")
+    assert plain == delimited
+    assert plain[0]["reject_reason"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"38113|santis|COMPLETED\n", "missing: JobID, Cluster, State, Start, End, ElapsedRaw"),
+        (b"", "missing: JobID"),
+        (b"\xff\xfe\n", "not UTF-8"),
+        (b"{", "not valid JSON"),
+        (b'{"jobs": [{"job_id": 1, "time": {}}]}', "not /slurmdb"),
+        (b'{"jobs": [{"job_id": "x", "job_state": "", "start_time": 0}]}', "another type"),
+    ],
+)
+def test_what_is_no_accounting_is_refused_in_words(content: bytes, message: str):
+    with pytest.raises(UnreadableFile, match=message):
+        read(content)
+
+
+TEXT = st.none() | st.text("abc-_,. é", min_size=1).filter(lambda text: text.strip() == text)
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> pl.DataFrame:
+    """Ended jobs across the repeated hour, of which only the elapsed time tells when they ran."""
+    rows = []
+    for number in range(draw(st.integers(1, 8))):
+        elapsed = draw(st.integers(0, 4 * 3600))
+        started = utc(2026, 10, 24, 22) + timedelta(seconds=draw(st.integers(0, 2 * 3600 - 1)))
+        rows.append(
+            {
+                "cluster": "juelich",
+                "job_id": str(number),
+                "partition": draw(TEXT),
+                "qos": draw(TEXT),
+                "account": draw(TEXT),
+                "user_name": draw(TEXT),
+                "job_name": draw(TEXT),
+                "state": draw(st.sampled_from(["COMPLETED", "CANCELLED", "PREEMPTED"])),
+                "submitted_at": started - timedelta(hours=6),
+                "started_at": started,
+                "ended_at": started + timedelta(seconds=elapsed),
+                "elapsed_s": elapsed,
+                "node_count": draw(st.integers(1, 500)),
+                "gpu_count": draw(st.none() | st.integers(0, 2000)),
+                "node_list": draw(st.none() | st.just("jwb[0001-0004,0007]")),
+                "consumed_energy_j": draw(st.none() | st.integers(0, 10**12)),
+                "comment": draw(st.none() | st.just("energy:curtailment_order")),
+            }
+        )
+    schema = {name: RAW_TABLES["jobs"].schema.columns()[name].dtype for name in COLUMNS}
+    return pl.DataFrame(rows, schema=schema)
+
+
+@settings(max_examples=50, deadline=None)
+@given(jobs())
+def test_what_the_writer_writes_is_read_back_unchanged(written: pl.DataFrame):
+    content = write_sacct(written, time_zone="Europe/Berlin")
+    rows = sacct.read(content, file_name="jobs", context=Context(ZONES))["jobs"]
+    assert rows["reject_reason"].drop_nulls().to_list() == []
+    assert_frame_equal(rows.drop("reject_reason"), written, check_column_order=False)
