@@ -10,6 +10,14 @@ terms as (
 
 ),
 
+intervals as (
+
+    select *
+    from {{ ref("int_site_intervals") }}
+    where {{ in_build_dates("utc_date") }}
+
+),
+
 readings as (
 
     select *
@@ -39,13 +47,14 @@ priced as (
         terms.kind as contract_kind,
         terms.energy_source,
         terms.are_certificates_bundled,
-        readings.interval_started_at,
-        readings.interval_ended_at,
-        readings.utc_date,
-        readings.interval_started_at at time zone terms.time_zone as local_started_at,
+        intervals.interval_started_at,
+        intervals.interval_ended_at,
+        intervals.utc_date,
+        intervals.currency_code,
+        intervals.interval_started_at at time zone terms.time_zone as local_started_at,
         readings.energy_kwh as metered_kwh,
-        readings.energy_kwh * terms.share_of_plant as share_kwh,
-        readings.quality,
+        {{ kwh_to_mwh("readings.energy_kwh * terms.share_of_plant") }} as share_mwh,
+        coalesce(readings.quality, 'missing') as quality,
         prices.price_per_mwh as settlement_price_per_mwh,
         prices.source_price_per_mwh,
         prices.source_currency_code,
@@ -57,16 +66,20 @@ priced as (
             when terms.negative_price_clause = 'no_volume' and prices.price_per_mwh is null then null
             else 'none'
         end as clause_applied
-    from readings
+    from intervals
     inner join terms
         on
-            readings.meter_id = terms.plant_meter_id
-            and {{ is_valid_at("terms", "readings.interval_started_at") }}
+            intervals.site_id = terms.site_id
+            and {{ is_valid_at("terms", "intervals.interval_started_at") }}
+    left join readings
+        on
+            terms.plant_meter_id = readings.meter_id
+            and intervals.interval_started_at = readings.interval_started_at
     left join prices
         on
             terms.settlement_zone = prices.zone
             and terms.market = prices.market
-            and readings.interval_started_at = prices.interval_started_at
+            and intervals.interval_started_at = prices.interval_started_at
 
 )
 
@@ -84,13 +97,14 @@ select
     metered_kwh,
     case
         when clause_applied = 'no_volume' then 0
-        when clause_applied is not null then share_kwh
-    end as volume_kwh,
+        when clause_applied is not null then share_mwh
+    end as volume_mwh,
     settlement_price_per_mwh,
     source_price_per_mwh,
     source_currency_code,
     contract_price_per_mwh,
     contract_currency_code,
     clause_applied,
+    currency_code,
     quality
 from priced
