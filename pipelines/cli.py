@@ -1,0 +1,294 @@
+"""The command `wattbook`.
+
+What belongs here: reading arguments, showing progress, results and errors. What does not: doing the
+work, which the functions of the other modules do, the same that the Dagster assets call.
+
+Exit status: 0 done, 1 failed, 2 wrong use. Errors go to standard error, one cause a line. Modules
+are imported where a command needs them, so that `wattbook sql` and `--help` answer at once.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from pipelines.errors import BookError
+from pipelines.settings import Book
+
+DATA_DIR_VARIABLE = "WATTBOOK_DATA_DIR"
+DEMO_UNTIL = "2026-11-03T00:00Z"
+
+# Not a terminal, not folded: what is piped elsewhere keeps one row a line.
+out = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 400)
+
+
+class Team(StrEnum):
+    """Teams that a book is published for."""
+
+    energy = "energy"
+    finance = "finance"
+    operations = "operations"
+
+
+class Form(StrEnum):
+    """How `wattbook sql` shows its answer."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+class Commands(TyperGroup):
+    """Turns what a person can mend into one line per cause and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors of the program itself keep their traceback."""
+        try:
+            return super().invoke(ctx)
+        except BookError as error:
+            causes = error.causes
+        except OSError as error:
+            causes = [str(error)]
+        for cause in causes:
+            print(f"error: {' '.join(cause.split())}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Wattbook: the shared energy book of organizations that run AI compute.\n\n"
+    "Files in landing/ are loaded into the lake, built into the warehouse and published per team.",
+)
+
+
+@app.callback()
+def choose_book(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path,
+        typer.Option(
+            envvar=DATA_DIR_VARIABLE,
+            file_okay=False,
+            help="Where the book lives: landing, lake, warehouse, published.",
+        ),
+    ] = Path("data"),
+) -> None:
+    """Choose the book that the command works on."""
+    context.obj = Book(data_dir.resolve())
+
+
+def _instant(text: str | None) -> datetime | None:
+    """An ISO 8601 instant; a date is its first instant, and UTC where no zone is given."""
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"found {text!r}, expected a date or time as 2026-10-05 or 2026-10-05T12:00Z"
+        ) from error
+    return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _day(text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"found {text!r}, expected a date as 2026-10-05") from error
+
+
+UntilOption = Annotated[
+    str,
+    typer.Option(help="Write what is known before this time (UTC).", metavar="TIME"),
+]
+
+
+@app.command()
+def demo(context: typer.Context, until: UntilOption = DEMO_UNTIL) -> None:
+    """Simulate three sites and run the whole pipeline on their files."""
+    _simulate(context.obj, until)
+    _run(context.obj)
+
+
+@app.command()
+def simulate(context: typer.Context, until: UntilOption = DEMO_UNTIL) -> None:
+    """Write the files of three simulated sites into landing/, and their truth into truth/."""
+    _simulate(context.obj, until)
+
+
+@app.command()
+def load(context: typer.Context) -> None:
+    """Load what is new in landing/ into the lake; say what was skipped, refused or failed."""
+    _load(context.obj)
+
+
+@app.command()
+def build(
+    context: typer.Context,
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="First UTC day to build.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", metavar="DATE", help="Last UTC day to build.")
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Build a second book beside the current one, as things were known then.",
+        ),
+    ] = None,
+) -> None:
+    """Build the warehouse for the days that new data touched, or for those named."""
+    _build(context.obj, _days(_day(first), _day(last)), _instant(as_of))
+
+
+def _days(first: date | None, last: date | None) -> list[date] | None:
+    if first is None and last is None:
+        return None
+    start, end = first or last, last or first
+    assert start is not None
+    assert end is not None
+    if end < start:
+        raise typer.BadParameter(f"--from {start} is after --to {end}")
+    return [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
+
+
+@app.command()
+def publish(context: typer.Context) -> None:
+    """Write what each team may see into published/."""
+    _publish(context.obj)
+
+
+@app.command()
+def run(context: typer.Context) -> None:
+    """Load, build and publish whatever is new, and show the latest full week."""
+    _run(context.obj)
+
+
+@app.command()
+def sql(
+    context: typer.Context,
+    statement: Annotated[str, typer.Argument(help="One SQL statement, or - for standard input.")],
+    team: Annotated[Team, typer.Option(help="Whose published book to ask.")],
+    form: Annotated[Form, typer.Option("--format", help="How to show the answer.")] = Form.table,
+) -> None:
+    """Ask the published book of a team.
+
+    Tables are in schema marts, e.g.: wattbook sql --team finance "select * from dim_sites"
+    """
+    from pipelines import query
+
+    text = sys.stdin.read() if statement == "-" else statement
+    answer = query.run_sql(context.obj, team.value, text)
+    if form is Form.table:
+        out.print(query.table(answer))
+    else:
+        sys.stdout.buffer.write(query.encode(answer, form.value))
+        sys.stdout.buffer.flush()
+
+
+@app.command()
+def validate(context: typer.Context) -> None:
+    """Check reference data and configuration, without writing anything."""
+    from pipelines import publish, reference, warehouse
+
+    book = context.obj
+    with _step("check"), tempfile.TemporaryDirectory() as scratch:
+        reference.load(book.reference)
+        manifest = warehouse.parse(Book(Path(scratch)))
+        publish.check_audiences(manifest)
+    out.print(f"{book.reference}: nothing to mend")
+    out.print(f"{warehouse.PROJECT_DIR}: nothing to mend")
+
+
+def _simulate(book: Book, until: str) -> None:
+    from pipelines.simulator import landing
+
+    instant = _instant(until)
+    assert instant is not None
+    with _step("simulate") as report:
+        landing.simulate(book.data_dir, until=instant, progress=report)
+
+
+def _load(book: Book) -> None:
+    from pipelines import lake
+
+    with _step("load") as report:
+        summary = lake.load(book, progress=report)
+    out.print(
+        f"loaded {summary.loaded}, skipped {summary.skipped}, partly loaded {summary.partial}"
+        f" ({summary.quarantined_rows} rows quarantined), failed {summary.failed}"
+    )
+    for record in summary.records:
+        if record.reason:
+            print(f"{record.status}: {record.source_file}: {record.reason}", file=sys.stderr)
+
+
+def _build(book: Book, dates: list[date] | None = None, as_of: datetime | None = None) -> None:
+    from pipelines import warehouse
+
+    with _step("build") as report:
+        result = warehouse.build(book, dates, as_of, report)
+    if result.is_built:
+        days = "all days" if result.dates is None else f"{len(result.dates)} days"
+        out.print(
+            f"built {days} in {result.warehouse}:"
+            f" {result.model_count} models, {result.test_count} tests"
+        )
+    else:
+        out.print("nothing new to build")
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _publish(book: Book) -> None:
+    from pipelines import publish
+
+    with _step("publish") as report:
+        tables = publish.publish(book, report)
+    for team, names in tables.items():
+        out.print(f"published {book.published / team}.duckdb: {len(names)} tables")
+
+
+def _run(book: Book) -> None:
+    from pipelines import publish, week
+
+    _load(book)
+    _build(book)
+    if publish.is_current(book):
+        out.print("nothing new to publish")
+    else:
+        _publish(book)
+    for part in week.latest(book):
+        out.print(part)
+
+
+@contextmanager
+def _step(title: str) -> Iterator[Callable[[str], None]]:
+    """Show on standard error what is being done, and at the end how long it took."""
+    started = time.monotonic()
+    with err.status(title) as status:
+
+        def report(text: str) -> None:
+            status.update(f"{title}: {text}")
+
+        yield report
+    err.print(f"{title} {time.monotonic() - started:.1f} s", style="dim")

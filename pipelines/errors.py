@@ -1,0 +1,16 @@
+"""The error that people see: what failed, one cause a line.
+
+What belongs here: the base class whose causes the command line prints instead of a traceback. What
+does not: errors of one stage (they stand in its module), and faults of the program itself, which
+keep their traceback.
+"""
+
+from collections.abc import Sequence
+
+
+class BookError(Exception):
+    """Something in the book's data or settings has to be mended; `causes` has one line each."""
+
+    def __init__(self, causes: Sequence[str]) -> None:
+        super().__init__("\n".join(causes))
+        self.causes = list(causes)
