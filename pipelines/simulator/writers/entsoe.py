@@ -23,7 +23,7 @@ def write_prices(market_prices: pl.DataFrame, *, domain_code: str, created_at: d
         domain_code: the zone's 16-character EIC.
         created_at: createdDateTime of the document, with a time zone.
     """
-    series = []
+    series: list[str] = []
     for (sequence, currency), periods in _periods(
         market_prices, ["sequence", "currency_code"], "price_per_mwh", "price.amount"
     ):
@@ -54,7 +54,7 @@ def write_generation_mix(
         domain_code: the zone's 16-character EIC.
         created_at: createdDateTime of the document, with a time zone.
     """
-    series = []
+    series: list[str] = []
     for (production_type, direction), periods in _periods(
         grid_generation_mix, ["production_type", "direction"], "power_mw", "quantity"
     ):
@@ -124,9 +124,9 @@ def _head(
     rows: pl.DataFrame, created_at: datetime, *, document_type: str, process_type: str
 ) -> str:
     created = f"{created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    first = rows["interval_started_at"].min()
+    first = rows.select(pl.col("interval_started_at").min().dt.strftime("%Y%m%d%H%M")).item()
     return (
-        f"<mRID>{document_type}{first:%Y%m%d%H%M}</mRID><revisionNumber>1</revisionNumber>"
+        f"<mRID>{document_type}{first}</mRID><revisionNumber>1</revisionNumber>"
         f"<type>{document_type}</type>{process_type}"
         '<sender_MarketParticipant.mRID codingScheme="A01">10X1001A1001A450'
         "</sender_MarketParticipant.mRID>"
@@ -138,8 +138,11 @@ def _head(
 
 
 def _span(rows: pl.DataFrame, element: str) -> str:
-    start, end = rows["interval_started_at"].min(), rows["interval_ended_at"].max()
-    return f"<{element}><start>{start:{_TIME}}</start><end>{end:{_TIME}}</end></{element}>\n"
+    start, end = rows.select(
+        pl.col("interval_started_at").min().dt.strftime(_TIME),
+        pl.col("interval_ended_at").max().dt.strftime(_TIME),
+    ).row(0)
+    return f"<{element}><start>{start}</start><end>{end}</end></{element}>\n"
 
 
 def _document(root: str, namespace: str, head: str, series: list[str]) -> bytes:

@@ -1,0 +1,319 @@
+"""Green Button (ESPI) energy usage: an Atom feed of interval readings.
+
+What belongs here: resolving the feed's links and reading energy intervals. What does not: usage
+summaries, costs and power quality, and which site a meter belongs to (data/reference).
+
+A reading's unit and direction stand on the ReadingType that its MeterReading links to; its meter
+is the UsagePoint whose MeterReading collection it is listed under. Both are found by `rel` links,
+never by order. The meter id is the last part of the UsagePoint's self link, as `SPK-PCC` in
+`.../UsagePoint/SPK-PCC`. Value x 10^powerOfTenMultiplier is in Wh for uom 72.
+
+Quality follows ESPI's codes: 0 valid, 14 raw, 17 validated, 18 verified and 19 revenue are
+measured, as is a reading without a code; 7 manually edited is substituted; 8 reference day, 9
+interpolated, 11 derived, 12 projected, 13 mixed, 15 weather-normalized and 16 other are estimated;
+10 has failed a check and counts as missing, whatever its value.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+from xml.etree.ElementTree import Element
+
+import polars as pl
+
+from pipelines.connectors.common import Context, Tables, UnreadableFile
+from pipelines.connectors.parsing import (
+    Field,
+    assemble,
+    child_text,
+    local_name,
+    number,
+    parse_xml,
+    parsed_instant,
+    shown,
+    text,
+)
+
+_EXPECTED = "a Green Button feed with UsagePoint, MeterReading, ReadingType and IntervalBlock"
+_MEND = "ask for the whole subscription (Batch) in one feed"
+_FLOW = {"1": "import", "19": "export"}
+_UNIT = {"0": "Wh", "3": "kWh", "6": "MWh"}
+_ELECTRICITY = ("1", "2")
+_INTERVAL_ENERGY = ("0", "4")
+_QUALITY = {
+    "measured": ("0", "14", "17", "18", "19"),
+    "substituted": ("7",),
+    "estimated": ("8", "9", "11", "12", "13", "15", "16"),
+    "missing": ("10",),
+}
+_CLASS = {code: quality for quality, codes in _QUALITY.items() for code in codes}
+_WORST_LAST = list(_QUALITY)
+_LAST_START_S = 4_102_444_800  # 2100-01-01: a start beyond it is an error of unit (ms for s)
+_LONGEST_S = 32 * 86_400  # a billing month; what is longer is no interval reading
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One Atom entry: its resource, its links and since when it is known."""
+
+    kind: str
+    resource: Element
+    self_link: str
+    up_link: str
+    related: tuple[str, ...]
+    updated: str | None
+
+
+@dataclass
+class _Channel:
+    """What the links say of the readings of one MeterReading."""
+
+    meter_id: str
+    flow: str | None = None
+    unit: str | None = None
+    exponent: int = 0
+    interval_s: str | None = None
+    default_quality: str = "0"
+    problems: list[str] = field(default_factory=list)
+
+
+def read(content: bytes, *, file_name: str, context: Context) -> Tables:
+    """Read energy readings, one row per IntervalReading.
+
+    Raises:
+        UnreadableFile: when it is not a feed with readings whose meter and type can be resolved.
+    """
+    del file_name, context
+    feed = parse_xml(content, expected=_EXPECTED)
+    if local_name(feed) not in ("feed", "entry"):
+        raise UnreadableFile(f"the root element is {local_name(feed)}: expected {_EXPECTED}")
+    entries = list(_entries(feed))
+    blocks = [entry for entry in entries if entry.kind == "IntervalBlock"]
+    if not blocks:
+        kinds = ", ".join(sorted({entry.kind for entry in entries})) or "no entry"
+        raise UnreadableFile(f"the feed has {kinds} but no IntervalBlock: {_MEND}")
+    feed_updated = child_text(feed, "updated")
+    channels = _channels(entries)
+    readings: list[tuple[object, ...]] = []
+    for block in blocks:
+        channel = channels.get(block.up_link) or channels.get(block.self_link)
+        if channel is None:
+            raise UnreadableFile(
+                f"no MeterReading in the feed leads to IntervalBlock '{block.up_link}', so its "
+                f"meter, unit and direction are not known: {_MEND}"
+            )
+        readings.extend(_block_readings(block, channel, block.updated or feed_updated))
+    return {"meter_readings": _meter_readings(readings)}
+
+
+def _entries(feed: Element) -> Iterator[_Entry]:
+    for entry in [feed] if local_name(feed) == "entry" else feed:
+        content = next((child for child in entry if local_name(child) == "content"), None)
+        if local_name(entry) != "entry" or content is None:
+            continue
+        links = [
+            (child.get("rel", ""), child.get("href", "").rstrip("/"))
+            for child in entry
+            if local_name(child) == "link"
+        ]
+        by_rel = dict(reversed(links))
+        related = tuple(href for rel, href in links if rel == "related")
+        updated = child_text(entry, "updated") or child_text(entry, "published")
+        for resource in content:
+            yield _Entry(
+                kind=local_name(resource),
+                resource=resource,
+                self_link=by_rel.get("self", ""),
+                up_link=by_rel.get("up", ""),
+                related=related,
+                updated=updated,
+            )
+
+
+def _channels(entries: list[_Entry]) -> dict[str, _Channel]:
+    """Channel of each link that a MeterReading has to its interval blocks."""
+    points = {
+        link: entry for entry in entries if entry.kind == "UsagePoint" for link in entry.related
+    }
+    types = {entry.self_link: entry for entry in entries if entry.kind == "ReadingType"}
+    channels: dict[str, _Channel] = {}
+    meter_links: dict[str, str] = {}
+    for entry in entries:
+        if entry.kind != "MeterReading":
+            continue
+        point = points.get(entry.up_link) or points.get(entry.self_link)
+        if point is None:
+            raise UnreadableFile(
+                f"no UsagePoint in the feed leads to MeterReading '{entry.self_link}': {_MEND}"
+            )
+        meter_id = unquote(point.self_link.rpartition("/")[2])
+        if meter_links.setdefault(meter_id, point.self_link) != point.self_link:
+            raise UnreadableFile(
+                f"two UsagePoints end in '{meter_id}' ({meter_links[meter_id]} and "
+                f"{point.self_link}): expected distinct ones; ask for one customer a file"
+            )
+        reading_type = next((types[link] for link in entry.related if link in types), None)
+        if reading_type is None:
+            raise UnreadableFile(
+                f"no ReadingType in the feed for MeterReading '{entry.self_link}', so its unit "
+                f"and direction are not known: {_MEND}"
+            )
+        channel = _channel(meter_id, reading_type.resource)
+        channels.update(dict.fromkeys(entry.related, channel))
+    return channels
+
+
+def _channel(meter_id: str, reading_type: Element) -> _Channel:
+    def told(name: str, default: str = "") -> str:
+        return child_text(reading_type, name) or default
+
+    channel = _Channel(
+        meter_id=meter_id,
+        interval_s=child_text(reading_type, "intervalLength"),
+        default_quality=told("defaultQuality", "0"),
+    )
+    channel.flow = _FLOW.get(told("flowDirection"))
+    behaviour = told("accumulationBehaviour", "4")
+    exponent = told("powerOfTenMultiplier", "0")
+    channel.unit = _UNIT.get(exponent, "Wh")
+    problems = {
+        f"flowDirection '{told('flowDirection')}': expected 1 (import) or 19 (export)": (
+            channel.flow is None
+        ),
+        f"commodity {told('commodity')}: expected 1 or 2 (electricity)": (
+            told("commodity", "1") not in _ELECTRICITY
+        ),
+        f"uom {told('uom')}: expected 72 (Wh)": told("uom") != "72",
+        f"accumulationBehaviour {behaviour}: expected 4 (energy per interval)": (
+            behaviour not in _INTERVAL_ENERGY
+        ),
+    }
+    channel.problems = [problem for problem, is_there in problems.items() if is_there]
+    if exponent not in _UNIT:
+        if exponent.removeprefix("-").isdecimal() and len(exponent) <= 3:
+            channel.exponent = int(exponent)
+        else:
+            channel.problems.append(f"powerOfTenMultiplier '{exponent[:20]}': expected -12 to 12")
+    return channel
+
+
+def _block_readings(
+    block: _Entry, channel: _Channel, updated: str | None
+) -> Iterator[tuple[object, ...]]:
+    problem = "; ".join(channel.problems) or None
+    block_start = child_text(block.resource, "interval", "start")
+    readings = (child for child in block.resource if local_name(child) == "IntervalReading")
+    for index, reading in enumerate(readings):
+        start = value = duration = None
+        codes = []
+        for child in reading:
+            name = local_name(child)
+            if name == "value":
+                value = child.text
+            elif name == "timePeriod":
+                start, duration = child_text(child, "start"), child_text(child, "duration")
+            elif name == "ReadingQuality":
+                codes.append(child_text(child, "quality") or "")
+        yield (
+            channel.meter_id,
+            channel.flow,
+            channel.unit,
+            channel.exponent,
+            start,
+            block_start,
+            index,
+            duration or channel.interval_s,
+            value.strip() if value else None,
+            _quality_class(codes or [channel.default_quality]),
+            ", ".join(codes),
+            updated,
+            problem,
+        )
+
+
+def _quality_class(codes: list[str]) -> str | None:
+    """The worst class among the codes of a reading; null when one is unknown."""
+    classes = [_CLASS.get(code) for code in codes]
+    known = [_WORST_LAST.index(quality) for quality in classes if quality is not None]
+    return _WORST_LAST[max(known)] if len(known) == len(classes) else None
+
+
+_READING = {
+    "meter_id": pl.String,
+    "flow": pl.String,
+    "unit": pl.String,
+    "exponent": pl.Int64,
+    "start": pl.String,
+    "block_start": pl.String,
+    "index": pl.Int64,
+    "duration": pl.String,
+    "value": pl.String,
+    "quality": pl.String,
+    "quality_codes": pl.String,
+    "updated": pl.String,
+    "problem": pl.String,
+}
+
+
+def _meter_readings(readings: list[tuple[object, ...]]) -> pl.DataFrame:
+    rows = pl.DataFrame(readings, schema=_READING, orient="row")
+    duration = pl.col("duration").cast(pl.Int64, strict=False)
+    # Without a timePeriod the readings of a block follow one another from its start.
+    in_turn = pl.col("block_start").cast(pl.Int64, strict=False) + pl.col("index") * duration
+    start = (
+        pl.when(pl.col("start").is_null())
+        .then(in_turn)
+        .otherwise(pl.col("start").cast(pl.Int64, strict=False))
+    )
+    has_start = start.is_between(0, _LAST_START_S).fill_null(value=False)
+    has_duration = duration.is_between(1, _LONGEST_S).fill_null(value=False)
+    started = pl.from_epoch(pl.when(has_start).then(start), "s").cast(pl.Datetime("us"))
+    started = started.dt.replace_time_zone("UTC")
+    seconds = pl.duration(seconds=pl.when(has_start & has_duration).then(duration))
+    value = number("value", at_least=0)
+    scale = pl.lit(10.0).pow(pl.col("exponent").abs())
+    quantity = (
+        pl.when(pl.col("exponent") < 0).then(value.value / scale).otherwise(value.value * scale)
+    )
+    is_missing = pl.col("quality") == "missing"
+    none = pl.lit(None, pl.String)
+    return assemble(
+        rows,
+        {
+            "meter_id": text("meter_id").required("UsagePoint", "a self link that ends in its id"),
+            "flow": text("flow"),
+            "interval_started_at": Field(
+                started,
+                pl.when(~has_start).then(
+                    pl.format(
+                        "start '{}': expected seconds since 1970 (UTC)",
+                        shown(pl.coalesce("start", "block_start", pl.lit(""))),
+                    )
+                ),
+            ),
+            "interval_ended_at": Field(
+                started + seconds,
+                pl.when(~has_duration).then(
+                    pl.format(
+                        "duration '{}': expected seconds, at most 32 days",
+                        shown(pl.col("duration").fill_null("")),
+                    )
+                ),
+            ),
+            "quantity": Field(
+                pl.when(is_missing.fill_null(value=False)).then(None).otherwise(quantity),
+                pl.when(is_missing.fill_null(value=False))
+                .then(None)
+                .otherwise(value.required("value", "the energy of the interval").reason),
+            ),
+            "unit": text("unit"),
+            "quality": Field(
+                pl.col("quality"),
+                pl.when(pl.col("quality").is_null()).then(
+                    pl.format("quality '{}': expected an ESPI code, 0 or 7 to 19", "quality_codes")
+                ),
+            ),
+            "known_at": Field(parsed_instant(pl.col("updated")), none),
+        },
+        reasons=(pl.col("problem"),),
+    )

@@ -1,0 +1,274 @@
+"""NEM12: interval metering data of Australia's national electricity market.
+
+What belongs here: the records 100 to 900 of a NEM12 file. What does not: NEM13 accumulation reads,
+and which site a meter belongs to (data/reference).
+
+Times are market time, UTC+10 all year. Directions are the market's: E (energy the market exports to
+the customer) is import, B is export. The meter id is the NMI; a second register of the same kind,
+as E2, has the id `NMI-E2`, so that two registers never overwrite each other. Reactive channels
+(K, Q) hold no energy and are rejected. `UpdateDateTime` of the record, else the header's, is
+`known_at`.
+
+The records are read here and not by nemreader, which drops the update time and skips a day with a
+wrong count of values without trace; the tests compare with it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipelines.connectors.common import Context, Tables, UnreadableFile
+from pipelines.connectors.parsing import Field, assemble, csv_records, decode, number, shown, text
+
+_EXPECTED = "a NEM12 file: a 100 header record, 200 and 300 records, a 900 end record"
+_MARKET_AHEAD = pl.duration(hours=10)
+_FLOW = {"E": "import", "B": "export"}
+_UNIT = {"wh": "Wh", "kwh": "kWh", "mwh": "MWh"}
+_QUALITY = {
+    "A": "measured",
+    "E": "estimated",
+    "S": "substituted",
+    "F": "substituted",
+    "N": "missing",
+}
+_QUALITY_FORM = re.compile(r"([AN]|[ESF](\d\d)?)\Z")
+_DAY_MINUTES = 24 * 60
+_SLOTS = {"5": 288, "15": 96, "30": 48}
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """What a 200 record says of the 300 records after it."""
+
+    meter_id: str
+    flow: str | None
+    unit: str | None
+    slots: int
+    problem: str | None
+
+
+@dataclass
+class _Day:
+    """A 300 record, with the qualities that its 400 records give."""
+
+    channel: _Channel
+    date: str
+    values: Sequence[str | None]
+    qualities: list[str | None]
+    updated: str
+    problem: str | None
+
+
+def read(content: bytes, *, file_name: str, context: Context) -> Tables:
+    """Read interval readings, one row per interval; one rejected row for a day that is malformed.
+
+    Raises:
+        UnreadableFile: when it is not NEM12, is cut off, or no day has as many values as it should.
+    """
+    del file_name, context
+    records = csv_records(decode(content, expected=_EXPECTED), expected=_EXPECTED)
+    if not records or records[0][0].strip() != "100":
+        found = ",".join(records[0])[:40] if records else ""
+        raise UnreadableFile(
+            f"the file starts with '{found}' and not with 100: expected {_EXPECTED}"
+        )
+    if records[-1][0].strip() != "900":
+        raise UnreadableFile("no 900 record at the end: the file is cut off; ask for it again")
+    days = _days(records)
+    if not days:
+        raise UnreadableFile(f"the file has no 300 record: expected {_EXPECTED}")
+    if all(not day.values for day in days):
+        raise UnreadableFile(f"no 300 record can be read: {days[0].problem}")
+    return {"meter_readings": _meter_readings(days)}
+
+
+def _days(records: list[list[str]]) -> list[_Day]:
+    days: list[_Day] = []
+    channel: _Channel | None = None
+    day: _Day | None = None
+    header_time = ""
+    for raw in records:
+        record = [value.strip() for value in raw]
+        kind = record[0]
+        if kind == "100":
+            if _at(record, 1).upper() != "NEM12":
+                raise UnreadableFile(
+                    f"version '{_at(record, 1)[:20]}' in record 100: expected NEM12"
+                )
+            header_time, channel, day = _at(record, 2), None, None
+        elif kind == "200":
+            channel, day = _channel(record), None
+        elif kind == "300":
+            if channel is None:
+                raise UnreadableFile(
+                    "a 300 record comes before any 200 record: expected a 200 first"
+                )
+            day = _day(record, channel, header_time)
+            days.append(day)
+        elif kind == "400" and day is not None:
+            _apply_qualities(day, record)
+        elif kind not in ("400", "500", "900"):
+            raise UnreadableFile(f"record '{kind[:20]}': expected 100, 200, 300, 400, 500 or 900")
+    return days
+
+
+def _channel(record: list[str]) -> _Channel:
+    nmi, suffix, unit, length = (_at(record, index) for index in (1, 4, 7, 8))
+    flow = _FLOW.get(suffix[:1].upper())
+    problems = []
+    if not nmi:
+        problems.append("the NMI of a 200 record is empty")
+    if flow is None:
+        problems.append(f"suffix '{suffix[:20]}': expected E (import) or B (export)")
+    if unit.lower() not in _UNIT:
+        problems.append(f"UOM '{unit[:20]}': expected Wh, kWh or MWh")
+    if length not in _SLOTS:
+        problems.append(f"interval length '{length[:20]}': expected 5, 15 or 30 minutes")
+    return _Channel(
+        meter_id=nmi if suffix[1:] in ("", "1") else f"{nmi}-{suffix}",
+        flow=flow,
+        unit=_UNIT.get(unit.lower()),
+        slots=_SLOTS.get(length, 0),
+        problem="; ".join(problems) or None,
+    )
+
+
+def _day(record: list[str], channel: _Channel, header_time: str) -> _Day:
+    date, slots = _at(record, 1), channel.slots
+    values = record[2 : 2 + slots]
+    quality = _at(record, 2 + slots)
+    is_variable = quality == "V"
+    day = _Day(
+        channel=channel,
+        date=date,
+        values=[value or None for value in values],
+        qualities=[None if is_variable else quality] * slots,
+        updated=_at(record, 5 + slots) or header_time,
+        problem=channel.problem,
+    )
+    # The quality stands right after the last value: if it is not there, the count is wrong.
+    if slots and not (is_variable or _QUALITY_FORM.match(quality)):
+        count = sum(1 for _ in _leading_values(record[2:]))
+        day.problem = (
+            f"300 record of {date[:20]} has {count} values: expected {slots} and then the quality"
+        )
+    if day.problem:
+        day.values, day.qualities = [], []
+    return day
+
+
+def _leading_values(fields: list[str]) -> list[str]:
+    """The fields before the first that is a quality."""
+    for index, value in enumerate(fields):
+        if value == "V" or _QUALITY_FORM.match(value):
+            return fields[:index]
+    return fields
+
+
+def _apply_qualities(day: _Day, record: list[str]) -> None:
+    """Give the intervals that a 400 record names their quality."""
+    first, last, quality = (_at(record, index) for index in (1, 2, 3))
+    slots = len(day.values)
+    if not slots:
+        return
+    is_range = first.isdecimal() and last.isdecimal() and len(first) < 5 and len(last) < 5
+    if not is_range or not 1 <= int(first) <= int(last) <= slots:
+        day.problem = (
+            f"400 record names intervals '{first[:9]}' to '{last[:9]}': the day has {slots}"
+        )
+        day.values, day.qualities = [], []
+    else:
+        day.qualities[int(first) - 1 : int(last)] = [quality] * (int(last) - int(first) + 1)
+
+
+def _at(record: list[str], index: int) -> str:
+    return record[index] if index < len(record) else ""
+
+
+def _meter_readings(days: list[_Day]) -> pl.DataFrame:
+    rows = pl.DataFrame(
+        {
+            "meter_id": [day.channel.meter_id for day in days],
+            "flow": [day.channel.flow for day in days],
+            "unit": [day.channel.unit for day in days],
+            "date": [day.date for day in days],
+            "minutes": [_DAY_MINUTES // (day.channel.slots or 1) for day in days],
+            "updated": [day.updated for day in days],
+            "problem": [day.problem for day in days],
+            # A day that is rejected as a whole stands as one row without a value.
+            "slot": [list(range(max(len(day.values), 1))) for day in days],
+            "value": [list(day.values) or [None] for day in days],
+            "quality": [list(day.qualities) or [None] for day in days],
+        },
+        schema={
+            "meter_id": pl.String,
+            "flow": pl.String,
+            "unit": pl.String,
+            "date": pl.String,
+            "minutes": pl.Int64,
+            "updated": pl.String,
+            "problem": pl.String,
+            "slot": pl.List(pl.Int64),
+            "value": pl.List(pl.String),
+            "quality": pl.List(pl.String),
+        },
+    ).explode("slot", "value", "quality")
+    day_start = pl.col("date").str.strptime(pl.Datetime("us"), "%Y%m%d", strict=False)
+    in_form = pl.col("date").str.contains(r"^\d{8}$")
+    started = (
+        pl.when(in_form).then(day_start)
+        + pl.duration(minutes=pl.col("slot") * pl.col("minutes"))
+        - _MARKET_AHEAD
+    ).dt.replace_time_zone("UTC")
+    quality = (
+        pl.col("quality")
+        .str.slice(0, 1)
+        .replace_strict(_QUALITY, default=None, return_dtype=pl.String)
+    )
+    value = number("value", at_least=0)
+    is_missing = (quality == "missing").fill_null(value=False)
+    is_whole = pl.col("problem").is_null()
+    none = pl.lit(None, pl.String)
+    return assemble(
+        rows,
+        {
+            "meter_id": text("meter_id"),
+            "flow": text("flow"),
+            "interval_started_at": Field(
+                started,
+                pl.when(started.is_null()).then(
+                    pl.format("date '{}': expected YYYYMMDD", shown(pl.col("date")))
+                ),
+            ),
+            "interval_ended_at": Field(started + pl.duration(minutes=pl.col("minutes")), none),
+            "quantity": Field(
+                pl.when(~is_missing).then(value.value),
+                pl.when(is_whole & ~is_missing).then(
+                    value.required("value", "the energy of the interval, or quality N").reason
+                ),
+            ),
+            "unit": text("unit"),
+            "quality": Field(
+                quality,
+                pl.when(is_whole & quality.is_null()).then(
+                    pl.format(
+                        "quality '{}' of interval {}: expected A, E, F, S or N",
+                        shown(pl.col("quality").fill_null("V without a 400 record")),
+                        pl.col("slot") + 1,
+                    )
+                ),
+            ),
+            "known_at": Field(_market_instant(pl.col("updated")), none),
+        },
+        reasons=(pl.col("problem"),),
+    )
+
+
+def _market_instant(raw: pl.Expr) -> pl.Expr:
+    """UTC time of a market time YYYYMMDDhhmmss or YYYYMMDDhhmm; null when it is none."""
+    seconds = pl.when(raw.str.contains(r"^\d{12}$")).then(raw + "00").otherwise(raw)
+    in_form = pl.when(seconds.str.contains(r"^\d{14}$")).then(seconds)
+    at = in_form.str.strptime(pl.Datetime("us"), "%Y%m%d%H%M%S", strict=False)
+    return (at - _MARKET_AHEAD).dt.replace_time_zone("UTC")

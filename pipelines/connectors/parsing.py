@@ -1,0 +1,248 @@
+"""Text to values for the connectors: safe decoding, and columns with the reasons they reject.
+
+What belongs here: what several formats need alike (UTF-8, CSV, XML, times with a zone, numbers).
+What does not: the meaning of any one format's fields.
+
+A `Field` is a column in the making: the value, null where the text cannot be understood, and the
+reason in words where that rejects the row. Numbers are finite, times carry a zone,
+nothing is guessed.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, ParseError
+
+import polars as pl
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from pipelines.connectors.common import REJECT_REASON, UnreadableFile
+
+UTC_TIME = pl.Datetime("us", "UTC")
+_ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
+_FIELDS = "fields"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column in the making.
+
+    `reason` is null where the row is fine as far as this field goes.
+    """
+
+    value: pl.Expr
+    reason: pl.Expr
+
+    def required(self, name: str, expected: str) -> "Field":
+        """The same field, with a reason where the value is null and nothing says why."""
+        is_unexplained = self.value.is_null() & self.reason.is_null()
+        missing = pl.when(is_unexplained).then(pl.lit(f"{name} is empty: expected {expected}"))
+        return Field(self.value, pl.coalesce(self.reason, missing))
+
+
+def decode(content: bytes, *, expected: str) -> str:
+    """Decode UTF-8 text, with or without byte order mark.
+
+    Raises:
+        UnreadableFile: for an empty file, another encoding or a binary file.
+    """
+    if not content.strip():
+        raise UnreadableFile(f"the file is empty: expected {expected}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(
+            f"byte {error.start} is not UTF-8: expected {expected} in UTF-8; save it as UTF-8"
+        ) from error
+    if "\x00" in text:
+        raise UnreadableFile(f"the file holds NUL characters: expected {expected} as plain text")
+    return text
+
+
+def csv_records(text: str, *, expected: str) -> list[list[str]]:
+    """All records of a comma-separated text, blank lines left out.
+
+    Raises:
+        UnreadableFile: for broken quoting.
+    """
+    try:
+        return [record for record in csv.reader(io.StringIO(text), strict=True) if record]
+    except csv.Error as error:
+        raise UnreadableFile(f"not a CSV file ({error}): expected {expected}") from error
+
+
+def csv_rows(content: bytes, *, expected: str) -> pl.DataFrame:
+    """Rows of a CSV with header, all columns text, empty fields null, names as in the header.
+
+    A row with too few or too many fields is kept with null fields and a `reject_reason`.
+
+    Raises:
+        UnreadableFile: when it is no CSV with a header of distinct names.
+    """
+    header, *records = csv_records(decode(content, expected=expected), expected=expected)
+    names = [name.strip() for name in header]
+    if len(set(names)) != len(names) or "" in names:
+        raise UnreadableFile(
+            f"header '{','.join(names)[:200]}' has an empty or repeated name: expected {expected}"
+        )
+    fields = pl.col(_FIELDS)
+    is_whole = fields.list.len() == len(names)
+    trimmed = [
+        fields.list.get(index, null_on_oob=True).str.strip_chars().alias(name)
+        for index, name in enumerate(names)
+    ]
+    reason = pl.format(
+        f"the row has {{}} fields: expected {len(names)} as in the header", fields.list.len()
+    )
+    frame = pl.DataFrame({_FIELDS: records}, schema={_FIELDS: pl.List(pl.String)})
+    return frame.select(
+        *(pl.when(is_whole & (field != "")).then(field) for field in trimmed),
+        pl.when(~is_whole).then(reason).alias(REJECT_REASON),
+    )
+
+
+def require_columns(rows: pl.DataFrame, names: list[str], *, expected: str) -> None:
+    """Raise UnreadableFile when a column is not in the header."""
+    missing = [name for name in names if name not in rows.columns]
+    if missing:
+        found = ", ".join(name for name in rows.columns if name != REJECT_REASON)[:300]
+        raise UnreadableFile(
+            f"column {', '.join(missing)} not in the header ({found}): expected {expected}"
+        )
+
+
+def parse_xml(content: bytes, *, expected: str) -> Element:
+    """Root element of an XML document; document type declarations and entities are refused.
+
+    Raises:
+        UnreadableFile: when it is not well-formed, or not safe to read.
+    """
+    if not content.strip():
+        raise UnreadableFile(f"the file is empty: expected {expected}")
+    try:
+        return fromstring(content, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise UnreadableFile(
+            f"the XML declares a document type or entities: expected {expected} without; "
+            "ask the sender for plain XML"
+        ) from error
+    except (ParseError, ValueError, LookupError) as error:
+        raise UnreadableFile(f"not well-formed XML ({error}): expected {expected}") from error
+
+
+def local_name(element: Element) -> str:
+    """Name of an element without its namespace."""
+    return str(element.tag).rpartition("}")[2]
+
+
+def child_text(element: Element, *path: str) -> str | None:
+    """Text at a path of local names below an element; null when absent or blank."""
+    for name in path:
+        found = next((child for child in element if local_name(child) == name), None)
+        if found is None:
+            return None
+        element = found
+    return (element.text or "").strip() or None
+
+
+def text(column: str) -> Field:
+    """A text column as it is."""
+    return Field(pl.col(column), pl.lit(None, pl.String))
+
+
+def instant(column: str) -> Field:
+    """A time with a zone, ISO 8601 (`T` or a space between date and time)."""
+    raw = pl.col(column)
+    parsed = parsed_instant(raw)
+    reason = (
+        pl.when(raw.is_null() | parsed.is_not_null())
+        .then(None)
+        .when(~raw.str.contains(_ZONE) & parsed_instant(raw + "Z").is_not_null())
+        .then(
+            pl.format(
+                f"{column} '{{}}' has no time zone: expected Z or an offset such as +02:00", raw
+            )
+        )
+        .otherwise(
+            pl.format(f"{column} '{{}}': expected a time such as 2026-04-05T12:00:00Z", shown(raw))
+        )
+    )
+    return Field(parsed, reason)
+
+
+def parsed_instant(raw: pl.Expr) -> pl.Expr:
+    """UTC time of a text with a zone, null where it is none; seconds may be left out."""
+    iso = (
+        raw.str.replace(" ", "T", literal=True)
+        .str.replace(r"(T\d{2}:\d{2})" + _ZONE, "${1}:00${2}")
+        .str.replace(r"(T.*[+-]\d{2})$", "${1}:00")
+    )
+    in_form = pl.when(iso.str.contains(r"^\d{4}-\d{2}-\d{2}T.*" + _ZONE)).then(iso)
+    return in_form.str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_unit="us", time_zone="UTC"
+    )
+
+
+def number(
+    column: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    of: pl.Expr | None = None,
+) -> Field:
+    """A finite number within bounds; null where the text is null.
+
+    `of` is the text where it is not the column itself; `column` then only names it in the reason.
+    """
+    raw = pl.col(column) if of is None else of
+    parsed = raw.cast(pl.Float64, strict=False)
+    is_number = parsed.is_finite().fill_null(value=False)
+    is_bounded = pl.lit(value=True)
+    bounds = ""
+    if at_least is not None:
+        is_bounded &= parsed >= at_least
+        bounds += f", at least {at_least:g}"
+    if at_most is not None:
+        is_bounded &= parsed <= at_most
+        bounds += f", at most {at_most:g}"
+    is_fine = is_number & is_bounded.fill_null(value=False)
+    reason = pl.format(f"{column} '{{}}': expected a number{bounds}", shown(raw))
+    return Field(
+        pl.when(is_fine).then(parsed),
+        pl.when(raw.is_not_null() & ~is_fine).then(reason),
+    )
+
+
+def code(column: str, values: dict[str, str]) -> Field:
+    """A text translated by a table of codes, upper and lower case alike."""
+    raw = pl.col(column)
+    known = {key.lower(): value for key, value in values.items()}
+    value = raw.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.String)
+    reason = pl.format(f"{column} '{{}}': expected one of {', '.join(values)}", shown(raw))
+    return Field(value, pl.when(raw.is_not_null() & value.is_null()).then(reason))
+
+
+def constant(value: object, dtype: type[pl.DataType] = pl.String) -> Field:
+    """The same value in every row."""
+    return Field(pl.lit(value, dtype), pl.lit(None, pl.String))
+
+
+def shown(raw: pl.Expr) -> pl.Expr:
+    """Text for a message, cut when long."""
+    return raw.cast(pl.String).str.slice(0, 60)
+
+
+def assemble(
+    rows: pl.DataFrame, fields: dict[str, Field], *, reasons: tuple[pl.Expr, ...] = ()
+) -> pl.DataFrame:
+    """Columns of the fields, and `reject_reason` from the fields, `reasons` and the rows' own."""
+    own = [pl.col(REJECT_REASON)] if REJECT_REASON in rows.columns else []
+    told = pl.concat_str(
+        *(field.reason for field in fields.values()), *reasons, separator="; ", ignore_nulls=True
+    )
+    found = pl.when(told != "").then(told)
+    return rows.select(
+        *(field.value.alias(name) for name, field in fields.items()),
+        pl.coalesce(*own, found).alias(REJECT_REASON),
+    )

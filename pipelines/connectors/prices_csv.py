@@ -1,0 +1,175 @@
+"""Market prices in CSV: ERCOT settlement point prices, and plain hourly lists with a price column.
+
+What belongs here: reading the layouts below. What does not: ENTSO-E documents (`entsoe.py`), and
+converting currencies (dbt staging).
+
+ERCOT real-time: DeliveryDate, DeliveryHour 1 to 24, DeliveryInterval 1 to 4, SettlementPointName,
+SettlementPointPrice, DSTFlag. ERCOT day-ahead: DeliveryDate, HourEnding 01:00 to 24:00,
+SettlementPoint, SettlementPointPrice, DSTFlag. ERCOT's archives write the same names with spaces
+and call the flag Repeated Hour Flag. Times are America/Chicago, prices USD. The flag is Y in the
+second of the two equal hours of the autumn change, the one in standard time; without a flag both
+hours are rejected.
+
+List: `Datetime (UTC)` or `Datetime`, and `Price (USD/MWh)` or another currency. Times under
+`Datetime` need an offset; without one the row is rejected. The zone is what the file name starts
+with, up to the first `_` (`DE-LU_prices_2024.csv`); the market is `real_time` where the name says
+so, else `day_ahead`; intervals are as long as the shortest step between the times, at most an
+hour.
+"""
+
+import re
+from datetime import timedelta
+from pathlib import PurePosixPath
+
+import polars as pl
+
+from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+from pipelines.connectors.parsing import (
+    Field,
+    assemble,
+    constant,
+    csv_rows,
+    instant,
+    number,
+    shown,
+    text,
+)
+
+_EXPECTED = (
+    "an ERCOT settlement point price report, or a list with 'Datetime (UTC)' and 'Price (USD/MWh)'"
+)
+_ERCOT_ZONE = "America/Chicago"
+_PRICE = re.compile(r"price\(([a-z]{3})/mwh\)\Z")
+_HOUR = timedelta(hours=1)
+_ALIASES = {"settlementpointname": "settlementpoint", "repeatedhourflag": "dstflag"}
+
+
+def read(content: bytes, *, file_name: str, context: Context) -> Tables:
+    """Read prices, one row per settlement point or zone and interval.
+
+    Raises:
+        UnreadableFile: when the header is of none of the layouts.
+    """
+    del context
+    rows = csv_rows(content, expected=_EXPECTED)
+    names = {name: name.lower().replace(" ", "").replace("_", "") for name in rows.columns}
+    names = {name: _ALIASES.get(plain, plain) for name, plain in names.items()}
+    names[REJECT_REASON] = REJECT_REASON
+    if len(set(names.values())) != len(names):
+        raise UnreadableFile(f"two columns of the header mean the same: expected {_EXPECTED}")
+    rows = rows.rename(names)
+    columns = set(rows.columns)
+    if {"deliverydate", "settlementpoint", "settlementpointprice"} <= columns:
+        if {"deliveryhour", "deliveryinterval"} <= columns:
+            return {"market_prices": _ercot(rows, "real_time")}
+        if "hourending" in columns:
+            return {"market_prices": _ercot(rows, "day_ahead")}
+    price = next((name for name in rows.columns if _PRICE.match(name)), None)
+    time = next((name for name in ("datetime(utc)", "datetime") if name in columns), None)
+    if price is None or time is None:
+        found = ", ".join(name for name in names if name != REJECT_REASON)[:300]
+        raise UnreadableFile(f"the header is '{found}': expected {_EXPECTED}")
+    return {"market_prices": _list(rows, time, price, file_name)}
+
+
+def _ercot(rows: pl.DataFrame, market: str) -> pl.DataFrame:
+    if market == "real_time":
+        hour, quarter = _whole("deliveryhour", 24), _whole("deliveryinterval", 4)
+        minutes, offset = 15, (quarter.value - 1) * 15
+    else:
+        ending = pl.col("hourending").str.extract(r"^(\d{1,2})(?::00)?$").cast(pl.Int64)
+        hour = _bounded("hourending", ending, 24)
+        quarter = constant(1, pl.Int64)
+        minutes, offset = 60, pl.lit(0)
+    day = pl.coalesce(
+        pl.col("deliverydate").str.strptime(pl.Datetime("us"), "%m/%d/%Y", strict=False),
+        pl.col("deliverydate").str.strptime(pl.Datetime("us"), "%Y-%m-%d", strict=False),
+    )
+    in_form = pl.col("deliverydate").str.contains(r"^(\d{2}/\d{2}/\d{4}|\d{4}-\d{2}-\d{2})$")
+    wall = pl.when(in_form).then(day) + pl.duration(minutes=(hour.value - 1) * 60 + offset)
+    flag = (
+        pl.col("dstflag")
+        .str.to_lowercase()
+        .replace_strict(
+            {"y": "latest", "true": "latest", "n": "earliest", "false": "earliest"},
+            default=None,
+            return_dtype=pl.String,
+        )
+        if "dstflag" in rows.columns
+        else pl.lit(None, pl.String)
+    )
+    local = wall.dt.replace_time_zone(
+        _ERCOT_ZONE, ambiguous=flag.fill_null("null"), non_existent="null"
+    )
+    started = local.dt.convert_time_zone("UTC")
+    time_reason = (
+        pl.when(wall.is_null() & hour.reason.is_null() & quarter.reason.is_null())
+        .then(pl.format("DeliveryDate '{}': expected MM/DD/YYYY", shown(_told("deliverydate"))))
+        .when(wall.is_not_null() & started.is_null())
+        .then(
+            pl.format("{} in America/Chicago does not exist, or twice without DSTFlag N or Y", wall)
+        )
+    )
+    none = pl.lit(None, pl.String)
+    return assemble(
+        rows,
+        {
+            "zone": text("settlementpoint").required("SettlementPoint", "a hub, zone or node"),
+            "market": constant(market),
+            "sequence": constant(1, pl.Int64),
+            "interval_started_at": Field(started, time_reason),
+            "interval_ended_at": Field(started + pl.duration(minutes=minutes), none),
+            "price_per_mwh": number("settlementpointprice").required(
+                "SettlementPointPrice", "USD/MWh"
+            ),
+            "currency_code": constant("USD"),
+        },
+        reasons=(hour.reason, quarter.reason),
+    )
+
+
+def _whole(column: str, most: int) -> Field:
+    return _bounded(column, pl.col(column).cast(pl.Int64, strict=False), most)
+
+
+def _bounded(column: str, value: pl.Expr, most: int) -> Field:
+    is_fine = value.is_between(1, most).fill_null(value=False)
+    reason = pl.format(f"{column} '{{}}': expected 1 to {most}", shown(_told(column)))
+    return Field(pl.when(is_fine).then(value), pl.when(~is_fine).then(reason))
+
+
+def _told(column: str) -> pl.Expr:
+    return pl.col(column).fill_null("")
+
+
+def _list(rows: pl.DataFrame, time: str, price: str, file_name: str) -> pl.DataFrame:
+    stem = PurePosixPath(file_name.rpartition("!")[2]).name.split(".")[0]
+    zone = stem.partition("_")[0]
+    if not zone:
+        raise UnreadableFile(
+            f"the file name '{file_name}' does not start with a zone: expected one such as "
+            "DE-LU_prices_2024.csv"
+        )
+    if time == "datetime(utc)":
+        is_bare = pl.col(time).str.contains(r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2})?(\.\d+)?$")
+        rows = rows.with_columns(
+            pl.when(is_bare).then(pl.col(time) + "Z").otherwise(pl.col(time)).alias(time)
+        )
+    started = instant(time).required(time, "the start of the interval")
+    step = started.value.sort().diff()
+    shortest = pl.min_horizontal(step.filter(step > timedelta(0)).min(), pl.lit(_HOUR))
+    currency = _PRICE.match(price)
+    return assemble(
+        rows,
+        {
+            "zone": constant(zone),
+            "market": constant("real_time" if "real_time" in stem.lower() else "day_ahead"),
+            "sequence": constant(1, pl.Int64),
+            "interval_started_at": started,
+            "interval_ended_at": Field(
+                started.value + shortest.fill_null(_HOUR), pl.lit(None, pl.String)
+            ),
+            "price_per_mwh": number(price).required("price", "a price per MWh"),
+            "currency_code": constant(currency[1].upper() if currency else None),
+        },
+    )
