@@ -1,0 +1,701 @@
+"""Landing to lake: every file read once, good rows kept, bad rows quarantined with their reason.
+
+What belongs here: finding files, unpacking archives, provenance, validation against `schemas.py`,
+writing Parquet and load records. What does not: what a format means (`connectors/`), what the rows
+say (dbt).
+
+Layout below `lake/`: `<table>/schema.parquet` (no rows, so that a glob always finds a file),
+`<table>/<batch>.parquet`, for the tables of `DAILY_TABLES` `<table>/<UTC date>/<batch>.parquet`,
+and `loads/<batch>.parquet` with one load record per file. Refused rows lie in
+`quarantine/<table>/<batch>.parquet`. A batch is named after the files in it. Data is written first
+and the load records last, each file by renaming a finished temporary file: rows of a batch without
+load records are what a killed run left, and the next run removes them before it starts.
+"""
+
+import gzip
+import hashlib
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+from filelock import FileLock
+from hostlist import BadHostlist, expand_hostlist
+
+from pipelines import reference
+from pipelines.connectors import FORMATS, connector
+from pipelines.connectors.common import REJECT_REASON, Context, UnreadableFile
+from pipelines.schemas import PROVENANCE_COLUMNS, RAW_TABLES, RawTable, payload_columns
+from pipelines.settings import Book
+
+Progress = Callable[[str], None]
+
+DAILY_TABLES = frozenset({"gpu_samples", "node_power_samples"})
+"""Tables that grow with GPUs: one folder per UTC date, so that a day's roll-up reads a day."""
+
+MAX_FILE_BYTES = 2 * 1024**3
+MAX_COMPRESSION_RATIO = 500
+"""Telemetry text shrinks by 20 to 100; what grows more when unpacked is not a measurement."""
+BATCH_ROWS = 2_000_000
+"""Bounds the memory of a load and the work that is lost when it is killed."""
+
+_UTC = pl.Datetime("us", "UTC")
+
+LOAD_RECORD_SCHEMA: dict[str, pl.DataType] = {
+    "load_id": pl.String(),
+    "sha256": pl.String(),
+    "source_file": pl.String(),
+    "format": pl.String(),
+    "status": pl.String(),
+    "row_count": pl.Int64(),
+    "quarantined_row_count": pl.Int64(),
+    "reason": pl.String(),
+    "known_at": _UTC,
+    "tables": pl.List(pl.String()),
+    "touched_dates": pl.List(pl.Date()),
+    "reference_digest": pl.String(),
+    "file_bytes": pl.Int64(),
+    "batch": pl.String(),
+}
+
+JOB_NODES_SCHEMA: dict[str, pl.DataType] = {
+    "cluster": pl.String(),
+    "job_id": pl.String(),
+    "submitted_at": _UTC,
+    "hostname": pl.String(),
+    "load_id": pl.String(),
+}
+
+QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
+    "source_file": pl.String(),
+    "source_row": pl.Int64(),
+    "load_id": pl.String(),
+    "reason": pl.String(),
+    "row": pl.String(),
+}
+
+
+@dataclass(frozen=True)
+class LoadRecord:
+    """What became of one landing file; one row of `raw_loads`."""
+
+    load_id: str
+    sha256: str
+    source_file: str
+    format: str
+    status: str
+    """`loaded`, `partial` (some rows quarantined) or `failed` (nothing could be read)."""
+    row_count: int
+    quarantined_row_count: int
+    reason: str | None
+    known_at: datetime
+    tables: list[str]
+    touched_dates: list[date]
+    reference_digest: str
+    file_bytes: int
+    batch: str
+
+
+@dataclass(frozen=True)
+class LoadSummary:
+    """What one load did: counts of files, rows quarantined, and the records it wrote."""
+
+    loaded: int
+    skipped: int
+    partial: int
+    failed: int
+    quarantined_rows: int
+    records: list[LoadRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Landed:
+    """One landing file that has to be read."""
+
+    path: Path
+    source_file: str
+    format: str
+    sha256: str
+    file_bytes: int
+    known_at: datetime
+
+    @property
+    def load_id(self) -> str:
+        return self.sha256[:16]
+
+
+def load(book: Book, *, progress: Progress | None = None) -> LoadSummary:
+    """Load whatever is new in landing; the same bytes load once, whatever they are called.
+
+    Files that failed are tried again each time, files with quarantined rows when the reference data
+    has changed. The outcome does not depend on the order of the files nor on how often it is run.
+
+    Raises:
+        reference.ReferenceErrors: The reference data has a mistake; nothing is loaded.
+    """
+    report = progress or (lambda _: None)
+    book.lake.mkdir(parents=True, exist_ok=True)
+    with FileLock(book.lake / ".lock"):
+        report("reading reference data")
+        reference.write_tables(book)
+        declared = _Declared.read(book)
+        _write_empty_tables(book)
+        _remove_unrecorded(book)
+        records = read_load_records(book)
+        new, replaced, skipped, refused = _find_new(book, records, declared.digest, report)
+        _forget(book, replaced)
+        written = _load_batches(book, new, declared, report)
+        written += _record_refused(book, refused, declared.digest)
+    return LoadSummary(
+        loaded=sum(record.status == "loaded" for record in written),
+        skipped=skipped,
+        partial=sum(record.status == "partial" for record in written),
+        failed=sum(record.status == "failed" for record in written),
+        quarantined_rows=sum(record.quarantined_row_count for record in written),
+        records=written,
+    )
+
+
+def read_load_records(book: Book) -> pl.DataFrame:
+    """All load records, one row per file, columns of `LOAD_RECORD_SCHEMA`."""
+    files = sorted((book.lake / "loads").glob("*.parquet"))
+    frames = [pl.read_parquet(file) for file in files]
+    return pl.concat([pl.DataFrame(schema=LOAD_RECORD_SCHEMA), *frames])
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """What the reference data declares, as far as loading asks for it."""
+
+    digest: str
+    context: Context
+    names: dict[str, tuple[tuple[str, ...], pl.DataFrame, str]]
+    """Raw table -> (its columns, the declared values, where to declare one that is missing)."""
+
+    @classmethod
+    def read(cls, book: Book) -> "_Declared":
+        folder = book.lake / "reference"
+        tables = {file.stem: pl.read_parquet(file) for file in sorted(folder.glob("*.parquet"))}
+        digest = hashlib.sha256()
+        for file in sorted(folder.glob("*.parquet")):
+            digest.update(file.name.encode() + file.read_bytes())
+        clusters = tables["clusters"]
+        hosts = tables["nodes"].select("hostname").unique()
+        in_sites = "node_groups of a file in data/reference/sites"
+        return cls(
+            digest=digest.hexdigest()[:16],
+            context=Context(dict(clusters.select("cluster", "time_zone").iter_rows())),
+            names={
+                "meter_readings": (
+                    ("meter_id", "flow"),
+                    tables["meters"].select("meter_id", "flow").unique(),
+                    "data/reference/meters.yml",
+                ),
+                "battery_samples": (
+                    ("battery_id",),
+                    tables["batteries"].select("battery_id").unique(),
+                    "batteries of a file in data/reference/sites",
+                ),
+                "gpu_samples": (("hostname",), hosts, in_sites),
+                "node_power_samples": (("hostname",), hosts, in_sites),
+                "jobs": (
+                    ("cluster",),
+                    clusters.select("cluster").unique(),
+                    "clusters of a file in data/reference/sites",
+                ),
+                "grid_events": (
+                    ("target",),
+                    tables["sites"].select(target="grid_event_target").drop_nulls().unique(),
+                    "grid_event_target of a file in data/reference/sites",
+                ),
+            },
+        )
+
+
+def _write_empty_tables(book: Book) -> None:
+    empty = {name: table.schema.create_empty() for name, table in RAW_TABLES.items()}
+    empty["job_nodes"] = pl.DataFrame(schema=JOB_NODES_SCHEMA)
+    empty["loads"] = pl.DataFrame(schema=LOAD_RECORD_SCHEMA)
+    for name, frame in empty.items():
+        file = book.lake / name / "schema.parquet"
+        if not file.exists() or pl.read_parquet_schema(file) != frame.schema:
+            _write(frame, file)
+
+
+def _write(frame: pl.DataFrame, file: Path) -> None:
+    """Write a Parquet file so that it is there whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
+        frame.write_parquet(temporary.name, compression="zstd", compression_level=1)
+    Path(temporary.name).replace(file)
+
+
+def _data_files(book: Book) -> Iterator[Path]:
+    for folder in (book.lake, book.quarantine):
+        for name in (*RAW_TABLES, "job_nodes"):
+            yield from (folder / name).rglob("*.parquet")
+
+
+def _remove_unrecorded(book: Book) -> None:
+    """Remove what a killed run left: temporary files, and batches without load records."""
+    for folder in (book.lake, book.quarantine):
+        for temporary in folder.rglob("*.tmp"):
+            temporary.unlink()
+    recorded = {file.stem for file in (book.lake / "loads").glob("*.parquet")} | {"schema"}
+    for file in _data_files(book):
+        if file.stem not in recorded:
+            file.unlink()
+
+
+def _find_new(
+    book: Book, records: pl.DataFrame, digest: str, report: Progress
+) -> tuple[list[_Landed], pl.DataFrame, int, list[tuple[str, str]]]:
+    """Files to read, records they replace, count of files skipped, and (file, reason) refused.
+
+    A recorded file of the same name, size and time is not read again; any other is known by its
+    sha256.
+    """
+    final = records.filter(
+        (pl.col("status") == "loaded")
+        | ((pl.col("status") == "partial") & (pl.col("reference_digest") == digest))
+    )
+    unchanged = set(final.select("source_file", "file_bytes", "known_at").iter_rows())
+    known = set(final["sha256"])
+    new: list[_Landed] = []
+    refused: list[tuple[str, str]] = []
+    skipped = 0
+    root = book.landing.resolve()
+    for path in sorted(book.landing.rglob("*")):
+        name = path.relative_to(book.landing).as_posix()
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            refused.append((name, "found a link out of landing, expected a file: copy it here"))
+            continue
+        if not path.is_file():
+            continue
+        status = path.stat()
+        known_at = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, tz=UTC)
+        if (name, status.st_size, known_at) in unchanged:
+            skipped += 1
+            continue
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 in known:
+            skipped += 1
+            continue
+        known.add(sha256)
+        new.append(
+            _Landed(path, name, name.split("/")[0], sha256, status.st_size, known_at),
+        )
+        if len(new) % 500 == 0:
+            report(f"{len(new)} new files found")
+    again = pl.DataFrame({"load_id": [file.load_id for file in new]}, schema={"load_id": pl.String})
+    replaced = records.filter(pl.col("batch") != "refused").filter(
+        (pl.col("status") == "failed") | pl.col("load_id").is_in(again["load_id"].implode())
+    )
+    return new, replaced, skipped, refused
+
+
+def _forget(book: Book, records: pl.DataFrame) -> None:
+    """Take the rows and records of files that are read again out of the lake and quarantine.
+
+    Rows go first and records last, so that a run killed in between does it again.
+    """
+    for (batch,), group in records.group_by("batch", maintain_order=True):
+        load_ids = group["load_id"].implode()
+        loads = book.lake / "loads" / f"{batch}.parquet"
+        for file in [*(file for file in _data_files(book) if file.stem == batch), loads]:
+            kept = pl.read_parquet(file).filter(~pl.col("load_id").is_in(load_ids))
+            if kept.is_empty():
+                file.unlink()
+            else:
+                _write(kept, file)
+
+
+def _load_batches(
+    book: Book, new: Sequence[_Landed], declared: _Declared, report: Progress
+) -> list[LoadRecord]:
+    written: list[LoadRecord] = []
+    batch = _Batch(declared)
+    for count, landed in enumerate(new, start=1):
+        batch.add(landed)
+        if batch.row_count >= BATCH_ROWS:
+            written += batch.write(book)
+            batch = _Batch(declared)
+        if count % 50 == 0 or count == len(new):
+            report(f"{count} of {len(new)} files")
+    return written + batch.write(book)
+
+
+def _record_refused(
+    book: Book, refused: Sequence[tuple[str, str]], digest: str
+) -> list[LoadRecord]:
+    """Load records of what was never opened; no bytes were read, so there is no load id."""
+    file = book.lake / "loads" / "refused.parquet"
+    file.unlink(missing_ok=True)
+    records = [
+        LoadRecord(
+            load_id="",
+            sha256="",
+            source_file=name,
+            format=name.split("/")[0],
+            status="failed",
+            row_count=0,
+            quarantined_row_count=0,
+            reason=reason,
+            known_at=datetime.fromtimestamp(0, tz=UTC),
+            tables=[],
+            touched_dates=[],
+            reference_digest=digest,
+            file_bytes=0,
+            batch="refused",
+        )
+        for name, reason in refused
+    ]
+    if records:
+        _write(_record_frame(records), file)
+    return records
+
+
+def _record_frame(records: Sequence[LoadRecord]) -> pl.DataFrame:
+    return pl.DataFrame([vars(record) for record in records], schema=LOAD_RECORD_SCHEMA)
+
+
+class _Batch:
+    """Files read together: their rows are validated and written table by table."""
+
+    def __init__(self, declared: _Declared) -> None:
+        self.declared = declared
+        self.files: list[_Landed] = []
+        self.failures: dict[str, str] = {}
+        self.frames: dict[str, list[pl.DataFrame]] = {}
+        self.row_count = 0
+
+    def add(self, landed: _Landed) -> None:
+        """Read a file; one that cannot be read is remembered with its reason."""
+        self.files.append(landed)
+        try:
+            if landed.format not in FORMATS:
+                raise UnreadableFile(
+                    f"found landing folder {landed.format!r}, expected one of {', '.join(FORMATS)}:"
+                    " move the file"
+                )
+            read = connector(landed.format)
+            for member, content in _unpack(landed):
+                name = f"{landed.source_file}!{member}" if member else landed.source_file
+                base = member or landed.path.name.removesuffix(".gz")
+                tables = read(content, file_name=base, context=self.declared.context)
+                for table, frame in tables.items():
+                    shaped = _with_provenance(frame, RAW_TABLES[table], landed, name)
+                    self.frames.setdefault(table, []).append(shaped)
+                    self.row_count += len(frame)
+        except UnreadableFile as error:
+            self.failures[landed.load_id] = str(error)
+            for frames in self.frames.values():
+                frames[:] = [f for f in frames if f.is_empty() or f["load_id"][0] != landed.load_id]
+
+    def write(self, book: Book) -> list[LoadRecord]:
+        """Write rows, quarantine and, last, the load records; the records."""
+        if not self.files:
+            return []
+        load_ids = sorted(landed.load_id for landed in self.files)
+        name = hashlib.sha256("".join(load_ids).encode()).hexdigest()[:16]
+        rows: list[pl.DataFrame] = []
+        bad_rows: list[pl.DataFrame] = []
+        for table, frames in self.frames.items():
+            good, bad = _split(pl.concat(frames), RAW_TABLES[table], self.declared)
+            if table == "jobs":
+                nodes, bad_nodes = _expand_nodes(good)
+                good = good.join(bad_nodes, on=["load_id", "source_row"], how="anti")
+                bad = pl.concat([bad, bad_nodes.select(bad.columns)])
+                _write(nodes, book.lake / "job_nodes" / f"{name}.parquet")
+            _write_rows(book, table, good, name)
+            if not bad.is_empty():
+                _write(bad, book.quarantine / table / f"{name}.parquet")
+            rows.append(_touched(good, RAW_TABLES[table]))
+            bad_rows.append(bad.select("load_id", "reason", pl.lit(table).alias("table")))
+        records = self._records(name, rows, bad_rows)
+        _write(_record_frame(records), book.lake / "loads" / f"{name}.parquet")
+        return records
+
+    def _records(
+        self, batch: str, rows: list[pl.DataFrame], bad_rows: list[pl.DataFrame]
+    ) -> list[LoadRecord]:
+        touched = (
+            pl.concat(rows)
+            .group_by("load_id")
+            .agg(
+                pl.col("row_count").sum(),
+                pl.col("table").unique().sort(),
+                pl.col("touched_dates").explode().drop_nulls().unique().sort(),
+            )
+            .rows_by_key("load_id", named=True, unique=True)
+            if rows
+            else {}
+        )
+        refused = (
+            pl.concat(bad_rows)
+            .group_by("load_id", maintain_order=True)
+            .agg(
+                pl.len().alias("row_count"),
+                pl.col("table").unique().sort(),
+                pl.col("reason").first(),
+                pl.col("reason").n_unique().alias("reason_count"),
+            )
+            .rows_by_key("load_id", named=True, unique=True)
+            if bad_rows
+            else {}
+        )
+        records = []
+        for landed in self.files:
+            good, bad = touched.get(landed.load_id), refused.get(landed.load_id)
+            reason = self.failures.get(landed.load_id)
+            status = "failed" if reason else "partial" if bad else "loaded"
+            if bad and reason is None:
+                more = bad["reason_count"] - 1
+                reason = bad["reason"] + (f" (and {more} more reasons)" if more else "")
+            records.append(
+                LoadRecord(
+                    load_id=landed.load_id,
+                    sha256=landed.sha256,
+                    source_file=landed.source_file,
+                    format=landed.format,
+                    status=status,
+                    row_count=good["row_count"] if good else 0,
+                    quarantined_row_count=bad["row_count"] if bad else 0,
+                    reason=reason,
+                    known_at=landed.known_at,
+                    tables=sorted(
+                        {*(good["table"] if good else ()), *(bad["table"] if bad else ())}
+                    ),
+                    touched_dates=good["touched_dates"] if good else [],
+                    reference_digest=self.declared.digest,
+                    file_bytes=landed.file_bytes,
+                    batch=batch,
+                )
+            )
+        return records
+
+
+def _unpack(landed: _Landed) -> Iterator[tuple[str | None, bytes]]:
+    """(member name or None, bytes) of a file or of the members of an archive.
+
+    Raises:
+        UnreadableFile: It is too large, broken, encrypted, or a member lies outside.
+    """
+    if landed.file_bytes > MAX_FILE_BYTES:
+        raise UnreadableFile(
+            f"found {landed.file_bytes} bytes, expected at most {MAX_FILE_BYTES}: split the file"
+        )
+    content = landed.path.read_bytes()
+    if not content:
+        raise UnreadableFile("found 0 bytes, expected a file with content: send it again")
+    limit = min(MAX_FILE_BYTES, max(len(content), 1024) * MAX_COMPRESSION_RATIO)
+    if content.startswith(b"\x1f\x8b"):
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            yield None, _read_limited(stream, limit)
+    elif content.startswith(b"PK\x03\x04"):
+        try:
+            archive = zipfile.ZipFile(io.BytesIO(content))
+        except (zipfile.BadZipFile, NotImplementedError) as error:
+            raise UnreadableFile(f"found a broken zip archive ({error}): send it again") from error
+        with archive:
+            for member in sorted(archive.infolist(), key=lambda info: info.filename):
+                if member.is_dir():
+                    continue
+                if member.filename.startswith("/") or ".." in Path(member.filename).parts:
+                    raise UnreadableFile(
+                        f"found archive member {member.filename!r}, expected a name inside the"
+                        " archive: pack it again"
+                    )
+                try:
+                    with archive.open(member) as stream:
+                        unpacked = _read_limited(stream, limit)
+                except (RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+                    raise UnreadableFile(
+                        f"archive member {member.filename!r} cannot be unpacked ({error}):"
+                        " pack it again without encryption"
+                    ) from error
+                limit -= len(unpacked)
+                yield member.filename, unpacked
+    else:
+        yield None, content
+
+
+def _read_limited(
+    stream: io.BufferedIOBase | gzip.GzipFile | zipfile.ZipExtFile, limit: int
+) -> bytes:
+    try:
+        content = stream.read(limit + 1)
+    except (EOFError, OSError, zipfile.BadZipFile) as error:
+        raise UnreadableFile(f"found broken compression ({error}): send the file again") from error
+    if len(content) > limit:
+        raise UnreadableFile(
+            f"found more than {limit} bytes when unpacked, expected fewer: split the file"
+        )
+    return content
+
+
+def _with_provenance(
+    frame: pl.DataFrame, table: RawTable, landed: _Landed, source_file: str
+) -> pl.DataFrame:
+    """The frame in the raw table's columns, with where it came from, and its reject reason."""
+    schema = table.schema.create_empty().schema
+    landing_time = pl.lit(landed.known_at, dtype=_UTC)
+    known_at = (
+        pl.col("known_at").fill_null(landing_time) if "known_at" in frame.columns else landing_time
+    )
+    reason = pl.col(REJECT_REASON) if REJECT_REASON in frame.columns else pl.lit(None, pl.String)
+    return frame.select(
+        known_at.alias("known_at"),
+        pl.lit(source_file).alias("source_file"),
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("source_row"),
+        pl.lit(landed.load_id).alias("load_id"),
+        *(
+            (pl.col(name) if name in frame.columns else pl.lit(None)).cast(schema[name]).alias(name)
+            for name in payload_columns(table)
+        ),
+        reason.alias(REJECT_REASON),
+    )
+
+
+def _split(
+    frame: pl.DataFrame, table: RawTable, declared: _Declared
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Good rows in the table's schema, and quarantine rows with the reason in words."""
+    frame = _reject_undeclared(frame, table.name, declared)
+    is_refused = pl.col(REJECT_REASON).is_not_null()
+    refused = frame.filter(is_refused)
+    good, failure = table.schema.filter(frame.filter(~is_refused).drop(REJECT_REASON))
+    if len(failure):
+        details = failure.details()
+        rules = [name for name in details.columns if name not in frame.columns]
+        broken = details.with_columns(
+            pl.concat_str(
+                [
+                    pl.when(pl.col(rule) == "invalid").then(_explanation(rule, frame.columns))
+                    for rule in rules
+                ],
+                separator="; ",
+                ignore_nulls=True,
+            ).alias(REJECT_REASON)
+        ).select(frame.columns)
+        refused = pl.concat([refused, broken])
+    return good, _quarantine_rows(refused)
+
+
+def _explanation(rule: str, columns: Sequence[str]) -> pl.Expr:
+    """What a broken rule of a schema means, in words, with the value found."""
+    column, _, check = rule.partition("|")
+    if column not in columns:
+        return pl.lit(f"found a row against the rule {rule.replace('_', ' ')!r}")
+    found = pl.col(column).cast(pl.String).fill_null("nothing")
+    expected = {"nullability": "a value", "nan": "a number", "inf": "a finite number"}.get(
+        check, f"a value within its {check}"
+    )
+    return pl.format(f"{column}: found {{}}, expected {expected}", found)
+
+
+def _reject_undeclared(frame: pl.DataFrame, table: str, declared: _Declared) -> pl.DataFrame:
+    if table not in declared.names:
+        return frame
+    columns, names, where = declared.names[table]
+    text = ", ".join(f"{column} {{}}" for column in columns)
+    reason = pl.format(f"{text} is not declared: add it to {where} and load again", *columns)
+    return (
+        frame.join(names.with_columns(_declared=True), on=columns, how="left")
+        .with_columns(
+            pl.coalesce(REJECT_REASON, pl.when(pl.col("_declared").is_null()).then(reason)).alias(
+                REJECT_REASON
+            )
+        )
+        .drop("_declared")
+    )
+
+
+def _quarantine_rows(refused: pl.DataFrame) -> pl.DataFrame:
+    payload = [name for name in refused.columns if name not in (*PROVENANCE_COLUMNS, REJECT_REASON)]
+    return refused.select(
+        "source_file",
+        "source_row",
+        "load_id",
+        pl.col(REJECT_REASON).alias("reason"),
+        pl.struct(pl.col(payload).cast(pl.String)).struct.json_encode().alias("row"),
+    )
+
+
+def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One row per job and node, and quarantine rows of jobs whose node list cannot be read."""
+    lists = jobs.select("node_list").drop_nulls().unique().filter(pl.col("node_list") != "")
+    expanded: dict[str, list[list[str] | str | None]] = {"node_list": [], "hostname": [], "why": []}
+    for node_list in lists["node_list"]:
+        try:
+            hosts, why = expand_hostlist(node_list), None
+        except BadHostlist as error:
+            hosts, why = None, str(error)
+        expanded["node_list"].append(node_list)
+        expanded["hostname"].append(hosts)
+        expanded["why"].append(why)
+    nodes = jobs.join(
+        pl.DataFrame(
+            expanded,
+            schema={"node_list": pl.String, "hostname": pl.List(pl.String), "why": pl.String},
+        ),
+        on="node_list",
+    )
+    bad = nodes.filter(pl.col("why").is_not_null()).with_columns(
+        pl.format(
+            "node_list: found {} ({}), expected a Slurm host list such as node[001-004]",
+            "node_list",
+            "why",
+        ).alias(REJECT_REASON)
+    )
+    return (
+        nodes.filter(pl.col("why").is_null())
+        .select("cluster", "job_id", "submitted_at", "hostname", "load_id")
+        .explode("hostname"),
+        _quarantine_rows(bad.drop("hostname", "why")),
+    )
+
+
+def _write_rows(book: Book, table: str, rows: pl.DataFrame, batch: str) -> None:
+    if rows.is_empty():
+        return
+    folder = book.lake / table
+    if table not in DAILY_TABLES:
+        _write(rows, folder / f"{batch}.parquet")
+        return
+    by_date = rows.with_columns(_date=pl.col("sampled_at").dt.date()).partition_by(
+        "_date", as_dict=True, include_key=False
+    )
+    for (day,), part in by_date.items():
+        _write(part, folder / f"{day}" / f"{batch}.parquet")
+
+
+def _touched(rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
+    """Per load: count of rows and the UTC dates that any of them says something about."""
+    first, last = (pl.col(column) for column in table.span)
+    # The end is exclusive where it is not the start itself, so an interval up to midnight stays
+    # within its day.
+    final = pl.max_horizontal(first, last - pl.duration(microseconds=1))
+    return (
+        rows.lazy()
+        .select(
+            "load_id",
+            first=pl.coalesce(first, last).dt.date(),
+            last=pl.coalesce(final, first).dt.date(),
+        )
+        .group_by("load_id", "first", "last")
+        .agg(pl.len().alias("row_count"))
+        .with_columns(touched_dates=pl.date_ranges("first", "last"))
+        .group_by("load_id")
+        .agg(
+            pl.col("row_count").sum(),
+            pl.col("touched_dates").explode().unique(),
+        )
+        .with_columns(table=pl.lit(table.name))
+        .collect()
+    )
