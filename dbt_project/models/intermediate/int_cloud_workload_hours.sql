@@ -1,0 +1,29 @@
+with
+
+charges as (
+
+    select
+        charges.*,
+        coalesce(workloads.workload_id, 'unassigned') as workload_id,
+        coalesce(workloads.criticality, 'tolerant') as criticality
+    from {{ ref("stg_cloud_charges") }} as charges
+    left join {{ source("raw", "workloads") }} as workloads on charges.workload_tag = workloads.workload_id
+    where charges.charge_category = 'Usage'
+
+)
+
+select
+    charges.site_id,
+    date_trunc('hour', charges.charge_period_started_at) as hour_started_at,
+    cast(charges.charge_period_started_at as date) as utc_date,
+    case when charges.is_unused_commitment then 'idle' else charges.workload_id end as workload_id,
+    case when not charges.is_unused_commitment then charges.criticality end as criticality,
+    coalesce(
+        round(sum(charges.gpu_hours) filter (where not charges.is_unused_commitment), 6), 0
+    ) as allocated_gpu_hours,
+    coalesce(round(sum(charges.gpu_hours) filter (where charges.is_unused_commitment), 6), 0) as idle_gpu_hours,
+    round(sum(charges.effective_cost), 6) as cloud_cost,
+    any_value(charges.currency_code) as currency_code
+from charges
+where charges.site_id is not null
+group by all

@@ -1,0 +1,176 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+
+with
+
+intervals as (
+
+    select *
+    from {{ ref("int_site_intervals") }}
+    where {{ in_build_dates("utc_date") }}
+
+),
+
+conditions as (
+
+    select
+        intervals.*,
+        supply.grid_mw,
+        supply.effective_it_mw,
+        supply.availability_ratio,
+        supply.has_grid_outage,
+        supply.curtailment_limit_mw,
+        {{ interval_kwh_to_kw("balance.grid_import_kwh") }} as grid_import_kw,
+        prices.spot_price_per_mwh,
+        telemetry.power_capped_s / nullif(telemetry.gpu_busy_s, 0) as power_capped_ratio
+    from intervals
+    left join {{ ref("fct_supply_capacity") }} as supply
+        on
+            intervals.site_id = supply.site_id
+            and intervals.interval_started_at = supply.interval_started_at
+    left join {{ ref("fct_energy_balance") }} as balance
+        on
+            intervals.site_id = balance.site_id
+            and intervals.interval_started_at = balance.interval_started_at
+    left join {{ ref("int_supply_prices") }} as prices
+        on
+            intervals.site_id = prices.site_id
+            and intervals.interval_started_at = prices.interval_started_at
+    left join {{ ref("int_site_telemetry_intervals") }} as telemetry
+        on
+            intervals.site_id = telemetry.site_id
+            and intervals.interval_started_at = telemetry.interval_started_at
+
+),
+
+batteries as (
+
+    select *
+    from {{ ref("int_battery_intervals") }}
+    where {{ in_build_dates("utc_date") }}
+
+),
+
+shed_jobs as (
+
+    select
+        site_id,
+        {{ interval_start("ended_at") }} as interval_started_at,
+        count(*) as job_count,
+        sum(gpu_count) as gpu_count,
+        string_agg(distinct comment, ', ' order by comment) as comments
+    from {{ ref("stg_jobs") }}
+    where
+        comment like 'energy:%'
+        and {{ in_build_dates("ended_at") }}
+    group by site_id, {{ interval_start("ended_at") }}
+
+),
+
+signals as (
+
+    select
+        site_id,
+        interval_started_at,
+        'grid_outage' as signal,
+        'no supply from the grid' as evidence
+    from conditions
+    where has_grid_outage
+
+    union all
+
+    select
+        site_id,
+        interval_started_at,
+        'curtailment_order' as signal,
+        'import limited to ' || printf('%.3f', curtailment_limit_mw) || ' MW' as evidence
+    from conditions
+    where curtailment_limit_mw is not null
+
+    union all
+
+    select
+        site_id,
+        interval_started_at,
+        'connection_limit' as signal,
+        printf('import at %.1f %% of %.3f MW', grid_import_kw / grid_mw / 10, grid_mw) as evidence
+    from conditions
+    where
+        grid_mw > 0
+        and grid_import_kw >= 0.98 * grid_mw * 1000
+
+    union all
+
+    select
+        site_id,
+        interval_started_at,
+        'power_capping' as signal,
+        printf('GPUs held back by a power limit for %.1f %% of their busy time', power_capped_ratio * 100) as evidence
+    from conditions
+    where power_capped_ratio >= 0.02
+
+    union all
+
+    select
+        site_id,
+        interval_started_at,
+        'storage_unavailable' as signal,
+        string_agg(battery_id, ', ' order by battery_id) || ' in fault, disconnected or without power' as evidence
+    from batteries
+    where not is_available
+    group by site_id, interval_started_at
+
+    union all
+
+    select
+        site_id,
+        interval_started_at,
+        'storage_depleted' as signal,
+        string_agg(battery_id, ', ' order by battery_id) || ' at its reserve' as evidence
+    from batteries
+    where is_depleted
+    group by site_id, interval_started_at
+
+    union all
+
+    select
+        site_id,
+        interval_started_at,
+        'supply_shortfall' as signal,
+        printf('%.3f of %.3f MW committed IT power', effective_it_mw, committed_it_mw) as evidence
+    from conditions
+    where availability_ratio < 0.999
+
+    union all
+
+    select
+        site_id,
+        interval_started_at,
+        'price_stop' as signal,
+        printf('spot at %.2f, stop at %.2f ', spot_price_per_mwh, price_stop_per_mwh) || currency_code || '/MWh' as evidence
+    from conditions
+    where spot_price_per_mwh >= price_stop_per_mwh
+
+    union all
+
+    select
+        site_id,
+        interval_started_at,
+        'workload_shed' as signal,
+        job_count || ' jobs on ' || gpu_count || ' GPUs ended (' || comments || ')' as evidence
+    from shed_jobs
+
+)
+
+select
+    intervals.site_id,
+    intervals.interval_started_at,
+    intervals.interval_ended_at,
+    intervals.utc_date,
+    signals.signal,
+    case when signals.signal like 'storage_%' then 'local' else 'grid' end as layer,
+    signals.evidence
+from signals
+inner join intervals
+    on
+        signals.site_id = intervals.site_id
+        and signals.interval_started_at = intervals.interval_started_at

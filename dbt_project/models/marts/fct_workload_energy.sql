@@ -1,0 +1,148 @@
+{% set methods = ["location_based", "market_based", "hourly_matched"] %}
+
+with
+
+-- Losses between the grid meter and the facility meter are borne in proportion, so that cost and carbon add up to the site's.
+intervals as (
+
+    select
+        work.site_id,
+        work.workload_id,
+        work.local_date,
+        work.allocated_gpu_hours,
+        work.measured_gpu_hours,
+        work.used_gpu_hours,
+        work.idle_gpu_hours,
+        work.energy_kwh,
+        work.energy_kwh * balance.local_kwh / nullif(balance.consumption_kwh, 0) as local_kwh,
+        work.energy_kwh * balance.contracted_kwh / nullif(balance.consumption_kwh, 0) as contracted_kwh,
+        work.energy_kwh * balance.grid_uncontracted_kwh / nullif(balance.consumption_kwh, 0) as grid_kwh,
+        work.energy_kwh * costs.energy_cost / nullif(balance.facility_kwh, 0) as energy_cost,
+        work.energy_kwh * costs.contract_cost / nullif(balance.facility_kwh, 0) as contract_cost,
+        {% for method in methods -%}
+        work.energy_kwh * carbon.{{ method }}_kg / nullif(balance.facility_kwh, 0) as {{ method }}_kg{{ "," if not loop.last }}
+        {% endfor %}
+    from {{ ref("int_workload_intervals") }} as work
+    left join {{ ref("fct_energy_balance") }} as balance
+        on
+            work.site_id = balance.site_id
+            and work.interval_started_at = balance.interval_started_at
+    left join {{ ref("int_energy_costs") }} as costs
+        on
+            work.site_id = costs.site_id
+            and work.interval_started_at = costs.interval_started_at
+    left join {{ ref("fct_carbon") }} as carbon
+        on
+            work.site_id = carbon.site_id
+            and work.interval_started_at = carbon.interval_started_at
+
+),
+
+days as (
+
+    select
+        site_id,
+        workload_id,
+        local_date,
+        round(sum(allocated_gpu_hours), 6) as allocated_gpu_hours,
+        round(sum(used_gpu_hours), 6) as used_gpu_hours,
+        round(sum(idle_gpu_hours), 6) as idle_gpu_hours,
+        round(sum(measured_gpu_hours), 6)
+        / nullif(round(sum(allocated_gpu_hours), 6), 0) as telemetry_coverage_ratio,
+        {% for amount in ["energy_kwh", "local_kwh", "contracted_kwh", "grid_kwh", "energy_cost", "contract_cost"] -%}
+        round(sum({{ amount }}), 6) as {{ amount }},
+        {% endfor -%}
+        {% for method in methods -%}
+        round(sum({{ method }}_kg), 6) as {{ method }}_kg,
+        {% endfor -%}
+        cast(null as double) as cloud_cost,
+        count(energy_kwh) / count(*) as coverage_ratio
+    from intervals
+    group by site_id, workload_id, local_date
+
+    union all
+
+    select
+        hours.site_id,
+        hours.workload_id,
+        cast(hours.hour_started_at at time zone sites.time_zone as date) as local_date,
+        round(sum(hours.allocated_gpu_hours), 6) as allocated_gpu_hours,
+        cast(null as double) as used_gpu_hours,
+        round(sum(hours.idle_gpu_hours), 6) as idle_gpu_hours,
+        cast(null as double) as telemetry_coverage_ratio,
+        {% for amount in ["energy_kwh", "local_kwh", "contracted_kwh", "grid_kwh", "energy_cost", "contract_cost"] -%}
+        cast(null as double) as {{ amount }},
+        {% endfor -%}
+        {% for method in methods -%}
+        cast(null as double) as {{ method }}_kg,
+        {% endfor -%}
+        round(sum(hours.cloud_cost), 6) as cloud_cost,
+        0 as coverage_ratio
+    from {{ ref("int_cloud_workload_hours") }} as hours
+    inner join {{ source("raw", "sites") }} as sites
+        on
+            hours.site_id = sites.site_id
+            and {{ is_valid_at("sites", "hours.hour_started_at") }}
+    group by all
+
+),
+
+losses as (
+
+    select
+        losses.site_id,
+        losses.workload_id,
+        intervals.local_date,
+        round(sum(losses.lost_gpu_hours), 6) as lost_gpu_hours
+    from {{ ref("int_incident_losses") }} as losses
+    inner join {{ ref("int_site_intervals") }} as intervals
+        on
+            losses.site_id = intervals.site_id
+            and losses.interval_started_at = intervals.interval_started_at
+    group by losses.site_id, losses.workload_id, intervals.local_date
+
+),
+
+-- A workload that was shed for a whole day has a row of that day too.
+loaded as (
+
+    select
+        days.* exclude (site_id, workload_id, local_date),
+        coalesce(days.site_id, losses.site_id) as site_id,
+        coalesce(days.workload_id, losses.workload_id) as workload_id,
+        coalesce(days.local_date, losses.local_date) as local_date,
+        coalesce(losses.lost_gpu_hours, 0) as lost_gpu_hours
+    from days
+    full join losses
+        on
+            days.site_id = losses.site_id
+            and days.workload_id = losses.workload_id
+            and days.local_date = losses.local_date
+
+)
+
+select
+    loaded.workload_id,
+    loaded.site_id,
+    loaded.local_date,
+    workloads.criticality,
+    coalesce(loaded.allocated_gpu_hours, 0) as allocated_gpu_hours,
+    loaded.used_gpu_hours,
+    loaded.idle_gpu_hours,
+    loaded.lost_gpu_hours,
+    loaded.telemetry_coverage_ratio,
+    loaded.energy_kwh,
+    loaded.local_kwh,
+    loaded.contracted_kwh,
+    loaded.grid_kwh,
+    loaded.energy_cost,
+    loaded.contract_cost,
+    loaded.cloud_cost,
+    {% for method in methods -%}
+    loaded.{{ method }}_kg,
+    {% endfor -%}
+    loaded.coverage_ratio,
+    organization.reporting_currency as currency_code
+from loaded
+cross join {{ source("raw", "organization") }} as organization
+left join {{ source("raw", "workloads") }} as workloads on loaded.workload_id = workloads.workload_id
