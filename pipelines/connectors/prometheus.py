@@ -52,6 +52,7 @@ _METRIC_COLUMN = {name: column for column, names in GPU_METRICS.items() for name
 _GPU_HOST_LABELS = ("exported_Hostname", "exported_hostname", "Hostname", "hostname")
 _GPU_INDEX_LABELS = ("exported_gpu", "gpu")
 _MIG_LABELS = ("GPU_I_ID", "GPU_I_PROFILE")
+_BOARD_SAMPLE = ("time", "time_found", "hostname", "gpu_index", "is_mig", "value")
 _NODE_LABELS = ("node_name", "nodename", "exported_instance", "node", "hostname", "instance")
 _TIME_COLUMNS = ("timestamp", "time", "Time", "ts")
 _NAME_COLUMNS = ("__name__", "metric", "name")
@@ -109,7 +110,7 @@ def is_gpu_metric(name: str) -> bool:
 def _read_answer(content: bytes, file_name: str) -> Tables:
     try:
         answer = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableFile(
             f"{file_name}: not valid JSON ({error}); expected the whole answer of "
             "/api/v1/query_range; fetch it again"
@@ -231,7 +232,7 @@ def tables_of_samples(samples: pl.DataFrame, file_name: str) -> Tables:
     node = samples.filter(pl.col("__name__").is_in(NODE_POWER_METRICS))
     tables: Tables = {}
     if gpu.height:
-        tables["gpu_samples"] = gpu_rows(_with_board(gpu).rename({"__name__": "metric"}))
+        tables["gpu_samples"] = gpu_rows(_with_board(gpu).select(*_BOARD_SAMPLE, metric="__name__"))
     if node.height:
         tables["node_power_samples"] = _node_rows(node)
     if not tables and samples.height:
@@ -397,8 +398,15 @@ def _times(column: pl.Series) -> pl.Series:
 
 
 def _from_epoch(seconds: pl.Expr) -> pl.Expr:
-    """Seconds since 1970, or milliseconds where the number is too large for seconds."""
+    """Seconds since 1970; milli-, micro- or nanoseconds where the number is too large for them."""
     value = seconds.cast(pl.Float64)
-    scale = pl.when(value.abs() < _MILLISECONDS_FROM).then(1_000_000).otherwise(1_000)
-    microseconds = (value * scale).round(0).cast(pl.Int64, strict=False)
-    return microseconds.cast(pl.Datetime("us", "UTC"))
+    microseconds = (
+        pl.when(value.abs() < _MILLISECONDS_FROM)
+        .then(value * 1e6)
+        .when(value.abs() < _MILLISECONDS_FROM * 1e3)
+        .then(value * 1e3)
+        .when(value.abs() < _MILLISECONDS_FROM * 1e6)
+        .then(value)
+        .otherwise(value / 1e3)
+    )
+    return microseconds.round(0).cast(pl.Int64, strict=False).cast(pl.Datetime("us", "UTC"))

@@ -54,6 +54,7 @@ _ANSWER_SCHEMA: dict[str, type[pl.DataType]] = {
     "tres_alloc_str": pl.String,
     **dict.fromkeys(_ANSWER_TEXTS.values(), pl.String),
 }
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 _NOT_STARTED = ("PENDING", "CONFIGURING")
 _NOT_ENDED = ("RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
 
@@ -85,6 +86,10 @@ def _fields(content: bytes, file_name: str) -> pl.DataFrame:
     line = pl.col("line").str.strip_suffix("|") if first.endswith("|") else pl.col("line")
     header = first.removesuffix("|").split("|")
     missing = [name for name in _MANDATORY if name not in header]
+    if len(set(header)) < len(header):
+        raise UnreadableFile(
+            f"{file_name}: found a field twice in the header {header}, expected each once; {_HELP}"
+        )
     if missing:
         raise UnreadableFile(
             f"{file_name}: found the header {header}, expected the fields {', '.join(_MANDATORY)} "
@@ -250,7 +255,7 @@ def _read_answer(content: bytes, file_name: str) -> pl.DataFrame:
     """Jobs of slurmrestd's `/slurm/<version>/jobs`, with the moment of the answer as `known_at`."""
     try:
         answer = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableFile(
             f"{file_name}: not valid JSON ({error}); expected slurmrestd's answer to "
             "/slurm/<version>/jobs; fetch it again"
@@ -265,13 +270,17 @@ def _read_answer(content: bytes, file_name: str) -> pl.DataFrame:
             "that answer, or sacct --parsable2"
         )
     try:
-        rows = pl.DataFrame([_plain_job(job) for job in jobs], schema=_ANSWER_SCHEMA)
+        known_at = {"last_update": _plain(answer.get("last_update"))}
+        rows = pl.DataFrame(
+            [_plain_job(job) | known_at for job in jobs],
+            schema={**_ANSWER_SCHEMA, "last_update": pl.Int64},
+        )
     except (TypeError, pl.exceptions.PolarsError) as error:
         raise UnreadableFile(
             f"{file_name}: jobs: a value has another type than slurmrestd gives it ({error}); "
             "land the answer unchanged"
         ) from error
-    known_at = pl.lit(_plain(answer.get("last_update")), pl.Int64)
+    times = ("submit_time", "start_time", "end_time", "last_update")
     # A job that waits has an expected start, one that runs an expected end: neither has happened.
     has_started = ~pl.col("job_state").is_in(_NOT_STARTED)
     has_started = has_started & (pl.col("start_time") > 0)
@@ -289,12 +298,24 @@ def _read_answer(content: bytes, file_name: str) -> pl.DataFrame:
         submitted_at=_from_epoch(pl.when(pl.col("submit_time") > 0).then("submit_time")),
         started_at=_from_epoch(started),
         ended_at=_from_epoch(ended),
-        elapsed_s=(pl.coalesce(ended, known_at) - started).clip(lower_bound=0).fill_null(0),
+        elapsed_s=(pl.coalesce(ended, "last_update") - started).clip(lower_bound=0).fill_null(0),
         node_count=pl.col("node_count").fill_null(0),
         gpu_count=_gpu_count(pl.col("tres_alloc_str")),
         consumed_energy_j=pl.lit(None, pl.Int64),
-        known_at=_from_epoch(known_at),
-        **{REJECT_REASON: pl.lit(None, pl.String)},
+        **({"known_at": _from_epoch(pl.col("last_update"))} if answer.get("last_update") else {}),
+        **{
+            REJECT_REASON: joined_reasons(
+                *(
+                    reason(
+                        pl.col(name) > _LAST_SECOND,
+                        field=name,
+                        found=pl.col(name),
+                        expected="seconds since 1970",
+                    )
+                    for name in times
+                )
+            )
+        },
     )
 
 
@@ -312,4 +333,5 @@ def _plain(value: Any) -> Any:
 
 
 def _from_epoch(seconds: pl.Expr) -> pl.Expr:
-    return (seconds.cast(pl.Int64) * 1_000_000).cast(pl.Datetime("us", "UTC"))
+    within = pl.when(seconds <= _LAST_SECOND).then(seconds.cast(pl.Int64))
+    return (within * 1_000_000).cast(pl.Datetime("us", "UTC"))

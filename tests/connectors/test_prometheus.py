@@ -215,6 +215,12 @@ def test_a_wide_csv_export_reads_like_the_parquet_export():
     ]
 
 
+@pytest.mark.parametrize("unit", ["", "000", "000000", "000000000"])
+def test_epochs_are_seconds_or_finer_by_their_size(unit: str):
+    text = f"time,hostname,gpu,DCGM_FI_DEV_POWER_USAGE\n{SECONDS}{unit},jwb0001,0,50\n"
+    assert read(text.encode())["gpu_samples"].to_dicts() == [sample(power_w=50.0)]
+
+
 def test_a_long_csv_export_is_pivoted_like_an_answer():
     text = (
         "timestamp,__name__,hostname,gpu,value\n"

@@ -1,0 +1,107 @@
+"""Broken telemetry, accounting and bills are refused in words or read with reasons, never crash."""
+
+import json
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.connectors import dcgm_scrape, focus, prometheus, sacct
+from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.schemas import RAW_TABLES
+from pipelines.simulator.writers import dcgm_scrape as scrape_writer
+from pipelines.simulator.writers import prometheus as prometheus_writer
+
+MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)
+SAMPLES = pl.DataFrame(
+    {
+        "sampled_at": [MIDNIGHT],
+        "hostname": ["jwb0001"],
+        "gpu_index": ["0"],
+        "power_w": [412.25],
+        "energy_counter_millijoules": [15_152_422_938],
+        "utilization_ratio": [0.91],
+        "power_violation_ns": [0],
+        "thermal_violation_ns": [0],
+        "clocks_event_reasons": [4],
+    },
+    schema_overrides={"sampled_at": pl.Datetime("us", "UTC")},
+)
+ACCOUNTING = (
+    b"JobID|Cluster|State|Submit|Start|End|ElapsedRaw|NNodes|AllocTRES|ConsumedEnergyRaw\n"
+    b"1|juelich|COMPLETED|Unknown|2026-10-25T02:30:00|2026-10-25T02:10:00|2400|1|gres/gpu=4|7\n"
+)
+ANSWER = json.dumps(
+    {
+        "jobs": [
+            {
+                "job_id": 1,
+                "cluster": "juelich",
+                "job_state": ["RUNNING"],
+                "start_time": {"set": True, "infinite": False, "number": 1747754466},
+                "node_count": {"set": True, "infinite": False, "number": 1},
+                "tres_alloc_str": "cpu=1,gres/gpu:h100=4",
+            }
+        ],
+        "last_update": {"set": True, "infinite": False, "number": 1747754466},
+    }
+).encode()
+BILL = (
+    b"ProviderName,BillingAccountId,BillingCurrency,BillingPeriodStart,BillingPeriodEnd,"
+    b"ChargePeriodStart,ChargePeriodEnd,ChargeCategory,BilledCost,EffectiveCost\n"
+    b"AWS,1,USD,2024-09-01 00:00:00,2024-10-01 00:00:00,"
+    b"2024-09-18 22:00:00,2024-09-18T23:00:00Z,Usage,0.8,0.7\n"
+)
+FILES = [
+    (prometheus, prometheus_writer.write_query_range(SAMPLES, step_s=60)),
+    (prometheus, b"timestamp,Hostname,gpu,DCGM_FI_DEV_POWER_USAGE\n1793491200,jwb0001,0,50.5\n"),
+    (prometheus, prometheus_writer.write_export(SAMPLES)),
+    (dcgm_scrape, scrape_writer.write_scrape(SAMPLES, scraped_at=MIDNIGHT)),
+    (sacct, ACCOUNTING),
+    (sacct, ANSWER),
+    (focus, BILL),
+]
+CONTEXT = Context({"juelich": "Europe/Berlin"})
+NAME = "jwb0001_20261101T000000Z.prom"
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """A file cut off, with bytes replaced, or with a piece put in twice."""
+    start, end = sorted(draw(st.tuples(*[st.integers(0, len(content))] * 2)))
+    replacement = draw(
+        st.sampled_from([b"", b"\n", b"|", b",", b'"', b"null", b"{}", b"[]", b"1e999", b"\x00"])
+        | st.just(content[start:end] * 2)
+        | st.binary(max_size=4)
+    )
+    return content[:start] + replacement + content[min(end, start + 8) :]
+
+
+@pytest.mark.parametrize(
+    "number", range(len(FILES)), ids=lambda number: FILES[number][0].__name__.split(".")[-1]
+)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_is_refused_in_words_or_read_into_the_raw_columns(
+    number: int, data: st.DataObject
+):
+    connector, content = FILES[number]
+    file = data.draw(damaged(content) | st.binary(max_size=50))
+    try:
+        tables = connector.read(file, file_name=NAME, context=CONTEXT)
+    except UnreadableFile as error:
+        tables, refusal = {}, str(error)
+    else:
+        refusal = f"{NAME}: none"
+    assert refusal.startswith(f"{NAME}: ")
+    for name, rows in tables.items():
+        columns = RAW_TABLES[name].schema.columns()
+        extra = set(rows.columns) - set(columns) - {"reject_reason"}
+        assert extra == set()
+        assert {
+            column: dtype
+            for column, dtype in rows.schema.items()
+            if column != "reject_reason" and dtype != columns[column].dtype
+        } == {}
