@@ -1,0 +1,79 @@
+"""What is placed in the simulated world on purpose, and when.
+
+What belongs here: the dates and sizes of the placed events. What does not: their effect, which the
+models of weather, markets, jobs and sites work out, nor any figure the book must find.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True)
+class Span:
+    """A half-open span of time."""
+
+    started_at: datetime
+    ended_at: datetime
+
+    def overlaps(self, started_at: datetime, ended_at: datetime) -> bool:
+        """Whether any part of the span lies in the other half-open span."""
+        return self.started_at < ended_at and started_at < self.ended_at
+
+
+def _utc(month: int, day: int, hour: int = 0, minute: int = 0) -> datetime:
+    return datetime(2026, month, day, hour, minute, tzinfo=UTC)
+
+
+SPARKS_OUTAGE = Span(_utc(8, 14, 23, 30), _utc(8, 15, 7, 30))
+FRANKLIN_CURTAILMENT = Span(_utc(8, 20, 20), _utc(8, 20, 23, 30))
+FRANKLIN_CURTAILMENT_LIMIT_KW = 22000.0
+FRANKLIN_PRICE_SPIKE = Span(_utc(8, 27, 22), _utc(8, 27, 23, 15))
+
+SPARKS_DEEP_DISCHARGE = Span(_utc(6, 17, 12), _utc(6, 18, 4))
+SPARKS_AT_RESERVE = Span(_utc(6, 18, 4), _utc(6, 18, 11, 45))
+"""Held at its reserve; the charge that ends this begins one interval before it shows."""
+
+BATTERY_TRIPS = (
+    Span(_utc(4, 22, 5), _utc(4, 22, 9)),
+    Span(_utc(5, 14, 3, 30), _utc(5, 14, 8)),
+    Span(_utc(6, 3, 6), _utc(6, 3, 9, 30)),
+    Span(_utc(7, 9, 4), _utc(7, 9, 9)),
+    Span(_utc(7, 30, 18), _utc(7, 30, 19, 30)),
+    Span(_utc(9, 2, 4, 15), _utc(9, 2, 9, 45)),
+    Span(_utc(9, 24, 7), _utc(9, 24, 11, 15)),
+    Span(_utc(10, 14, 3), _utc(10, 14, 7, 45)),
+)
+"""Trips of the second-life battery's management system: state fault, nothing available."""
+
+JUELICH_POWER_CAP = Span(_utc(10, 27, 9), _utc(10, 27, 11, 30))
+JUELICH_POWER_CAP_RATIO = 0.65
+JUELICH_THERMAL = Span(_utc(10, 22, 12), _utc(10, 22, 14))
+JUELICH_THERMAL_NODES = range(120, 126)
+"""Zero-based positions of the nodes with a clogged cooling loop: jwb0121 to jwb0126."""
+JUELICH_THERMAL_RATIO = 0.75
+
+SPARKS_DRAIN = Span(_utc(10, 20, 10), _utc(10, 21, 15))
+SPARKS_DRIVER_RELOAD_AT = _utc(10, 21, 14, 7)
+SPARKS_RELOAD_NODE = 16
+"""Zero-based position of spk0017, drained for the reload of its driver."""
+
+TELEMETRY_STARTED_AT = _utc(10, 18, 22)
+FINE_TELEMETRY = Span(_utc(11, 1), _utc(11, 2))
+SCRAPES = Span(_utc(11, 1, 12), _utc(11, 1, 13))
+
+LATE_CORRECTION_DAY = _utc(9, 10)
+LATE_CORRECTION_AT = _utc(9, 25, 3)
+LATE_CORRECTION_RATIO = 0.92
+"""What the first reading counted of the true energy: one phase of the transducer was dead."""
+ESTIMATED_READ = Span(_utc(7, 6, 12), _utc(7, 6, 20))
+ESTIMATED_READ_RATIO = 0.97
+ESTIMATED_READ_REPLACED_AT = _utc(7, 20, 3)
+MISSING_READ = Span(_utc(7, 21, 6), _utc(7, 21, 7, 30))
+"""Readings sent with quality missing ..."""
+ABSENT_READ = Span(_utc(7, 21, 7, 30), _utc(7, 21, 9))
+"""... and readings not sent at all."""
+
+RESENT_DAY = _utc(5, 20)
+RESENT_AT = _utc(5, 23, 3)
+OUT_OF_ORDER_DAY = _utc(6, 10)
+OUT_OF_ORDER_AT = _utc(6, 14, 9)

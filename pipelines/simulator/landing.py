@@ -1,0 +1,662 @@
+"""Writes what the simulated world sends: files in landing, as each source would name and time them.
+
+What belongs here: which rows go into which file, its name and when it arrived; the errors, copies and
+corrections placed in the files. What does not: the formats (`writers/`) and the world.
+
+One file per source and UTC day (market day for NEM12), so that one day more only adds files. A file's
+modification time is the time it arrived.
+"""
+
+import gzip
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipelines import reference
+from pipelines.settings import Book
+from pipelines.simulator import clock, events
+from pipelines.simulator.accounting import accounting_of_day, job_rows, telemetry_days
+from pipelines.simulator.clock import Floats
+from pipelines.simulator.plates import read_plates
+from pipelines.simulator.site_model import BatteryRun
+from pipelines.simulator.truth import write_truth
+from pipelines.simulator.world import (
+    CLOUD_COMMITTED_INSTANCES,
+    SiteWorld,
+    World,
+    simulate_world,
+)
+from pipelines.simulator.writers import (
+    battery_csv,
+    dcgm_scrape,
+    electricity_maps,
+    entsoe,
+    focus,
+    green_button,
+    nem12,
+    openadr,
+    outages_csv,
+    prices_csv,
+    prometheus,
+    sacct,
+)
+
+_DAY = timedelta(days=1)
+_DOMAIN_CODE = "10Y1001A1001A82H"
+_MARKET_UTC_OFFSET_H = 10
+_BATTERY_SAMPLES_PER_INTERVAL = 3
+_GREEN_BUTTON_PREFIX = {"sparks": "SPK", "franklin": "FRK"}
+_FINE_NODES = {"juelich": ("jwb0041", "jwb0300"), "sparks": ("spk0017", "spk0200")}
+_MODEL_NAMES = {"juelich": "NVIDIA GH200 120GB", "sparks": "NVIDIA H100 80GB HBM3"}
+_ESTIMATED_HOUR_RATIO = 0.012
+_CLOUD_LIST_PRICE = 88.0
+_CLOUD_ON_DEMAND_PRICE = 79.2
+_CLOUD_COMMITTED_PRICE = 47.5
+"""USD per instance and hour."""
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """Where files arrive."""
+
+    landing: Path
+    until: datetime
+
+    def put(self, path: str, content: bytes, arrived_at: datetime) -> None:
+        """Land a file whole, with its time of arrival; `.gz` names are packed."""
+        target = self.landing / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.endswith(".gz"):
+            content = gzip.compress(content, compresslevel=5, mtime=0)
+        part = target.with_name(target.name + ".part")
+        part.write_bytes(content)
+        os.utime(part, (arrived_at.timestamp(), arrived_at.timestamp()))
+        part.replace(target)
+
+    def days(self) -> list[datetime]:
+        """The UTC days that are over before `until`."""
+        count = (self.until - clock.WORLD_STARTED_AT) // _DAY
+        return [clock.WORLD_STARTED_AT + day * _DAY for day in range(count)]
+
+
+def simulate(
+    data_dir: Path,
+    *,
+    until: datetime = clock.DEFAULT_UNTIL,
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Simulate the world and land everything that was sent about the days before `until`.
+
+    Writes `landing/` and, for those who check the book, `truth/`. The same call writes the same bytes.
+
+    Args:
+        data_dir: folder of the book.
+        until: the end of what is written; whole UTC days before it are.
+        progress: told in words what is being written.
+
+    Raises:
+        ValueError: `until` has no time zone or lies outside the simulated world.
+    """
+    tell = progress or (lambda _: None)
+    if until.tzinfo is None:
+        raise ValueError(f"until is {until}, without a time zone: give it in UTC")
+    if not clock.WORLD_STARTED_AT + _DAY <= until <= clock.WORLD_ENDED_AT:
+        raise ValueError(
+            f"until is {until}, outside the simulated world: choose a day after "
+            f"{clock.WORLD_STARTED_AT:%Y-%m-%d} and not after {clock.WORLD_ENDED_AT:%Y-%m-%d}"
+        )
+    until -= (until - clock.WORLD_STARTED_AT) % _DAY
+    book = Book(data_dir)
+    tables = reference.flatten(reference.load(book.reference))
+    tell("simulating the world")
+    world = simulate_world(read_plates(tables))
+    desk = _Desk(book.landing, until)
+    tell("writing the truth")
+    write_truth(world, tables, until, data_dir / "truth")
+    tell("writing meter readings")
+    _land_meters(desk, world, tables["meters"])
+    tell("writing battery samples, markets, carbon and grid events")
+    for run in world.sites["sparks"].run.batteries:
+        _land_battery(desk, world.sites["sparks"], run)
+    _land_germany(desk, world)
+    _land_texas(desk, world)
+    _land_carbon(desk, world)
+    _land_grid_events(desk, world)
+    tell("writing job accounting and cloud bills")
+    for site in world.sites.values():
+        _land_jobs(desk, site)
+    _land_cloud(desk, world.cloud_instances)
+    for site_id, nodes in _FINE_NODES.items():
+        tell(f"writing GPU telemetry of {site_id}")
+        _land_telemetry(desk, world.sites[site_id], nodes)
+
+
+def _intervals_of(desk: _Desk) -> tuple[pl.Series, int]:
+    """The starts of the intervals before `until`, and their number."""
+    count = clock.interval_index(desk.until)
+    return clock.interval_starts().head(count), count
+
+
+def _meter_frame(desk: _Desk, world: World, site: SiteWorld, meters: pl.DataFrame) -> pl.DataFrame:
+    """True readings of a site's meters as `meter_readings` rows, rounded to the watt-hour."""
+    starts, count = _intervals_of(desk)
+    run = site.run
+    by_role: Mapping[str, Floats] = {
+        "grid_import": run.import_kwh,
+        "grid_export": run.export_kwh,
+        "onsite_generation": run.generation_kwh,
+        "it_load": run.it_kwh,
+        "cooling_load": run.cooling_kwh,
+        "facility_total": run.facility_kwh,
+    }
+    batteries = {item.battery.battery_id: item for item in run.batteries}
+    frames = []
+    for meter in meters.filter(site_id=site.plate.site_id).iter_rows(named=True):
+        role, first = meter["role"], 0
+        if role == "ppa_generation":
+            values = world.ppa_kwh[meter["meter_id"]]
+        elif meter["battery_id"]:
+            battery = batteries[meter["battery_id"]]
+            first = battery.battery.first_interval
+            values = battery.charge_kwh if role == "battery_charge" else battery.discharge_kwh
+        else:
+            values = by_role[role]
+        frames.append(
+            pl.DataFrame(
+                {
+                    "meter_id": [meter["meter_id"]] * count,
+                    "flow": [meter["flow"]] * count,
+                    "interval_started_at": starts,
+                    "interval_ended_at": starts + clock.INTERVAL,
+                    "quantity": np.round(values[:count], 3) + 0.0,
+                    "unit": ["kWh"] * count,
+                    "quality": ["measured"] * count,
+                }
+            ).slice(first)
+        )
+    return pl.concat(frames)
+
+
+def _by_day(frame: pl.DataFrame, shift: timedelta = timedelta(0)) -> dict[datetime, pl.DataFrame]:
+    """Rows by the UTC day (or the day of a market ahead of UTC by `shift`) their interval starts."""
+    day = (pl.col("interval_started_at") + shift).dt.truncate("1d")
+    parts = frame.with_columns(_day=day).partition_by(
+        "_day", as_dict=True, include_key=False, maintain_order=True
+    )
+    return {key[0]: part for key, part in parts.items()}  # type: ignore[misc]
+
+
+def _scaled(
+    frame: pl.DataFrame, span: events.Span, meter_id: str, ratio: float, quality: str
+) -> pl.DataFrame:
+    """The readings with those of a meter in a span off by a factor, and their quality."""
+    chosen = (
+        (pl.col("meter_id") == meter_id)
+        & (pl.col("interval_started_at") >= span.started_at)
+        & (pl.col("interval_started_at") < span.ended_at)
+    )
+    return frame.with_columns(
+        quantity=pl.when(chosen).then((pl.col("quantity") * ratio).round(3)).otherwise("quantity"),
+        quality=pl.when(chosen).then(pl.lit(quality)).otherwise("quality"),
+    )
+
+
+def _land_meters(desk: _Desk, world: World, meters: pl.DataFrame) -> None:
+    _land_nem12(desk, _meter_frame(desk, world, world.sites["juelich"], meters))
+    for site_id, prefix in _GREEN_BUTTON_PREFIX.items():
+        readings = _meter_frame(desk, world, world.sites[site_id], meters)
+        replaced = events.ESTIMATED_READ.started_at.replace(hour=0)
+        if site_id == "franklin" and events.ESTIMATED_READ_REPLACED_AT <= desk.until:
+            final = _by_day(readings.filter(meter_id="FRK-POI"))[replaced]
+            desk.put(
+                f"green_button/franklin/FRK_{replaced:%Y%m%d}_final.xml.gz",
+                green_button.write_green_button(
+                    final, published_at=events.ESTIMATED_READ_REPLACED_AT
+                ),
+                events.ESTIMATED_READ_REPLACED_AT,
+            )
+        readings = _scaled(
+            readings, events.ESTIMATED_READ, "FRK-POI", events.ESTIMATED_READ_RATIO, "estimated"
+        )
+        readings = _without_failed(readings)
+        for day, rows in _by_day(readings).items():
+            arrived_at = day + timedelta(hours=27)
+            content = green_button.write_green_button(rows, published_at=arrived_at)
+            desk.put(f"green_button/{site_id}/{prefix}_{day:%Y%m%d}.xml.gz", content, arrived_at)
+            if site_id == "sparks" and day == events.RESENT_DAY <= desk.until - 4 * _DAY:
+                desk.put(
+                    f"green_button/sparks/{prefix}_{day:%Y%m%d}_resent.xml.gz",
+                    content,
+                    events.RESENT_AT,
+                )
+
+
+def _without_failed(readings: pl.DataFrame) -> pl.DataFrame:
+    """The readings with the placed gap of the cooling meter: first sent as missing, then not sent."""
+    starts = pl.col("interval_started_at")
+    cooling = pl.col("meter_id") == "SPK-COOL"
+    missing, absent = events.MISSING_READ, events.ABSENT_READ
+    failed = cooling & (starts >= missing.started_at) & (starts < missing.ended_at)
+    return readings.filter(
+        ~(cooling & (starts >= absent.started_at) & (starts < absent.ended_at))
+    ).with_columns(
+        quantity=pl.when(~failed).then("quantity"),
+        quality=pl.when(failed).then(pl.lit("missing")).otherwise("quality"),
+    )
+
+
+def _land_nem12(desk: _Desk, readings: pl.DataFrame) -> None:
+    """Whole market days, whose last is over when `until` comes."""
+    ahead = timedelta(hours=_MARKET_UTC_OFFSET_H)
+    correct = _by_day(readings, ahead)
+    faulty_day = events.LATE_CORRECTION_DAY
+    span = events.Span(faulty_day - ahead, faulty_day - ahead + _DAY)
+    sent = _by_day(
+        _scaled(readings, span, "JLIT000001", events.LATE_CORRECTION_RATIO, "measured"), ahead
+    )
+    for day, rows in sent.items():
+        complete = rows.height == rows["meter_id"].n_unique() * clock.INTERVALS_PER_DAY
+        if not complete:
+            continue
+        updated_at = day - ahead + _DAY + timedelta(hours=4)
+        desk.put(
+            f"nem12/juelich/JL_{day:%Y%m%d}.csv",
+            nem12.write_nem12(rows, updated_at=updated_at),
+            updated_at + timedelta(hours=1),
+        )
+        if day == faulty_day and events.LATE_CORRECTION_AT <= desk.until:
+            desk.put(
+                f"nem12/juelich/JL_{day:%Y%m%d}_correction.csv",
+                nem12.write_nem12(
+                    correct[day].filter(meter_id="JLIT000001"), updated_at=events.LATE_CORRECTION_AT
+                ),
+                events.LATE_CORRECTION_AT + timedelta(hours=1),
+            )
+
+
+def _land_battery(desk: _Desk, site: SiteWorld, run: BatteryRun) -> None:
+    """State of a battery every five minutes; power as the battery's own sign has it."""
+    battery = run.battery
+    count = clock.interval_index(desk.until)
+    plate = next(item for item in site.plate.batteries if item.battery_id == battery.battery_id)
+    sign = 1.0 if plate.power_sign == "discharge_positive" else -1.0
+    per = _BATTERY_SAMPLES_PER_INTERVAL
+    interval = np.repeat(np.arange(battery.first_interval, count), per)
+    part = np.tile(np.arange(per) / per, count - battery.first_interval)
+    stored = run.stored_kwh[interval] + part * np.diff(run.stored_kwh)[interval]
+    net_kw = (run.discharge_kwh - run.charge_kwh)[interval] / clock.INTERVAL_HOURS
+    fault = run.is_fault[interval]
+    rest = events.SPARKS_AT_RESERVE
+    held = (interval >= clock.interval_index(rest.started_at)) & (
+        interval < clock.interval_index(rest.ended_at)
+    )
+    state = np.select(
+        [fault, net_kw > 0, net_kw < 0, held],
+        ["fault", "discharging", "charging", "holding"],
+        "standby",
+    )
+    room = np.where(fault | (stored >= 0.96 * battery.capacity_kwh), 0.0, battery.power_kw)
+    first_at = clock.WORLD_STARTED_AT + battery.first_interval * clock.INTERVAL
+    samples = pl.DataFrame(
+        {
+            "battery_id": [battery.battery_id] * len(interval),
+            "sampled_at": pl.datetime_range(
+                first_at, desk.until, clock.STEP, closed="left", time_unit="us", eager=True
+            ),
+            "state_of_charge_ratio": np.round(stored / battery.capacity_kwh, 6),
+            "power_kw": np.round(sign * net_kw, 2) + 0.0,
+            "available_charge_kw": room,
+            "available_discharge_kw": run.available_discharge_kw[interval],
+            "energy_capacity_kwh": np.full(len(interval), battery.capacity_kwh),
+            "state": state,
+        }
+    ).with_columns(interval_started_at=pl.col("sampled_at"))
+    for day, rows in _by_day(samples).items():
+        desk.put(
+            f"battery_csv/sparks/{battery.battery_id}_{day:%Y%m%d}.csv",
+            battery_csv.write_battery_csv(rows.drop("interval_started_at")),
+            day + timedelta(hours=25),
+        )
+
+
+def _land_germany(desk: _Desk, world: World) -> None:
+    """Day-ahead prices of both auctions, published the day before, and the mix of the day after."""
+    starts, count = _intervals_of(desk)
+    zone = world.zones["DE"]
+    auctions = (zone.price_per_mwh, zone.auction_price_per_mwh)
+    base = pl.DataFrame(
+        {"interval_started_at": starts, "interval_ended_at": starts + clock.INTERVAL}
+    )
+    prices = pl.concat(
+        [
+            base.select(
+                zone=pl.lit("DE-LU"),
+                market=pl.lit("day_ahead"),
+                sequence=pl.lit(sequence, pl.Int64),
+                interval_started_at="interval_started_at",
+                interval_ended_at="interval_ended_at",
+                price_per_mwh=pl.Series(price[:count]),
+                currency_code=pl.lit("EUR"),
+            )
+            for sequence, price in enumerate(auctions, start=1)
+            if price is not None
+        ]
+    )
+    flows = [(code, "generation", power) for code, power in zone.generation_mw.items()]
+    flows.append(("B10", "consumption", zone.pumping_mw))
+    mix = pl.concat(
+        [
+            base.select(
+                zone=pl.lit("DE-LU"),
+                production_type=pl.lit(code),
+                direction=pl.lit(direction),
+                interval_started_at="interval_started_at",
+                interval_ended_at="interval_ended_at",
+                power_mw=pl.Series(power[:count]),
+            )
+            for code, direction, power in flows
+        ]
+    )
+    for day, rows in _by_day(prices).items():
+        published_at = day - timedelta(hours=11)
+        late = day == events.OUT_OF_ORDER_DAY
+        desk.put(
+            f"entsoe/DE-LU/prices_{day:%Y%m%d}.xml",
+            entsoe.write_prices(rows, domain_code=_DOMAIN_CODE, created_at=published_at),
+            events.OUT_OF_ORDER_AT if late else published_at,
+        )
+    for day, rows in _by_day(mix).items():
+        published_at = day + timedelta(hours=26)
+        desk.put(
+            f"entsoe/DE-LU/generation_{day:%Y%m%d}.xml",
+            entsoe.write_generation_mix(rows, domain_code=_DOMAIN_CODE, created_at=published_at),
+            published_at,
+        )
+
+
+def _land_texas(desk: _Desk, world: World) -> None:
+    starts, count = _intervals_of(desk)
+    price = world.zones["US-TEX-ERCO"].price_per_mwh
+    prices = pl.DataFrame(
+        {"interval_started_at": starts, "interval_ended_at": starts + clock.INTERVAL}
+    ).select(
+        zone=pl.lit("HB_NORTH"),
+        market=pl.lit("real_time"),
+        sequence=pl.lit(1, pl.Int64),
+        interval_started_at="interval_started_at",
+        interval_ended_at="interval_ended_at",
+        price_per_mwh=pl.Series(None if price is None else price[:count]),
+        currency_code=pl.lit("USD"),
+    )
+    for day, rows in _by_day(prices).items():
+        desk.put(
+            f"prices_csv/HB_NORTH/rt_spp_{day:%Y%m%d}.csv",
+            prices_csv.write_ercot(rows),
+            day + timedelta(hours=24.5),
+        )
+
+
+def _land_carbon(desk: _Desk, world: World) -> None:
+    """Hourly carbon intensity; a few hours are estimated, as the source marks them."""
+    hours = clock.interval_starts().gather_every(4)
+    count = clock.interval_index(desk.until) // 4
+    for name, carbon in world.carbon_hourly.items():
+        estimated = clock.stream(f"{name}/estimated").random(len(hours)) < _ESTIMATED_HOUR_RATIO
+        rows = pl.DataFrame(
+            {
+                "zone": [name] * len(hours),
+                "interval_started_at": hours,
+                "interval_ended_at": hours + timedelta(hours=1),
+                "direct_g_per_kwh": np.round(carbon["direct_g_per_kwh"], 2),
+                "life_cycle_g_per_kwh": np.round(carbon["life_cycle_g_per_kwh"], 2),
+                "carbon_free_ratio": np.round(carbon["carbon_free_ratio"], 4),
+                "renewable_ratio": np.round(carbon["renewable_ratio"], 4),
+                "is_estimated": estimated,
+                "data_source": ["example.org"] * len(hours),
+            }
+        ).head(count)
+        for day, part in _by_day(rows).items():
+            desk.put(
+                f"electricity_maps/{name}/{name}_{day:%Y%m%d}.csv",
+                electricity_maps.write_carbon(part),
+                day + timedelta(hours=28),
+            )
+
+
+def _event(
+    event_id: str,
+    target: str,
+    event_type: str,
+    span: events.Span,
+    known_at: datetime,
+    *,
+    is_open: bool = False,
+    import_limit_kw: float | None = None,
+) -> pl.DataFrame:
+    instant = pl.Datetime("us", "UTC")
+    return pl.DataFrame(
+        {
+            "event_id": [event_id],
+            "target": [target],
+            "event_type": [event_type],
+            "started_at": pl.Series([span.started_at], dtype=instant),
+            "ended_at": pl.Series([None if is_open else span.ended_at], dtype=instant),
+            "import_limit_kw": pl.Series([import_limit_kw], dtype=pl.Float64),
+            "is_cancelled": [False],
+            "known_at": pl.Series([known_at], dtype=instant),
+        }
+    )
+
+
+def _land_grid_events(desk: _Desk, world: World) -> None:
+    """The outage, reported while it lasted and again when it was over, and the curtailment order."""
+    outage, target = events.SPARKS_OUTAGE, world.sites["sparks"].plate.grid_event_target
+    for name, is_open, known_at in (
+        ("outage_20260814.csv", True, outage.started_at + timedelta(minutes=20)),
+        ("outage_20260815.csv", False, outage.ended_at + timedelta(minutes=45)),
+    ):
+        if outage.ended_at <= desk.until:
+            event = _event(
+                "NVE-2026-08814", target, "grid_outage", outage, known_at, is_open=is_open
+            )
+            desk.put(f"outages_csv/sparks/{name}", outages_csv.write_outages(event), known_at)
+    order = events.FRANKLIN_CURTAILMENT
+    if order.ended_at <= desk.until:
+        known_at = order.started_at - timedelta(hours=2)
+        event = _event(
+            "ercot-2026-0820-1",
+            world.sites["franklin"].plate.grid_event_target,
+            "curtailment_order",
+            order,
+            known_at,
+            import_limit_kw=events.FRANKLIN_CURTAILMENT_LIMIT_KW,
+        )
+        desk.put("openadr/franklin/event_20260820.json", openadr.write_event(event), known_at)
+
+
+def _land_jobs(desk: _Desk, site: SiteWorld) -> None:
+    jobs = job_rows(site)
+    for day in desk.days():
+        desk.put(
+            f"sacct/{site.plate.cluster}/sacct_{day:%Y%m%d}.txt",
+            sacct.write_sacct(accounting_of_day(jobs, day), time_zone=site.plate.time_zone),
+            day + timedelta(hours=25),
+        )
+
+
+def _cloud_rows(instances: Mapping[str, Floats]) -> pl.DataFrame:
+    """One charge line per hour, workload and way of paying; serving has the commitment first."""
+    left = np.full(len(next(iter(instances.values()))), float(CLOUD_COMMITTED_INSTANCES))
+    hour = pl.Series(np.arange(len(left)))
+    parts = []
+
+    def lines(quantity: Floats, status: str | None, workload: str | None) -> None:
+        parts.append(
+            pl.DataFrame(
+                {
+                    "hour": hour,
+                    "quantity": quantity,
+                    "status": pl.Series([status] * len(quantity), dtype=pl.String),
+                    "workload": pl.Series([workload] * len(quantity), dtype=pl.String),
+                }
+            )
+        )
+
+    for workload, wanted in instances.items():
+        used = np.minimum(wanted, left)
+        left = left - used
+        lines(used, "Used", workload)
+        lines(wanted - used, None, workload)
+    lines(left, "Unused", None)
+    charges = pl.concat(parts).filter(pl.col("quantity") > 0).sort("hour", "status", "workload")
+    return _focus_rows(charges)
+
+
+def _focus_rows(charges: pl.DataFrame) -> pl.DataFrame:
+    started = pl.lit(clock.WORLD_STARTED_AT).cast(pl.Datetime("us", "UTC")) + pl.duration(
+        hours="hour"
+    )
+    committed = pl.col("status").is_not_null()
+    unused = pl.col("status") == "Unused"
+    quantity = pl.col("quantity")
+    paid = pl.when(committed).then(_CLOUD_COMMITTED_PRICE).otherwise(_CLOUD_ON_DEMAND_PRICE)
+    month = started.dt.truncate("1mo")
+    workload = pl.col("workload")
+    return charges.select(
+        provider_name=pl.lit("Example Cloud"),
+        billing_account_id=pl.lit("EX-4471"),
+        sub_account_id=pl.lit("ai-serving"),
+        billing_period_started_at=month,
+        billing_period_ended_at=month.dt.offset_by("1mo"),
+        charge_period_started_at=started,
+        charge_period_ended_at=started + pl.duration(hours=1),
+        charge_category=pl.lit("Usage"),
+        charge_class=pl.lit(None, pl.String),
+        charge_description=pl.when(unused)
+        .then(pl.lit("Unused commitment, A3 high, 8 GPUs"))
+        .otherwise(pl.lit("A3 high instance hour, 8 GPUs")),
+        service_category=pl.lit("Compute"),
+        service_name=pl.lit("Virtual machines"),
+        sku_id=pl.lit("SKU-A3-HIGH"),
+        region_id=pl.lit("us-south1"),
+        resource_id=pl.format("instance-group/{}", workload),
+        pricing_category=pl.when(committed).then(pl.lit("Committed")).otherwise(pl.lit("Standard")),
+        pricing_quantity=quantity,
+        pricing_unit=pl.lit("Hours"),
+        consumed_quantity=pl.when(~unused.fill_null(value=False)).then(quantity),
+        consumed_unit=pl.when(~unused.fill_null(value=False)).then(pl.lit("Hours")),
+        list_unit_price=pl.lit(_CLOUD_LIST_PRICE),
+        contracted_unit_price=paid,
+        billed_cost=pl.when(committed).then(0.0).otherwise((quantity * paid).round(6)),
+        effective_cost=(quantity * paid).round(6),
+        list_cost=(quantity * _CLOUD_LIST_PRICE).round(6),
+        contracted_cost=(quantity * paid).round(6),
+        currency_code=pl.lit("USD"),
+        commitment_discount_id=pl.when(committed).then(pl.lit("cud-a3-2026")),
+        commitment_discount_category=pl.when(committed).then(pl.lit("Usage")),
+        commitment_discount_type=pl.when(committed).then(pl.lit("Committed use")),
+        commitment_discount_status="status",
+        tags=pl.when(workload.is_not_null()).then(
+            pl.concat_str(pl.lit('{"workload": "'), workload, pl.lit('"}'))
+        ),
+    )
+
+
+def _land_cloud(desk: _Desk, instances: Mapping[str, Floats]) -> None:
+    """A file a day of provisional charges, and the month's bill on the fifth of the next month.
+
+    The bill repeats the month's charges and adds the purchase of the commitment, which costs cash
+    and no effective cost.
+    """
+    charges = _cloud_rows(instances)
+    at = pl.col("charge_period_started_at")
+    rows = charges.filter(at < desk.until).with_columns(interval_started_at=at)
+    for day, part in _by_day(rows).items():
+        desk.put(
+            f"focus/example-cloud/focus_{day:%Y%m%d}.csv",
+            focus.write_focus(part.drop("interval_started_at")),
+            day + timedelta(hours=30),
+        )
+    for (month,), part in rows.drop("interval_started_at").group_by(
+        "billing_period_ended_at", maintain_order=True
+    ):
+        arrived_at = month + timedelta(days=4, hours=6)  # type: ignore[operator]
+        if arrived_at <= desk.until:
+            bill = pl.concat([part, _purchase(part)])
+            name = part["billing_period_started_at"][0].strftime("%Y-%m")
+            desk.put(
+                f"focus/example-cloud/focus_{name}_bill.csv", focus.write_focus(bill), arrived_at
+            )
+
+
+def _purchase(month: pl.DataFrame) -> pl.DataFrame:
+    """The line that pays for the commitment of a billing period."""
+    hours = month["charge_period_started_at"].n_unique()
+    quantity = float(CLOUD_COMMITTED_INSTANCES * hours)
+    cost = round(quantity * _CLOUD_COMMITTED_PRICE, 6)
+    return month.head(1).with_columns(
+        charge_period_started_at=pl.col("billing_period_started_at"),
+        charge_period_ended_at=pl.col("billing_period_ended_at"),
+        charge_category=pl.lit("Purchase"),
+        charge_description=pl.lit("Commitment of 24 A3 high instances"),
+        resource_id=pl.lit(None, pl.String),
+        pricing_category=pl.lit("Committed"),
+        pricing_quantity=pl.lit(quantity),
+        consumed_quantity=pl.lit(None, pl.Float64),
+        consumed_unit=pl.lit(None, pl.String),
+        contracted_unit_price=pl.lit(_CLOUD_COMMITTED_PRICE),
+        billed_cost=pl.lit(cost),
+        effective_cost=pl.lit(0.0),
+        list_cost=pl.lit(cost),
+        contracted_cost=pl.lit(cost),
+        commitment_discount_id=pl.lit("cud-a3-2026"),
+        commitment_discount_category=pl.lit("Usage"),
+        commitment_discount_type=pl.lit("Committed use"),
+        commitment_discount_status=pl.lit(None, pl.String),
+        tags=pl.lit(None, pl.String),
+    )
+
+
+def _land_telemetry(desk: _Desk, site: SiteWorld, fine_nodes: tuple[str, ...]) -> None:
+    site_id = site.plate.site_id
+    for day, gpus, nodes, fine in telemetry_days(site, desk.until, fine_nodes):
+        arrived_at = day + timedelta(hours=26)
+        desk.put(
+            f"prometheus/{site_id}/gpu_{day:%Y%m%d}.parquet",
+            prometheus.write_export(gpus),
+            arrived_at,
+        )
+        desk.put(
+            f"prometheus/{site_id}/node_{day:%Y%m%d}.parquet",
+            prometheus.write_node_export(nodes),
+            arrived_at,
+        )
+        if fine.height:
+            _land_fine_telemetry(desk, site_id, fine, arrived_at)
+
+
+def _land_fine_telemetry(
+    desk: _Desk, site_id: str, fine: pl.DataFrame, arrived_at: datetime
+) -> None:
+    model_name = _MODEL_NAMES[site_id]
+    desk.put(
+        f"prometheus/{site_id}/query_range_{events.FINE_TELEMETRY.started_at:%Y%m%d}.json.gz",
+        prometheus.write_query_range(fine, step_s=60, model_name=model_name),
+        arrived_at,
+    )
+    at = pl.col("sampled_at")
+    scraped = fine.filter((at >= events.SCRAPES.started_at) & (at < events.SCRAPES.ended_at))
+    for (hostname, moment), boards in scraped.group_by(
+        "hostname", "sampled_at", maintain_order=True
+    ):
+        name = dcgm_scrape.scrape_file_name(hostname, moment)  # type: ignore[arg-type]
+        desk.put(
+            f"dcgm_scrape/{site_id}/{name}",
+            dcgm_scrape.write_scrape(boards, scraped_at=moment, model_name=model_name),  # type: ignore[arg-type]
+            moment,  # type: ignore[arg-type]
+        )

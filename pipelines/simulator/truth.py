@@ -1,0 +1,520 @@
+"""The truth about the simulated world: what a book without error would find.
+
+What belongs here: the book's definitions worked out once more, in numpy, from the physical state and
+the reference data. What does not: any landed file and any part of the pipeline; the two must stay
+independent, or comparing them would prove nothing.
+
+Power is kW or MW, energy kWh, money EUR. Arrays hold one value per interval from the world's start.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipelines.simulator import clock, events
+from pipelines.simulator.accounting import job_rows
+from pipelines.simulator.clock import Bools, Floats
+from pipelines.simulator.plates import SitePlate
+from pipelines.simulator.site_model import BatteryRun
+from pipelines.simulator.world import SiteWorld, World
+
+Tables = Mapping[str, pl.DataFrame]
+
+_LIMIT_RATIO = 0.98
+_FULL_RATIO = 0.999
+_DEPLETED_RATIO = 0.005
+_CAPPED_RATIO = 0.02
+_CAUSES = (
+    "grid_outage",
+    "curtailment_order",
+    "storage_unavailable",
+    "storage_depleted",
+    "power_capping",
+    "price_stop",
+    "connection_limit",
+    "supply_shortfall",
+    "workload_shed",
+)
+"""In order of precedence."""
+
+
+@dataclass(frozen=True)
+class _Ledger:
+    """A battery as an inventory: averages per stored kWh at each interval."""
+
+    cost_eur: Floats
+    location_g: Floats
+    market_g: Floats
+    hourly_g: Floats
+
+
+class SiteTruth:
+    """Everything the book should say about a site, up to `until`."""
+
+    def __init__(self, world: World, site: SiteWorld, tables: Tables, until: datetime) -> None:
+        self.world, self.site, self.tables, self.until = world, site, tables, until
+        self.plate: SitePlate = site.plate
+        self.count = clock.interval_index(until)
+        self.starts = clock.interval_starts().head(self.count)
+        run = site.run
+        cut = slice(0, self.count)
+        self.it, self.cooling, self.other = (
+            run.it_kwh[cut],
+            run.cooling_kwh[cut],
+            run.other_kwh[cut],
+        )
+        self.facility = run.facility_kwh[cut]
+        self.imported, self.exported = run.import_kwh[cut], run.export_kwh[cut]
+        self.generation = run.generation_kwh[cut]
+        self.charge, self.discharge = run.charge_kwh[cut], run.discharge_kwh[cut]
+        self._supply()
+        self._prices()
+        self._carbon_factors()
+        self._waterfall()
+        self._margin()
+
+    def _term(self, name: str) -> Floats:
+        """A term of the site at each interval."""
+        values = np.full(self.count, np.nan)
+        for term in self.plate.terms:
+            first = max(0, clock.interval_index(term.valid_from_at))
+            last = self.count
+            if term.valid_to_at is not None:
+                last = min(last, max(0, clock.interval_index(term.valid_to_at)))
+            value = getattr(term, name)
+            values[first:last] = np.nan if value is None else value
+        return values
+
+    def _during(self, span: events.Span, site_id: str) -> Bools:
+        """Intervals more than half of which lie in a placed event of a site."""
+        inside = np.zeros(self.count, dtype=bool)
+        if self.plate.site_id == site_id:
+            first, last = clock.interval_index(span.started_at), clock.interval_index(span.ended_at)
+            inside[first:last] = True
+        return inside
+
+    def _supply(self) -> None:
+        self.is_out = self._during(events.SPARKS_OUTAGE, "sparks")
+        self.is_curtailed = self._during(events.FRANKLIN_CURTAILMENT, "franklin")
+        limit = np.where(self.is_curtailed, events.FRANKLIN_CURTAILMENT_LIMIT_KW / 1000, np.inf)
+        contracted = self._term("grid_firm_mw") + self._term("grid_non_firm_mw")
+        self.grid_mw = np.where(self.is_out, 0.0, np.minimum(contracted, limit))
+        hours = self._term("sustain_hours")
+        self.batteries = [run for run in self.site.run.batteries]
+        storage = np.zeros(self.count)
+        self.usable: list[Floats] = []
+        for run in self.batteries:
+            battery = run.battery
+            valid = np.arange(self.count) >= battery.first_interval
+            reserve = battery.reserve_ratio * battery.capacity_kwh
+            usable = np.where(valid, np.maximum(0, run.stored_kwh[: self.count] - reserve), 0)
+            sustained = usable * battery.discharge_efficiency / hours
+            available = run.available_discharge_kw[: self.count]
+            storage += np.where(valid, np.minimum(available, sustained), 0) / 1000
+            self.usable.append(usable)
+        local = self.generation / clock.INTERVAL_HOURS / 1000 + storage
+        islandable = self._term("is_local_islandable") > 0
+        self.local_mw = np.where(self.is_out & ~islandable, 0.0, local)
+        capacity = self._term("it_capacity_mw")
+        measured = self.it >= 0.1 * capacity * 1000 * clock.INTERVAL_HOURS
+        self.pue = np.where(measured, self.facility / self.it, self._term("design_pue"))
+        power = np.minimum(self.grid_mw + self.local_mw, self._term("electrical_limit_mw"))
+        self.effective_mw = np.minimum(
+            np.minimum(power / self.pue, self._term("cooling_limit_mw")), capacity
+        )
+        self.local_committed_mw = self._term("local_committed_mw")
+        self.committed_mw = self._committed()
+
+    def _committed(self) -> Floats:
+        plan = self.tables["capacity_plan"].filter(site_id=self.plate.site_id)
+        months = self.starts.dt.convert_time_zone(self.plate.time_zone).dt.strftime("%Y-%m")
+        by_month = dict(
+            zip(
+                plan["month"].cast(pl.String).str.slice(0, 7).to_list(),
+                plan["committed_it_mw"].to_list(),
+                strict=True,
+            )
+        )
+        return np.array([by_month[month] for month in months.to_list()])
+
+    def _prices(self) -> None:
+        currency = self.plate.currency_code
+        rates = self.tables["fx_rates"].filter(currency_code=currency)
+        dates = pl.DataFrame({"rate_date": self.starts.dt.date()})
+        self.fx = (
+            dates.join(rates, on="rate_date", how="left", maintain_order="left")[
+                "rate_to_reporting"
+            ]
+            .cast(pl.Float64)
+            .to_numpy()
+        )
+        self.spot = self._spot()
+        hour, _, month, _ = clock.local_parts(self.starts, self.plate.time_zone)
+        price = np.full(self.count, np.nan)
+        network, levies, export = price.copy(), price.copy(), price.copy()
+        days = self.starts.dt.convert_time_zone(self.plate.time_zone).dt.date()
+        for row in self.tables["tariffs"].filter(site_id=self.plate.site_id).iter_rows(named=True):
+            m0, m1 = row["month_from"] or 1, row["month_to"] or 12
+            h0 = 0 if row["hour_from"] is None else row["hour_from"]
+            h1 = 24 if row["hour_to"] is None else row["hour_to"]
+            in_month = (month >= m0) & (month <= m1) if m0 <= m1 else (month >= m0) | (month <= m1)
+            in_hour = (hour >= h0) & (hour < h1) if h0 < h1 else (hour >= h0) | (hour < h1)
+            valid = (days >= row["valid_from"]).to_numpy()
+            if row["valid_to"] is not None:
+                valid &= (days < row["valid_to"]).to_numpy()
+            applies = in_month & in_hour & valid
+            base = self.spot if row["price_basis"] == "spot" else 0.0
+            price = np.where(applies, base + row["energy_price_per_mwh"], price)
+            network = np.where(applies, row["network_per_mwh"], network)
+            levies = np.where(applies, row["levies_per_mwh"], levies)
+            if row["export_price_per_mwh"] is not None:
+                export = np.where(applies, row["export_price_per_mwh"], export)
+        self.import_price = (price + network + levies) * self.fx
+        self.export_price = export * self.fx
+
+    def _spot(self) -> Floats:
+        """In the site's currency; not a number where the site buys at a fixed tariff."""
+        zone = {"juelich": "DE", "franklin": "US-TEX-ERCO"}.get(self.plate.site_id)
+        if zone is None:
+            return np.full(self.count, np.nan)
+        price = self.world.zones[zone].price_per_mwh
+        if price is None:
+            raise ValueError(f"zone {zone} has no market price")
+        return price[: self.count]
+
+    def _carbon_factors(self) -> None:
+        zone = {"juelich": "DE", "sparks": "US-NW-NEVP", "franklin": "US-TEX-ERCO"}[
+            self.plate.site_id
+        ]
+        direct = self.world.carbon_hourly[zone]["direct_g_per_kwh"]
+        self.location_g = np.repeat(np.round(direct, 2), 4)[: self.count]
+        residual = self.tables["emission_factors"].filter(
+            kind="residual_mix", basis="direct", zone=zone
+        )["value_g_per_kwh"]
+        clean = np.zeros(self.count)
+        for volume in contract_volumes(self.world, self.tables, self.count).values():
+            if volume.site_id == self.plate.site_id:
+                clean += volume.kwh
+        hour = np.arange(self.count) // 4
+        share = _share(clean, self.imported, hour)
+        months = self.starts.dt.convert_time_zone(self.plate.time_zone).dt.strftime("%Y-%m")
+        monthly = _share(clean, self.imported, np.unique(months.to_numpy(), return_inverse=True)[1])
+        self.hourly_g = (1 - share) * self.location_g
+        self.market_g = (1 - monthly) * float(residual[0])
+
+    def _waterfall(self) -> None:
+        consumption = self.imported + self.generation + self.discharge - self.charge - self.exported
+        self.consumption = consumption
+        sun = np.minimum(self.generation, consumption)
+        stored = np.minimum(self.discharge, consumption - sun)
+        grid = consumption - sun - stored
+        sun_charge = np.minimum(self.generation - sun, self.charge)
+        grid_charge = self.charge - sun_charge
+        self.ledgers: list[_Ledger] = []
+        from_battery = np.zeros((3, self.count))
+        for run in self.batteries:
+            ledger = self._ledger(run, grid_charge)
+            self.ledgers.append(ledger)
+            share = _ratio(run.discharge_kwh[: self.count], self.discharge)
+            mine = stored * share / run.battery.discharge_efficiency
+            from_battery += mine * np.array([ledger.location_g, ledger.market_g, ledger.hourly_g])
+        self.location_kg = (grid * self.location_g + from_battery[0]) / 1000
+        self.market_kg = (grid * self.market_g + from_battery[1]) / 1000
+        self.hourly_kg = (grid * self.hourly_g + from_battery[2]) / 1000
+
+    def _ledger(self, run: BatteryRun, grid_charge: Floats) -> _Ledger:
+        """Weighted average inventory: charge adds at its cost, discharge takes out the average."""
+        battery = run.battery
+        charge, discharge = run.charge_kwh[: self.count], run.discharge_kwh[: self.count]
+        from_grid = grid_charge * _ratio(charge, self.charge)
+        prices = np.array([self.import_price / 1000, self.location_g, self.market_g, self.hourly_g])
+        averages = np.zeros((4, self.count))
+        value = np.zeros(4)
+        for i in range(battery.first_interval, self.count):
+            opening = run.stored_kwh[i]
+            if i == battery.first_interval:
+                value = opening * prices[:, i]
+            held = opening + charge[i] * battery.charge_efficiency
+            value = value + from_grid[i] * prices[:, i]
+            averages[:, i] = value / held if held > 0 else 0.0
+            taken = discharge[i] / battery.discharge_efficiency / held if held > 0 else 0.0
+            value = value * (1 - min(1.0, taken))
+        return _Ledger(averages[0], averages[1], averages[2], averages[3])
+
+    def _margin(self) -> None:
+        hours = clock.INTERVAL_HOURS
+        exports = self.exported > 0
+        on_grid = ~self.is_out & (self.imported / hours < _LIMIT_RATIO * self.grid_mw * 1000)
+        battery_price = np.full(self.count, np.inf)
+        for run, ledger, usable in zip(self.batteries, self.ledgers, self.usable, strict=True):
+            plate = next(
+                item for item in self.plate.batteries if item.battery_id == run.battery.battery_id
+            )
+            available = run.available_discharge_kw[: self.count]
+            can = (
+                (usable > 0)
+                & (available > 0)
+                & (run.discharge_kwh[: self.count] / hours < _LIMIT_RATIO * available)
+            )
+            price = (
+                ledger.cost_eur * 1000 / run.battery.discharge_efficiency
+                + plate.degradation_cost_per_mwh * self.fx
+            )
+            battery_price = np.where(can, np.minimum(battery_price, price), battery_price)
+        on_battery = np.isfinite(battery_price)
+        self.source = np.select(
+            [exports, on_grid, on_battery], ["local_surplus", "grid", "battery"], "constrained"
+        )
+        self.price = np.select(
+            [exports, on_grid, on_battery],
+            [self.export_price, self.import_price, battery_price],
+            np.nan,
+        )
+
+    def intervals(self) -> pl.DataFrame:
+        """One row per interval."""
+        return pl.DataFrame(
+            {
+                "site_id": [self.plate.site_id] * self.count,
+                "interval_started_at": self.starts,
+                "grid_import_kwh": self.imported,
+                "grid_export_kwh": self.exported,
+                "onsite_generation_kwh": self.generation,
+                "battery_charge_kwh": self.charge,
+                "battery_discharge_kwh": self.discharge,
+                "it_load_kwh": self.it,
+                "cooling_load_kwh": self.cooling,
+                "facility_total_kwh": self.facility,
+                "consumption_kwh": self.consumption,
+                "grid_mw": self.grid_mw,
+                "local_mw": self.local_mw,
+                "effective_it_mw": self.effective_mw,
+                "committed_it_mw": self.committed_mw,
+                "marginal_source": self.source,
+                "marginal_price_per_mwh": pl.Series(self.price, dtype=pl.Float64).fill_nan(None),
+                "location_based_kg": self.location_kg,
+                "market_based_kg": self.market_kg,
+                "hourly_matched_kg": self.hourly_kg,
+            }
+        )
+
+    def signals(self) -> dict[str, Bools]:
+        """Where each cause of an incident shows."""
+        hours = clock.INTERVAL_HOURS
+        stop = self._term("price_stop_per_mwh")
+        found = {
+            "grid_outage": self.is_out,
+            "curtailment_order": self.is_curtailed,
+            "storage_unavailable": np.zeros(self.count, dtype=bool),
+            "storage_depleted": np.zeros(self.count, dtype=bool),
+            "power_capping": self._capping(),
+            "price_stop": np.greater_equal(self.spot, stop),
+            "connection_limit": (self.grid_mw > 0)
+            & (self.imported / hours >= _LIMIT_RATIO * self.grid_mw * 1000),
+            "supply_shortfall": self.effective_mw / self.committed_mw < _FULL_RATIO,
+            "workload_shed": np.zeros(self.count, dtype=bool),
+        }
+        for run, usable in zip(self.batteries, self.usable, strict=True):
+            valid = np.arange(self.count) >= run.battery.first_interval
+            down = run.is_fault[: self.count] | (run.available_discharge_kw[: self.count] <= 0)
+            empty = usable <= _DEPLETED_RATIO * run.battery.capacity_kwh
+            found["storage_unavailable"] |= valid & down
+            found["storage_depleted"] |= valid & ~down & empty
+        for schedule in self.site.schedules:
+            for job, comment in enumerate(schedule.comment):
+                if comment and comment.startswith("energy:"):
+                    step = int(schedule.end_step[job]) - 1 - clock.WARM_UP_STEPS
+                    interval = step // clock.STEPS_PER_INTERVAL
+                    if 0 <= interval < self.count:
+                        found["workload_shed"][interval] = True
+        return found
+
+    def _capping(self) -> Bools:
+        capping = np.zeros(self.count, dtype=bool)
+        span = events.JUELICH_POWER_CAP
+        if self.plate.site_id == "juelich" and span.ended_at <= self.until:
+            steps = range(clock.step_index(span.started_at), clock.step_index(span.ended_at))
+            drawn = self.site.telemetry(steps)
+            share = drawn.is_capped.reshape(len(drawn.busy), -1, 3).sum(axis=(0, 2)) / np.maximum(
+                drawn.busy.reshape(len(drawn.busy), -1, 3).sum(axis=(0, 2)), 1
+            )
+            first = clock.interval_index(span.started_at)
+            capping[first : first + len(share)] = share >= _CAPPED_RATIO
+        return capping
+
+    def incidents(self) -> pl.DataFrame:
+        """One row per incident: signals of the site at most 15 minutes apart."""
+        signals = self.signals()
+        shown = np.any(list(signals.values()), axis=0)
+        at = np.flatnonzero(shown)
+        rows = []
+        for group in np.split(at, np.flatnonzero(np.diff(at) > 2) + 1) if len(at) else []:
+            first, last = int(group[0]), int(group[-1])
+            present = [name for name in _CAUSES if signals[name][first : last + 1].any()]
+            rows.append(
+                {
+                    "site_id": self.plate.site_id,
+                    "cause": present[0],
+                    "layer": "local" if present[0].startswith("storage_") else "grid",
+                    "signals": ",".join(sorted(present)),
+                    "started_at": clock.WORLD_STARTED_AT + first * clock.INTERVAL,
+                    "ended_at": clock.WORLD_STARTED_AT + (last + 1) * clock.INTERVAL,
+                }
+            )
+        schema = {
+            "site_id": pl.String,
+            "cause": pl.String,
+            "layer": pl.String,
+            "signals": pl.String,
+            "started_at": pl.Datetime("us", "UTC"),
+            "ended_at": pl.Datetime("us", "UTC"),
+        }
+        return pl.DataFrame(rows, schema=schema)
+
+    def availability(self) -> dict[str, object]:
+        """How much of the time the site and its local layer met what they are committed to."""
+        local = self.local_mw >= self.local_committed_mw
+        return {
+            "site_id": self.plate.site_id,
+            "interval_count": self.count,
+            "local_time_ratio": float(local.mean()) if self.batteries else None,
+            "effective_availability_ratio": float(
+                np.minimum(1, self.effective_mw / self.committed_mw).mean()
+            ),
+            "full_availability_time_ratio": float((self.effective_mw >= self.committed_mw).mean()),
+        }
+
+
+@dataclass(frozen=True)
+class ContractVolume:
+    """What a power purchase contract covered in each interval, and what it came to."""
+
+    site_id: str
+    time_zone: str
+    kwh: Floats
+    amount: Floats
+    """In the contract's currency; positive when the buyer pays."""
+
+
+def contract_volumes(world: World, tables: Tables, count: int) -> dict[str, ContractVolume]:
+    """Volume and settlement of each contract on a plant, by interval."""
+    price = world.zones["US-TEX-ERCO"].price_per_mwh
+    if price is None:
+        raise ValueError("zone US-TEX-ERCO has no market price")
+    spot = price[:count]
+    contracts = tables["contracts"].filter(
+        pl.col("kind").is_in(["ppa_pay_as_produced", "vppa_cfd"])
+    )
+    found = {}
+    for (contract_id,), terms in contracts.group_by("contract_id", maintain_order=True):
+        volume, amount = np.zeros(count), np.zeros(count)
+        for row in terms.iter_rows(named=True):
+            first = max(0, clock.interval_index(row["valid_from_at"]))
+            last = count
+            if row["valid_to_at"] is not None:
+                last = max(first, min(count, clock.interval_index(row["valid_to_at"])))
+            span = slice(first, last)
+            made = world.ppa_kwh[row["plant_meter_id"]][:count][span] * row["share_of_plant"]
+            clause, at = row["negative_price_clause"], spot[span]
+            if row["kind"] == "ppa_pay_as_produced":
+                made = np.where((at < 0) & (clause == "no_volume"), 0.0, made)
+                owed = row["price_per_mwh"]
+            else:
+                floating = np.maximum(at, 0) if clause == "zero_floor" else at
+                owed = row["price_per_mwh"] - floating
+            volume[span] = made
+            amount[span] = made / 1000 * owed
+        row = terms.row(0, named=True)
+        found[str(contract_id)] = ContractVolume(row["site_id"], row["time_zone"], volume, amount)
+    return found
+
+
+def _share(clean: Floats, imported: Floats, group: np.ndarray) -> Floats:
+    """Of each group's import, the part that clean energy of the same group matches: at most 1."""
+    ratio = _ratio(np.bincount(group, clean), np.bincount(group, imported))
+    return np.minimum(1, ratio)[group]
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.zeros_like(part, dtype=float), where=whole > 0)
+
+
+def _settlements(world: World, tables: Tables, until: datetime, fx: Floats) -> pl.DataFrame:
+    count = clock.interval_index(until)
+    starts = clock.interval_starts().head(count)
+    frames = []
+    for contract_id, volume in contract_volumes(world, tables, count).items():
+        frames.append(
+            pl.DataFrame(
+                {
+                    "contract_id": [contract_id] * count,
+                    "local_month": starts.dt.convert_time_zone(volume.time_zone).dt.strftime(
+                        "%Y-%m"
+                    ),
+                    "volume_mwh": volume.kwh / 1000,
+                    "amount_eur": volume.amount * fx,
+                    "contract_amount": volume.amount,
+                }
+            )
+            .group_by("contract_id", "local_month", maintain_order=True)
+            .sum()
+        )
+    return pl.concat(frames)
+
+
+def _gpu_hours(site: SiteWorld, until: datetime) -> pl.DataFrame:
+    """Allocated GPU-hours by workload and local day, of all jobs up to `until`."""
+    zone = site.plate.time_zone
+    start = clock.WORLD_STARTED_AT
+    days = pl.date_ranges(
+        pl.col("from_at").dt.convert_time_zone(zone).dt.date(),
+        pl.col("to_at").dt.convert_time_zone(zone).dt.date(),
+    )
+    midnight = pl.col("local_date").cast(pl.Datetime("us"))
+    spans = (
+        job_rows(site)
+        .select(
+            "workload_id",
+            "gpu_count",
+            from_at=pl.max_horizontal(pl.col("started_at"), pl.lit(start)),
+            to_at=pl.min_horizontal(pl.col("ended_at"), pl.lit(until)),
+        )
+        .filter(pl.col("to_at") > pl.col("from_at"))
+        .with_columns(local_date=days)
+        .explode("local_date")
+    )
+    day_start = midnight.dt.replace_time_zone(zone).dt.convert_time_zone("UTC")
+    day_end = midnight.dt.offset_by("1d").dt.replace_time_zone(zone).dt.convert_time_zone("UTC")
+    held = pl.min_horizontal("to_at", day_end) - pl.max_horizontal("from_at", day_start)
+    return (
+        spans.with_columns(
+            site_id=pl.lit(site.plate.site_id),
+            allocated_gpu_hours=pl.col("gpu_count") * held.dt.total_seconds() / 3600,
+        )
+        .group_by("site_id", "workload_id", "local_date")
+        .agg(pl.col("allocated_gpu_hours").sum())
+        .sort("site_id", "workload_id", "local_date")
+    )
+
+
+def write_truth(world: World, tables: Tables, until: datetime, folder: Path) -> None:
+    """Write the truth up to `until`, a Parquet file per table."""
+    sites = {
+        site_id: SiteTruth(world, site, tables, until) for site_id, site in world.sites.items()
+    }
+    frames = {
+        "site_intervals": pl.concat([site.intervals() for site in sites.values()]),
+        "incidents": pl.concat([site.incidents() for site in sites.values()]),
+        "settlements": _settlements(world, tables, until, sites["franklin"].fx),
+        "availability": pl.DataFrame(
+            [site.availability() for site in sites.values()], infer_schema_length=None
+        ),
+        "workload_gpu_hours": pl.concat([_gpu_hours(site, until) for site in world.sites.values()]),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        frame.write_parquet(folder / f"{name}.parquet")
