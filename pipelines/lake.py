@@ -15,7 +15,6 @@ load records are what a killed run left, and the next run removes them before it
 import gzip
 import hashlib
 import io
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from hostlist import BadHostlist, expand_hostlist
 from pipelines import reference
 from pipelines.connectors import FORMATS, connector
 from pipelines.connectors.common import REJECT_REASON, Context, UnreadableFile
+from pipelines.files import write_parquet
 from pipelines.schemas import PROVENANCE_COLUMNS, RAW_TABLES, RawTable, payload_columns
 from pipelines.settings import Book
 
@@ -223,15 +223,7 @@ def _write_empty_tables(book: Book) -> None:
     for name, frame in empty.items():
         file = book.lake / name / "schema.parquet"
         if not file.exists() or pl.read_parquet_schema(file) != frame.schema:
-            _write(frame, file)
-
-
-def _write(frame: pl.DataFrame, file: Path) -> None:
-    """Write a Parquet file so that it is there whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
-        frame.write_parquet(temporary.name, compression="zstd", compression_level=1)
-    Path(temporary.name).replace(file)
+            write_parquet(frame, file)
 
 
 def _data_files(book: Book) -> Iterator[Path]:
@@ -312,7 +304,7 @@ def _forget(book: Book, records: pl.DataFrame) -> None:
             if kept.is_empty():
                 file.unlink()
             else:
-                _write(kept, file)
+                write_parquet(kept, file)
 
 
 def _load_batches(
@@ -356,7 +348,7 @@ def _record_refused(
         for name, reason in refused
     ]
     if records:
-        _write(_record_frame(records), file)
+        write_parquet(_record_frame(records), file)
     return records
 
 
@@ -411,14 +403,14 @@ class _Batch:
                 nodes, bad_nodes = _expand_nodes(good)
                 good = good.join(bad_nodes, on=["load_id", "source_row"], how="anti")
                 bad = pl.concat([bad, bad_nodes.select(bad.columns)])
-                _write(nodes, book.lake / "job_nodes" / f"{name}.parquet")
+                write_parquet(nodes, book.lake / "job_nodes" / f"{name}.parquet")
             _write_rows(book, table, good, name)
             if not bad.is_empty():
-                _write(bad, book.quarantine / table / f"{name}.parquet")
+                write_parquet(bad, book.quarantine / table / f"{name}.parquet")
             rows.append(_touched(good, RAW_TABLES[table]))
             bad_rows.append(bad.select("load_id", "reason", pl.lit(table).alias("table")))
         records = self._records(name, rows, bad_rows)
-        _write(_record_frame(records), book.lake / "loads" / f"{name}.parquet")
+        write_parquet(_record_frame(records), book.lake / "loads" / f"{name}.parquet")
         return records
 
     def _records(
@@ -666,13 +658,13 @@ def _write_rows(book: Book, table: str, rows: pl.DataFrame, batch: str) -> None:
         return
     folder = book.lake / table
     if table not in DAILY_TABLES:
-        _write(rows, folder / f"{batch}.parquet")
+        write_parquet(rows, folder / f"{batch}.parquet")
         return
     by_date = rows.with_columns(_date=pl.col("sampled_at").dt.date()).partition_by(
         "_date", as_dict=True, include_key=False
     )
     for (day,), part in by_date.items():
-        _write(part, folder / f"{day}" / f"{batch}.parquet")
+        write_parquet(part, folder / f"{day}" / f"{batch}.parquet")
 
 
 def _touched(rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
