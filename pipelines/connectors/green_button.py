@@ -147,6 +147,8 @@ def _channels(entries: list[_Entry]) -> dict[str, _Channel]:
                 f"no UsagePoint in the feed leads to MeterReading '{entry.self_link}': {_MEND}"
             )
         meter_id = unquote(point.self_link.rpartition("/")[2])
+        if not meter_id:
+            raise UnreadableFile("a UsagePoint has no self link: expected one that ends in its id")
         if meter_links.setdefault(meter_id, point.self_link) != point.self_link:
             raise UnreadableFile(
                 f"two UsagePoints end in '{meter_id}' ({meter_links[meter_id]} and "
@@ -280,7 +282,7 @@ def _meter_readings(readings: list[tuple[object, ...]]) -> pl.DataFrame:
     return assemble(
         rows,
         {
-            "meter_id": text("meter_id").required("UsagePoint", "a self link that ends in its id"),
+            "meter_id": text("meter_id"),
             "flow": text("flow"),
             "interval_started_at": Field(
                 started,

@@ -1,0 +1,54 @@
+"""What the connector tests of meters, markets and grid events share."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines.connectors.common import REJECT_REASON, Context
+from pipelines.schemas import RAW_TABLES, payload_columns
+
+CONTEXT = Context(cluster_time_zones={})
+REAL_FILES = Path(__file__).parents[3] / "shared" / "data"
+
+
+def real_file(*parts: str) -> bytes:
+    """Bytes of a file from the field; the test is skipped where the files are not at hand."""
+    path = REAL_FILES.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"the file from the field {path} is not here")
+    return path.read_bytes()
+
+
+def accepted(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows without a reject reason, without the column of reasons."""
+    return frame.filter(pl.col(REJECT_REASON).is_null()).drop(REJECT_REASON)
+
+
+def reasons(frame: pl.DataFrame) -> list[str]:
+    return frame[REJECT_REASON].drop_nulls().to_list()
+
+
+def assert_fits_raw_table(frame: pl.DataFrame, table: str) -> None:
+    """All columns are the raw table's, with its types, and its rules hold for accepted rows."""
+    raw = RAW_TABLES[table]
+    rows = accepted(frame)
+    types = raw.schema.create_empty().schema
+    known = [*payload_columns(raw), "known_at"]
+    assert set(rows.columns) <= set(known)
+    for name, dtype in rows.schema.items():
+        assert dtype == types[name], f"{name} is {dtype}, expected {types[name]}"
+    rest = {
+        "known_at": pl.lit("2026-01-01").str.to_datetime(time_zone="UTC", time_unit="us"),
+        "source_file": pl.lit("file"),
+        "load_id": pl.lit("0" * 16),
+    }
+    told = rows.with_columns(
+        *(value.alias(name) for name, value in rest.items() if name not in rows.columns),
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("source_row"),
+    )
+    if "known_at" in rows.columns:
+        told = told.with_columns(pl.col("known_at").fill_null(rest["known_at"]))
+    good, failures = raw.schema.filter(told, cast=True)
+    assert failures.counts() == {}
+    assert good.height == rows.height

@@ -1,0 +1,282 @@
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from grid_fixtures import CONTEXT, accepted, assert_fits_raw_table, real_file, reasons
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from pipelines.connectors import green_button
+from pipelines.connectors.common import UnreadableFile
+from pipelines.simulator.writers.green_button import write_green_button
+
+PUBLISHED = datetime(2026, 4, 7, 3, tzinfo=UTC)
+FEED = """<feed xmlns="http://www.w3.org/2005/Atom" xmlns:e="http://naesb.org/espi">
+<entry><link rel="self" href="I/1"/><link rel="up" href="U/SPK-PCC/M/1/I"/><content>
+<e:IntervalBlock><e:interval><e:duration>1800</e:duration><e:start>1775347200</e:start></e:interval>
+{readings}</e:IntervalBlock></content><updated>2026-04-07T03:00:00Z</updated></entry>
+<entry><link rel="self" href="R/1"/><content><e:ReadingType>{type}</e:ReadingType></content></entry>
+<entry><link rel="self" href="R/2"/><content><e:ReadingType><e:flowDirection>19</e:flowDirection>
+<e:uom>38</e:uom></e:ReadingType></content></entry>
+<entry><link rel="self" href="U/SPK-PCC/M/1"/><link rel="up" href="U/SPK-PCC/M"/>
+<link rel="related" href="U/SPK-PCC/M/1/I"/><link rel="related" href="R/1"/>
+<content><e:MeterReading/></content></entry>
+<entry><link rel="self" href="U/SPK-PCC"/><link rel="related" href="U/SPK-PCC/M"/>
+<content><e:UsagePoint/></content></entry></feed>"""
+TYPE = {
+    "commodity": "1",
+    "flowDirection": "1",
+    "intervalLength": "900",
+    "powerOfTenMultiplier": "0",
+    "uom": "72",
+}
+
+
+def read(content):
+    frame = green_button.read(content, file_name="x.xml", context=CONTEXT)["meter_readings"]
+    assert_fits_raw_table(frame, "meter_readings")
+    return frame
+
+
+def feed(readings="<e:IntervalReading><e:value>5</e:value></e:IntervalReading>", **told):
+    told = "".join(f"<e:{name}>{value}</e:{name}>" for name, value in (TYPE | told).items())
+    return read(FEED.format(readings=readings, type=told).encode())
+
+
+def reading(value, quality=None, start=None):
+    period = f"<e:timePeriod><e:duration>900</e:duration><e:start>{start}</e:start></e:timePeriod>"
+    code = f"<e:ReadingQuality><e:quality>{quality}</e:quality></e:ReadingQuality>"
+    return (
+        f"<e:IntervalReading>{code if quality is not None else ''}{period if start else ''}"
+        f"<e:value>{value}</e:value></e:IntervalReading>"
+    )
+
+
+def test_readings_take_meter_unit_and_direction_by_link_and_not_by_order():
+    frame = feed(reading(5) + reading(7))
+
+    assert frame.rows() == [
+        (
+            "SPK-PCC",
+            "import",
+            datetime(2026, 4, 5, 0, 0, tzinfo=UTC),
+            datetime(2026, 4, 5, 0, 15, tzinfo=UTC),
+            5.0,
+            "Wh",
+            "measured",
+            PUBLISHED,
+            None,
+        ),
+        (
+            "SPK-PCC",
+            "import",
+            datetime(2026, 4, 5, 0, 15, tzinfo=UTC),
+            datetime(2026, 4, 5, 0, 30, tzinfo=UTC),
+            7.0,
+            "Wh",
+            "measured",
+            PUBLISHED,
+            None,
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("exponent", "quantity", "unit"),
+    [
+        ("0", 1500.0, "Wh"),
+        ("3", 1500.0, "kWh"),
+        ("6", 1500.0, "MWh"),
+        ("-3", 1.5, "Wh"),
+        ("2", 150_000.0, "Wh"),
+    ],
+)
+def test_the_power_of_ten_gives_the_unit(exponent, quantity, unit):
+    frame = feed(reading(1500), powerOfTenMultiplier=exponent)
+
+    assert frame.select("quantity", "unit").rows() == [(quantity, unit)]
+
+
+def test_flow_direction_19_is_export_and_stays_positive():
+    assert feed(flowDirection="19").select("flow", "quantity").rows() == [("export", 5.0)]
+
+
+@pytest.mark.parametrize(
+    ("code", "quality", "quantity"),
+    [
+        ("0", "measured", 5.0),
+        ("17", "measured", 5.0),
+        ("19", "measured", 5.0),
+        ("7", "substituted", 5.0),
+        ("8", "estimated", 5.0),
+        ("12", "estimated", 5.0),
+        ("10", "missing", None),
+    ],
+)
+def test_quality_codes_become_the_books_qualities(code, quality, quantity):
+    frame = feed(reading(5, code))
+
+    assert frame.select("quality", "quantity").rows() == [(quality, quantity)]
+
+
+def test_what_is_not_energy_of_an_interval_is_rejected_with_the_reason():
+    told = {"uom": "38", "flowDirection": "4", "commodity": "7", "accumulationBehaviour": "3"}
+
+    assert reasons(feed(**told)) == [
+        "flowDirection '4': expected 1 (import) or 19 (export); "
+        "commodity 7: expected 1 or 2 (electricity); uom 38: expected 72 (Wh); "
+        "accumulationBehaviour 3: expected 4 (energy per interval)"
+    ]
+
+
+def test_a_reading_that_cannot_be_understood_is_rejected_and_the_rest_loads():
+    frame = feed(
+        reading("x")
+        + reading(-5)
+        + reading(5, "99")
+        + reading(5, start=1775347200000)
+        + reading(8, start=1775347200)
+    )
+
+    assert reasons(frame) == [
+        "value 'x': expected a number, at least 0",
+        "value '-5': expected a number, at least 0",
+        "quality '99': expected an ESPI code, 0 or 7 to 19",
+        "start '1775347200000': expected seconds since 1970 (UTC)",
+    ]
+    assert accepted(frame)["quantity"].to_list() == [8.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "first", "wh"),
+    [
+        (
+            "TestGBDataHourlyNineDaysBinnedDaily.xml",
+            216,
+            ("2", "import", datetime(2014, 1, 1, 5, tzinfo=UTC), 273.0, "Wh", "measured"),
+            199_563.0,
+        ),
+        (
+            "TestGBDataOneYearDailyBinnedMonthly.xml",
+            444,
+            ("1", "import", datetime(2013, 1, 1, 5, tzinfo=UTC), 21021.0, "Wh", "measured"),
+            9_917_817.0,
+        ),
+        (
+            "sample_greenbutton_data.xml",
+            362,
+            ("01", "import", datetime(2011, 1, 1, 8, tzinfo=UTC), 703.0, "Wh", "measured"),
+            291_018.0,
+        ),
+    ],
+)
+def test_files_from_the_field_are_read(name, rows, first, wh):
+    frame = read(real_file("greenbutton", name))
+
+    assert accepted(frame).height == frame.height == rows
+    columns = ["meter_id", "flow", "interval_started_at", "quantity", "unit", "quality"]
+    assert frame.select(columns).row(0) == first
+    assert frame["quantity"].sum() == wh
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ESPIIntervalBlock.xml", "no MeterReading in the feed leads to IntervalBlock"),
+        ("ESPIReadingTypes.xml", "the feed has ReadingType but no IntervalBlock"),
+        ("ESPIUsagePoints.xml", "the feed has UsagePoint but no IntervalBlock"),
+        ("PGEUsageSummary.xml", "not well-formed XML .unbound prefix"),
+    ],
+)
+def test_files_from_the_field_without_all_parts_say_what_is_missing(name, message):
+    with pytest.raises(UnreadableFile, match=message):
+        read(real_file("greenbutton", name))
+
+
+def test_two_usage_points_of_one_name_are_refused():
+    start = FEED.index('<entry><link rel="self" href="U/SPK-PCC/M/1"/>')
+    one_customer = FEED[start:].replace("</feed>", "")
+    content = FEED.replace("</feed>", one_customer.replace("U/", "V/") + "</feed>")
+
+    with pytest.raises(UnreadableFile, match="two UsagePoints end in 'SPK-PCC'"):
+        read(content.format(readings="", type="<e:uom>72</e:uom>").encode())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    meters=st.lists(
+        st.tuples(
+            st.text("ABC-%/ &<é1", min_size=1, max_size=8), st.sampled_from(["import", "export"])
+        ),
+        min_size=1,
+        max_size=4,
+        unique=True,
+    ),
+    readings=st.lists(
+        st.tuples(
+            st.integers(0, 10**9),
+            st.sampled_from(["measured", "estimated", "substituted", "missing"]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+)
+def test_what_the_writer_writes_is_read_back(meters, readings):
+    start = datetime(2026, 4, 5, tzinfo=UTC)
+    quarter = timedelta(minutes=15)
+    rows = pl.DataFrame(
+        [
+            (
+                meter,
+                flow,
+                start + i * quarter,
+                start + (i + 1) * quarter,
+                None if quality == "missing" else float(wh),
+                "Wh",
+                quality,
+                PUBLISHED,
+            )
+            for meter, flow in meters
+            for i, (wh, quality) in enumerate(readings)
+        ],
+        schema={
+            "meter_id": pl.String,
+            "flow": pl.String,
+            "interval_started_at": pl.Datetime("us", "UTC"),
+            "interval_ended_at": pl.Datetime("us", "UTC"),
+            "quantity": pl.Float64,
+            "unit": pl.String,
+            "quality": pl.String,
+            "known_at": pl.Datetime("us", "UTC"),
+        },
+        orient="row",
+    )
+
+    back = read(write_green_button(rows, published_at=PUBLISHED))
+
+    assert reasons(back) == []
+    key = ["meter_id", "flow", "interval_started_at"]
+    assert_frame_equal(accepted(back).sort(key), rows.sort(key))
+
+
+def test_kwh_and_mwh_are_written_in_whole_wh():
+    start = datetime(2026, 4, 5, tzinfo=UTC)
+    rows = pl.DataFrame(
+        {
+            "meter_id": ["A", "B"],
+            "flow": "import",
+            "interval_started_at": start,
+            "interval_ended_at": start + timedelta(minutes=15),
+            "quantity": [1.2345, 2.5],
+            "unit": ["kWh", "MWh"],
+            "quality": "measured",
+        }
+    )
+
+    back = read(write_green_button(rows, published_at=PUBLISHED))
+
+    assert sorted(back.select("meter_id", "quantity", "unit").rows()) == [
+        ("A", 1234.0, "Wh"),
+        ("B", 2_500_000.0, "Wh"),
+    ]
