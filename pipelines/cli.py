@@ -71,6 +71,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Wattbook: the shared energy book of organizations that run AI compute.\n\n"
     "Files in landing/ are loaded into the lake, built into the warehouse and published per team.",
 )

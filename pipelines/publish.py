@@ -26,21 +26,7 @@ from pipelines.warehouse import build_lock, manifest_path
 
 # DuckDB 1.2 to 1.5, which most BI tools ship, cannot open files in the default format of 2.0.
 STORAGE_VERSION = "v1.2.0"
-
-RAW_LOADS_COMMENT = (
-    "One row per file in landing: what was loaded from it, what went to quarantine and why."
-)
-RAW_LOADS_COLUMNS = {
-    "load_id": "First 16 hex digits of the file's sha256.",
-    "sha256": "Digest of the file's bytes.",
-    "source_file": "Path below landing/.",
-    "format": "Folder of landing the file came in by.",
-    "status": "loaded, partial (some rows in quarantine) or failed.",
-    "row_count": "Rows loaded.",
-    "quarantined_row_count": "Rows set aside in quarantine/.",
-    "reason": "Why the file or some of its rows were not loaded.",
-    "known_at": "When the file's content became known, UTC.",
-}
+RAW_LOADS = "source.wattbook.raw.raw_loads"
 
 
 class PublishError(BookError):
@@ -75,7 +61,7 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
         for team, tables in audiences.items():
             if progress is not None:
                 progress(f"publish {team}")
-            _write_team(book, team, tables)
+            _write_team(book, team, tables, _raw_loads(manifest))
     return {
         team: sorted([*(table.name for table in tables), "raw_loads"])
         for team, tables in audiences.items()
@@ -85,9 +71,10 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
 def is_current(book: Book) -> bool:
     """Whether what is published holds the latest build and every load record."""
     files = [book.published / f"{team}.duckdb" for team in TEAMS]
-    sources = [path for path in (book.warehouse, book.lake / "loads") if path.exists()]
-    if not all(file.exists() for file in files):
+    if not all(file.exists() for file in [*files, book.warehouse]):
         return False
+    loads = [file for file in (book.lake / "loads").glob("*.parquet") if file.stem != "schema"]
+    sources = [book.warehouse, *loads]
     published_at = min(file.stat().st_mtime_ns for file in files)
     return all(source.stat().st_mtime_ns <= published_at for source in sources)
 
@@ -187,7 +174,9 @@ def _warehouse_columns(warehouse: Path) -> dict[str, list[str]]:
     return dict(rows)
 
 
-def _write_team(book: Book, team: str, tables: Sequence[PublishedTable]) -> None:
+def _write_team(
+    book: Book, team: str, tables: Sequence[PublishedTable], raw_loads: PublishedTable
+) -> None:
     book.published.mkdir(parents=True, exist_ok=True)
     final = book.published / f"{team}.duckdb"
     draft = book.published / f".{team}.duckdb.draft"
@@ -203,7 +192,7 @@ def _write_team(book: Book, team: str, tables: Sequence[PublishedTable]) -> None
         connection.execute("create schema team.marts")
         for table in tables:
             _copy(connection, table, f"book.marts.{_name(table.name)}", parquet_draft)
-        _copy(connection, _raw_loads(book), "raw_loads_source", parquet_draft, _loads_sql(book))
+        _copy(connection, raw_loads, "book.raw.raw_loads", parquet_draft)
         connection.execute("checkpoint team")
         connection.execute("detach team")
     _sync(draft)
@@ -221,34 +210,25 @@ def _write_team(book: Book, team: str, tables: Sequence[PublishedTable]) -> None
 
 
 def _copy(
-    connection: duckdb.DuckDBPyConnection,
-    table: PublishedTable,
-    source: str,
-    folder: Path,
-    source_sql: str | None = None,
+    connection: duckdb.DuckDBPyConnection, table: PublishedTable, source: str, folder: Path
 ) -> None:
     target = f"team.marts.{_name(table.name)}"
     order = f" order by {', '.join(map(_name, table.key))}" if table.key else ""
     columns = ", ".join(map(_name, table.columns))
-    from_clause = f"({source_sql}) as {source}" if source_sql else source
-    connection.execute(f"create table {target} as select {columns} from {from_clause}{order}")
+    connection.execute(f"create table {target} as select {columns} from {source}{order}")
     connection.execute(f"comment on table {target} is {_text(table.comment)}")
     for column, comment in table.columns.items():
         connection.execute(f"comment on column {target}.{_name(column)} is {_text(comment)}")
     file = folder / f"{table.name}.parquet"
-    connection.execute(
-        f"copy (from {target}{order}) to {_text(file)} (format parquet, compression zstd)"
-    )
+    connection.execute(f"copy (from {target}{order}) to {_text(file)} (format parquet)")
     _sync(file)
 
 
-def _raw_loads(book: Book) -> PublishedTable:
-    return PublishedTable("raw_loads", RAW_LOADS_COMMENT, RAW_LOADS_COLUMNS, ("source_file",))
-
-
-def _loads_sql(book: Book) -> str:
-    pattern = book.lake.resolve() / "loads" / "*.parquet"
-    return f"select * from read_parquet({_text(pattern)}, union_by_name = true)"
+def _raw_loads(manifest: dict[str, Any]) -> PublishedTable:
+    """The load record as the dbt source describes it."""
+    source = manifest["sources"][RAW_LOADS]
+    columns = {name: column["description"] for name, column in source["columns"].items()}
+    return PublishedTable("raw_loads", source["description"], columns, ("source_file",))
 
 
 def _remove(*paths: Path) -> None:

@@ -12,6 +12,7 @@ roll-up it was built with, so that a change of either rebuilds everything.
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ import duckdb
 import polars as pl
 from filelock import FileLock
 
-from pipelines import reference, rollup
+from pipelines import lake, reference, rollup
 from pipelines.errors import BookError
 from pipelines.settings import Book
 
@@ -34,7 +35,6 @@ Progress = Callable[[str], None]
 
 PROJECT_DIR = Path(__file__).resolve().parents[1] / "dbt_project"
 WAREHOUSE_VARIABLE = "WATTBOOK_WAREHOUSE"
-TELEMETRY_TABLES = ("gpu_samples", "node_power_samples")
 
 
 class WarehouseError(BookError):
@@ -58,6 +58,10 @@ class Plan:
     def is_needed(self) -> bool:
         """Whether there is anything to build."""
         return self.dates is None or bool(self.dates)
+
+    def without_load_ids(self) -> "Plan":
+        """The same work, after which its loads still count as not built."""
+        return replace(self, load_ids=())
 
     @property
     def dbt_vars(self) -> dict[str, Any]:
@@ -112,7 +116,8 @@ def plan(book: Book, dates: Sequence[date] | None = None, as_of: datetime | None
     """
     if as_of is not None:
         return Plan(_as_of_book(book, as_of), as_of_path(book, as_of), None, as_of=as_of)
-    loads = load_records(book).with_columns(build_id=_build_id())
+    loads = lake.read_load_records(book).filter(pl.col("status") != "failed")
+    loads = loads.with_columns(build_id=_build_id())
     built = built_loads(book)
     marks = {f"reference.{_digest(book.reference)}", f"project.{_project_digest()}"}
     new = loads.filter(~pl.col("build_id").is_in(list(built)))
@@ -183,29 +188,29 @@ def roll_up(todo: Plan, progress: Progress | None = None) -> None:
         rollup.roll_up(todo.book, with_telemetry, as_of=todo.as_of, progress=progress)
 
 
+def touched_dates(book: Book) -> list[date]:
+    """The UTC dates that any load touched."""
+    dates = lake.read_load_records(book)["touched_dates"].explode()
+    return dates.drop_nulls().unique().sort().to_list()
+
+
+def keep_manifest(book: Book, manifest: Path) -> None:
+    """Make `manifest` the manifest of the last build, by which `publish` goes."""
+    manifest_path(book).parent.mkdir(parents=True, exist_ok=True)
+    draft = manifest_path(book).with_suffix(".draft")
+    shutil.copyfile(manifest, draft)
+    draft.replace(manifest_path(book))
+
+
 def telemetry_dates(book: Book) -> list[date]:
     """The UTC dates of which the lake holds telemetry."""
     return sorted(
         {
             date.fromisoformat(folder.name)
-            for table in TELEMETRY_TABLES
+            for table in lake.DAILY_TABLES
             for folder in (book.lake / table).glob("????-??-??")
         }
     )
-
-
-def load_records(book: Book) -> pl.DataFrame:
-    """One row per load record: load_id, status, reference_digest, touched_dates."""
-    schema = {
-        "load_id": pl.String,
-        "status": pl.String,
-        "reference_digest": pl.String,
-        "touched_dates": pl.List(pl.Date),
-    }
-    files = sorted((book.lake / "loads").glob("*.parquet"))
-    if not files:
-        return pl.DataFrame(schema=schema)
-    return pl.read_parquet(files, columns=list(schema), missing_columns="insert").cast(schema)
 
 
 def built_loads(book: Book) -> set[str]:
@@ -243,6 +248,7 @@ def invoke_dbt(
 ) -> "dbtRunnerResult":
     """Run a dbt command in this process, writing nothing but the warehouse and `dbt_dir`."""
     # dbt takes two seconds to import, and a build with nothing to do does not need it.
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
     def report(event: Any) -> None:
@@ -251,7 +257,7 @@ def invoke_dbt(
 
     folder = dbt_dir(book)
     with warehouse_variable(warehouse):
-        return dbtRunner(callbacks=[report]).invoke(
+        answer = dbtRunner(callbacks=[report]).invoke(
             [
                 *arguments,
                 *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
@@ -259,6 +265,9 @@ def invoke_dbt(
                 *("--log-level", "none", "--no-use-colors"),
             ]
         )
+    # The adapter would keep the file open, for writing, until the process ends.
+    DuckDBConnectionManager.close_all_connections()
+    return answer
 
 
 def parse(book: Book) -> dict[str, Any]:
@@ -317,19 +326,17 @@ def _build_id() -> pl.Expr:
     return (
         pl.when(pl.col("status") == "loaded")
         .then(pl.col("load_id"))
-        .otherwise(
-            pl.format("{}.{}.{}", "load_id", "status", pl.col("reference_digest").fill_null(""))
-        )
+        .otherwise(pl.format("{}.{}", "load_id", "reference_digest"))
     )
 
 
 def _as_of_book(book: Book, as_of: datetime) -> Book:
     """A book that shares the lake but for the roll-ups, which depend on what was known."""
     folder = dbt_dir(book) / f"as-of-{_stamp(as_of)}"
-    lake = folder / "lake"
-    lake.mkdir(parents=True, exist_ok=True)
+    own_lake = folder / "lake"
+    own_lake.mkdir(parents=True, exist_ok=True)
     for shared in sorted(book.lake.resolve().iterdir()):
-        link = lake / shared.name
+        link = own_lake / shared.name
         if shared.name not in ("gpu_intervals", "node_intervals") and not link.exists():
             link.symlink_to(shared, target_is_directory=True)
     own_reference = book.data_dir.resolve() / "reference"
