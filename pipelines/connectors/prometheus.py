@@ -86,6 +86,7 @@ def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
 
     A MIG instance repeats the values of its whole board, so the board's first value stands.
     """
+    found = set(samples["metric"].unique())
     values = [
         pl.col("value")
         .filter(pl.col("metric") == name)
@@ -94,7 +95,7 @@ def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
         .first()
         .alias(name)
         for name in _METRIC_COLUMN
-        if name in samples["metric"].unique()
+        if name in found
     ]
     wide = samples.group_by("time", "time_found", "hostname", "gpu_index", maintain_order=True).agg(
         values
