@@ -4,8 +4,8 @@ What belongs here: the models of the YAML and CSV files below `data/reference`, 
 files, and their flat tables in the lake. What does not: anything measured, and any computation with
 the values (dbt).
 
-A reference folder is right as a whole or not loaded at all: `load` raises one error that lists every
-mistake with its file, line where there is one, field, what was found and how to mend it.
+A reference folder is right as a whole or not loaded at all: `load` raises one error that lists
+every mistake with its file, line where there is one, field, what was found and how to mend it.
 """
 
 import re
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -636,7 +637,7 @@ def _check_across(
         document: _Document, place: Sequence[str | int], dated: Sequence[_Dated]
     ) -> None:
         order = sorted(range(len(dated)), key=lambda index: dated[index].valid_from)
-        for earlier, later in zip(order, order[1:], strict=False):
+        for earlier, later in pairwise(order):
             end = dated[earlier].valid_to
             if end is None or end > dated[later].valid_from:
                 mistakes.add(
@@ -723,7 +724,7 @@ def _check_across(
         by_flow.setdefault((meter.meter_id, meter.flow), []).append(meter)
     for (meter_id, flow), dated in by_flow.items():
         order = sorted(dated, key=lambda meter: meter.valid_from)
-        for earlier, later in zip(order, order[1:], strict=False):
+        for earlier, later in pairwise(order):
             if earlier.valid_to is None or earlier.valid_to > later.valid_from:
                 index = max(i for i, meter in enumerate(reference.meters) if meter is later)
                 mistakes.add(
@@ -794,7 +795,7 @@ def _check_across(
             index for index, tariff in enumerate(reference.tariffs) if tariff.site_id == site_id
         ]
         no_overlap_of = [reference.tariffs[index] for index in indexes]
-        for earlier, later in zip(no_overlap_of, no_overlap_of[1:], strict=False):
+        for earlier, later in pairwise(no_overlap_of):
             if earlier.valid_to is None or earlier.valid_to > later.valid_from:
                 mistakes.add(
                     tariffs,
@@ -938,10 +939,7 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
         "fx_rates": reference.fx_rates.rows(named=True),
         "targets": [target.model_dump() for target in reference.targets],
     }
-    return {
-        name: pl.DataFrame(rows[name], schema=schema)
-        for name, schema in TABLES.items()
-    }
+    return {name: pl.DataFrame(rows[name], schema=schema) for name, schema in TABLES.items()}
 
 
 _TEXT, _NUMBER, _COUNT, _FLAG = pl.String(), pl.Float64(), pl.Int64(), pl.Boolean()
