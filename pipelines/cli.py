@@ -17,7 +17,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
@@ -53,7 +52,7 @@ class Form(StrEnum):
 class Commands(TyperGroup):
     """Turns what a person can mend into one line per cause and exit status 1."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: typer.Context) -> Any:
         """Run the command; errors of the program itself keep their traceback."""
         try:
             return super().invoke(ctx)

@@ -1,0 +1,41 @@
+"""Fixtures that several tests share: the demo's book, made once for all of them."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from pipelines import lake, publish, warehouse
+from pipelines.settings import Book
+from pipelines.simulator import landing
+
+DEMO_UNTIL = datetime(2026, 11, 3, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def demo_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
+    """The whole demo, simulated, loaded, built and published; tests read it and leave it as it is.
+
+    Several test processes share one: the first to come makes it, the others wait for it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    book = Book(folder / "demo")
+    done = folder / "demo.done"
+    with FileLock(folder / "demo.lock"):
+        if not done.exists():
+            landing.simulate(book.data_dir, until=DEMO_UNTIL, progress=lambda _: None)
+            lake.load(book)
+            warehouse.build(book)
+            publish.publish(book)
+            done.touch()
+    return book
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    """An empty book."""
+    return Book(tmp_path / "data")
