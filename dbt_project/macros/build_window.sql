@@ -18,13 +18,13 @@
 
 {# First date to rebuild as an SQL literal; none when everything is rebuilt. #}
 {% macro build_from() %}
-    {% if not is_incremental() or not var("build_dates") %}{{ return(none) }}{% endif %}
+    {% if not var("build_dates") or not is_incremental() %}{{ return(none) }}{% endif %}
     {% set days = modules.datetime.timedelta %}
     {% set touched = modules.datetime.date.fromisoformat(var("build_dates") | map("string") | min) %}
     {% set first = [(touched - days(days=1)).replace(day=1) - days(days=1)] %}
     {% if execute %}
         {# Days between the last one built and the first touched one had no data, and belong to the book too. #}
-        {% set last_built = run_query("select max(" ~ "utc_date) from " ~ this).rows[0][0] %}
+        {% set last_built = run_query("select max(utc_date) from " ~ this).rows[0][0] %}
         {% if last_built is not none %}
             {% do first.append(last_built + days(days=1)) %}
         {% endif %}
@@ -32,10 +32,15 @@
     {{ return("date '" ~ first | min ~ "'") }}
 {% endmacro %}
 
-{# Condition that holds for the days this run rebuilds. `expression` is a date, or an instant in UTC. #}
-{% macro in_build_dates(expression) %}
+{#
+    Condition that holds for the days this run rebuilds. `expression` is a date, or an instant in UTC. The first
+    days of the window belong to the month before: a model that looks at a whole month reads from `days_before`
+    earlier and filters its result without.
+#}
+{% macro in_build_dates(expression, days_before=0) %}
     {%- set first = build_from() -%}
-    {%- if first -%}{{ expression }} >= {{ first }}{%- else -%}true{%- endif -%}
+    {%- if first -%}{{ expression }} >= {{ first }}{{ " - interval " ~ days_before ~ " days" if days_before }}
+    {%- else -%}true{%- endif -%}
 {% endmacro %}
 
 {# Pre-hook of an incremental model: take out what the run will append again. #}
