@@ -1,8 +1,8 @@
 """The truth about the simulated world: what a book without error would find.
 
-What belongs here: the book's definitions worked out once more, in numpy, from the physical state and
-the reference data. What does not: any landed file and any part of the pipeline; the two must stay
-independent, or comparing them would prove nothing.
+What belongs here: the book's definitions worked out once more, in numpy, from the physical state
+and the reference data. What does not: any landed file and any part of the pipeline; the two must
+stay independent, or comparing them would prove nothing.
 
 Power is kW or MW, energy kWh, money EUR. Arrays hold one value per interval from the world's start.
 """
@@ -40,6 +40,16 @@ _CAUSES = (
     "workload_shed",
 )
 """In order of precedence."""
+_INCIDENT_SCHEMA = pl.Schema(
+    {
+        "site_id": pl.String(),
+        "cause": pl.String(),
+        "layer": pl.String(),
+        "signals": pl.String(),
+        "started_at": pl.Datetime("us", "UTC"),
+        "ended_at": pl.Datetime("us", "UTC"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ class SiteTruth:
         contracted = self._term("grid_firm_mw") + self._term("grid_non_firm_mw")
         self.grid_mw = np.where(self.is_out, 0.0, np.minimum(contracted, limit))
         hours = self._term("sustain_hours")
-        self.batteries = [run for run in self.site.run.batteries]
+        self.batteries = list(self.site.run.batteries)
         storage = np.zeros(self.count)
         self.usable: list[Floats] = []
         for run in self.batteries:
@@ -156,16 +166,15 @@ class SiteTruth:
         hour, _, month, _ = clock.local_parts(self.starts, self.plate.time_zone)
         price = np.full(self.count, np.nan)
         network, levies, export = price.copy(), price.copy(), price.copy()
-        days = self.starts.dt.convert_time_zone(self.plate.time_zone).dt.date()
         for row in self.tables["tariffs"].filter(site_id=self.plate.site_id).iter_rows(named=True):
             m0, m1 = row["month_from"] or 1, row["month_to"] or 12
             h0 = 0 if row["hour_from"] is None else row["hour_from"]
             h1 = 24 if row["hour_to"] is None else row["hour_to"]
             in_month = (month >= m0) & (month <= m1) if m0 <= m1 else (month >= m0) | (month <= m1)
             in_hour = (hour >= h0) & (hour < h1) if h0 < h1 else (hour >= h0) | (hour < h1)
-            valid = (days >= row["valid_from"]).to_numpy()
-            if row["valid_to"] is not None:
-                valid &= (days < row["valid_to"]).to_numpy()
+            valid = (self.starts >= row["valid_from_at"]).to_numpy()
+            if row["valid_to_at"] is not None:
+                valid &= (self.starts < row["valid_to_at"]).to_numpy()
             applies = in_month & in_hour & valid
             base = self.spot if row["price_basis"] == "spot" else 0.0
             price = np.where(applies, base + row["energy_price_per_mwh"], price)
@@ -365,15 +374,7 @@ class SiteTruth:
                     "ended_at": clock.WORLD_STARTED_AT + (last + 1) * clock.INTERVAL,
                 }
             )
-        schema = {
-            "site_id": pl.String,
-            "cause": pl.String,
-            "layer": pl.String,
-            "signals": pl.String,
-            "started_at": pl.Datetime("us", "UTC"),
-            "ended_at": pl.Datetime("us", "UTC"),
-        }
-        return pl.DataFrame(rows, schema=schema)
+        return pl.DataFrame(rows, schema=_INCIDENT_SCHEMA)
 
     def availability(self) -> dict[str, object]:
         """How much of the time the site and its local layer met what they are committed to."""
@@ -435,7 +436,10 @@ def contract_volumes(world: World, tables: Tables, count: int) -> dict[str, Cont
 
 def _share(clean: Floats, imported: Floats, group: np.ndarray) -> Floats:
     """Of each group's import, the part that clean energy of the same group matches: at most 1."""
-    ratio = _ratio(np.bincount(group, clean), np.bincount(group, imported))
+    ratio = _ratio(
+        np.bincount(group, clean).astype(np.float64),
+        np.bincount(group, imported).astype(np.float64),
+    )
     return np.minimum(1, ratio)[group]
 
 
