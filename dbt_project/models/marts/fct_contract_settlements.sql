@@ -51,11 +51,12 @@ settled as (
 
     select
         *,
-        case contract_kind
-            when 'ppa_pay_as_produced' then volume_mwh * contract_price_per_mwh
-            when 'vppa_cfd'
-                then volume_mwh * (contract_price_per_mwh - floating_price_per_mwh)
-        end as contract_amount
+        round(
+            case contract_kind
+                when 'ppa_pay_as_produced' then volume_mwh * contract_price_per_mwh
+                when 'vppa_cfd' then volume_mwh * (contract_price_per_mwh - floating_price_per_mwh)
+            end, 9
+        ) as contract_amount
     from floored
 
 )
@@ -77,7 +78,7 @@ select
     clause_applied,
     contract_amount,
     contract_currency_code,
-    contract_amount * rate_to_reporting as amount,
+    round(contract_amount * rate_to_reporting, 9) as amount,
     currency_code,
     quality
 from settled

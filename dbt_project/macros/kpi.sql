@@ -1,0 +1,114 @@
+{#
+    The formulas of the KPIs, each once: aggregates over intervals of the book's 15-minute grain, for whatever
+    period and whatever the model groups by. All intervals are equally long, so a mean over them is time-weighted.
+    What is not known is null and absent from means; only what was counted and did not occur is 0.
+#}
+
+{# Supply and marginal cost: what a site, or all sites together, had in each interval. #}
+{% macro kpi_supply_aggregates() %}
+    round(sum(coverage_ratio) / max(expected_interval_count), 9) as coverage_ratio,
+    count(availability_ratio) / max(expected_interval_count) as availability_coverage_ratio,
+    round(avg(effective_it_mw), 9) as mean_effective_it_mw,
+    quantile_cont(effective_it_mw, 0.05) as p5_effective_it_mw,
+    min(effective_it_mw) as minimum_effective_it_mw,
+    round(avg(committed_it_mw), 9) as mean_committed_it_mw,
+    round(avg(availability_ratio), 9) as mean_availability_ratio,
+    quantile_cont(availability_ratio, 0.05) as p5_availability_ratio,
+    min(availability_ratio) as minimum_availability_ratio,
+    avg(cast(is_fully_available as integer)) as fully_available_ratio,
+    round(avg(grid_mw), 9) as mean_grid_mw,
+    round(avg(local_mw), 9) as mean_local_mw,
+    round(avg(local_generation_mw), 9) as mean_local_generation_mw,
+    round(avg(local_storage_mw), 9) as mean_local_storage_mw,
+    avg(cast(is_local_available as integer)) as local_time_availability_ratio,
+    round(avg(local_availability_ratio), 9) as local_mw_availability_ratio,
+    count(*) filter (where local_committed_mw > 0 and is_local_available is null) as local_excluded_interval_count,
+    round(avg(marginal_cost_per_gpu_hour), 9) as mean_marginal_cost_per_gpu_hour,
+    quantile_cont(marginal_cost_per_gpu_hour, 0.95) as p95_marginal_cost_per_gpu_hour,
+    {% for source in ["local_surplus", "grid", "battery", "constrained", "on_demand", "commitment"] -%}
+    avg(cast(marginal_source = '{{ source }}' as integer)) as marginal_{{ source }}_ratio,
+    {% endfor -%}
+    count(marginal_source) / max(expected_interval_count) as marginal_cost_coverage_ratio
+{% endmacro %}
+
+{# Energy, carbon, cost and work: sums over rows of a site and interval, so of any number of sites. #}
+{% macro kpi_energy_aggregates() %}
+    round(sum(consumption_kwh), 6) as consumption_kwh,
+    round(sum(facility_kwh), 6) as facility_kwh,
+    round(sum(it_kwh), 6) as it_kwh,
+    round(sum(local_kwh), 6) as local_kwh,
+    round(sum(contracted_kwh), 6) as contracted_kwh,
+    round(sum(grid_uncontracted_kwh), 6) as grid_uncontracted_kwh,
+    {{ ratio_of_sums("contracted_kwh", "consumption_kwh") }} as contracted_ratio,
+    {{ ratio_of_sums("facility_kwh", "it_kwh") }} as pue_ratio,
+    {% for method in ["location_based", "market_based", "hourly_matched"] -%}
+    round(sum({{ method }}_kg), 6) as {{ method }}_kg,
+    {{ ratio_of_sums(method ~ "_kg", "consumption_kwh") }} * 1000 as {{ method }}_g_per_kwh,
+    {{ ratio_of_sums(method ~ "_kg", "allocated_gpu_hours") }} * 1000 as {{ method }}_g_per_gpu_hour,
+    {% endfor -%}
+    round(sum(scope_1_kg), 6) as scope_1_kg,
+    {{ ratio_of_sums("carbon_free_kwh", "consumption_kwh") }} as carbon_free_ratio,
+    case
+        when {{ ratio_of_sums("renewable_kwh", "facility_kwh") }} > 1 then 1
+        else {{ ratio_of_sums("renewable_kwh", "facility_kwh") }}
+    end as ref_ratio,
+    {{ ratio_of_sums("location_based_kg", "it_kwh") }} as cue_kg_per_kwh,
+    {{ ratio_of_sums("location_based_kg + embodied_kg", "allocated_gpu_hours") }} * 1000 as sci_g_per_gpu_hour,
+    count(location_based_kg) / nullif(count(*) filter (where is_metered), 0) as carbon_coverage_ratio,
+    {{ ratio_of_sums("all_in_cost", "allocated_gpu_hours") }} as average_cost_per_gpu_hour,
+    round(sum(allocated_gpu_hours), 6) as allocated_gpu_hours,
+    round(sum(allocated_gpu_hours_sensitive), 6) as allocated_gpu_hours_sensitive,
+    round(sum(allocated_gpu_hours_tolerant), 6) as allocated_gpu_hours_tolerant,
+    max(currency_code) as currency_code
+{% endmacro %}
+
+{# Incidents, over rows of an incident and interval. Minutes of several sites add up. #}
+{% macro kpi_incident_aggregates() %}
+    count(distinct incident_id) as incident_count,
+    count(*) * 15 as incident_minutes,
+    round(sum(lost_gpu_hours_sensitive), 6) as lost_gpu_hours_sensitive,
+    round(sum(lost_gpu_hours_tolerant), 6) as lost_gpu_hours_tolerant,
+    round(sum(incident_cost), 6) as incident_cost,
+    round(sum(interrupted_gpu_hours), 6) as interrupted_gpu_hours,
+    sum(interrupted_gpu_count) as interrupted_gpu_count
+{% endmacro %}
+
+{# The figures of `kpi_incident_aggregates` in a period that may have seen no incident. #}
+{% macro kpi_incident_columns() %}
+    {% for column in [
+        "incident_count",
+        "incident_minutes",
+        "lost_gpu_hours_sensitive",
+        "lost_gpu_hours_tolerant",
+    ] -%}
+    coalesce(incidents.{{ column }}, 0) as {{ column }},
+    {% endfor -%}
+    case when incidents.incident_count is null then 0 else incidents.incident_cost end as incident_cost
+{% endmacro %}
+
+{# Indices after IEEE 1366 with GPUs as customers; sustained interruptions only. #}
+{% macro kpi_interruption_indices() %}
+    coalesce(incidents.interrupted_gpu_hours, 0) * 60 / nullif(gpus.installed_gpu_count, 0) as saidi_minutes,
+    coalesce(incidents.interrupted_gpu_count, 0) / nullif(gpus.installed_gpu_count, 0) as saifi_interruptions,
+    incidents.interrupted_gpu_hours * 60 / nullif(incidents.interrupted_gpu_count, 0) as caidi_minutes
+{% endmacro %}
+
+{# Quotient of two sums over the rows that have both, so that a gap in one does not bias it. #}
+{% macro ratio_of_sums(numerator, denominator) -%}
+    round(sum({{ numerator }}) filter (where {{ denominator }} is not null), 9)
+    / nullif(round(sum({{ denominator }}) filter (where ({{ numerator }}) is not null), 9), 0)
+{%- endmacro %}
+
+{# Number of 15-minute intervals between two local midnights, so that days of 23 and 25 hours come out right. #}
+{% macro expected_intervals(first_midnight, next_midnight, time_zone) -%}
+    date_diff(
+        'minute', {{ first_midnight }} at time zone {{ time_zone }}, {{ next_midnight }} at time zone {{ time_zone }}
+    ) / 15
+{%- endmacro %}
+
+{# A sum over sites of which one is not known is not known: the interval is then absent from the means. #}
+{% macro sum_of_sites(column) -%}
+    case
+        when count({{ column }}) = count(*) filter (where is_metered) then round(sum({{ column }}), 9)
+    end
+{%- endmacro %}
