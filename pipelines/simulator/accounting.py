@@ -1,7 +1,7 @@
 """The simulated jobs and their machines as raw-table rows: accounting and telemetry.
 
-What belongs here: host lists, job rows, GPU and node samples with their counters. What does not: the
-physics behind them (`jobs.py`, `site_model.py`) and files (`landing.py`).
+What belongs here: host lists, job rows, GPU and node samples with their counters. What does not:
+the physics behind them (`jobs.py`, `site_model.py`) and files (`landing.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -124,8 +124,8 @@ def telemetry_days(
     """The telemetry of a site, UTC day by UTC day in order, for the counters run on.
 
     Yields:
-        The day, its GPU samples and node power samples every 5 minutes, and the GPU samples every 60
-        seconds of `fine_nodes` on the day that has them (else no rows).
+        The day, its GPU samples and node power samples every 5 minutes, and the GPU samples every
+        60 seconds of `fine_nodes` on the day that has them (else no rows).
     """
     fleet = site.fleet
     gpus = len(fleet.idle_w)
@@ -151,8 +151,8 @@ def _telemetry_day(
     fine_nodes: Sequence[str],
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     fleet = site.fleet
-    # A gauge shows the moment before its sample, so the step that ends there; a counter all steps up
-    # to it. The last step begins with the last sample and only the finer samples show it.
+    # A gauge shows the moment before its sample, so the step that ends there; a counter all steps
+    # up to it. The last step begins with the last sample and only the finer samples show it.
     drawn = site.telemetry(range(steps.start - 1, steps.stop))
     rng = clock.stream(f"{site.plate.site_id}/samples/{day:%Y-%m-%d}")
     gauge = drawn.gpu_w * (1 + _POWER_NOISE_RATIO * rng.standard_normal(drawn.gpu_w.shape))

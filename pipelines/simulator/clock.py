@@ -6,12 +6,11 @@ anything that happens on the axes (`events.py`, `weather.py`, `jobs.py`, ...).
 
 import zlib
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.signal import lfilter
+from scipy.signal import lfilter  # type: ignore[import-untyped]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -84,8 +83,3 @@ def local_parts(starts: pl.Series, time_zone: str) -> tuple[Floats, Ints, Ints, 
         local.dt.month().cast(pl.Int64).to_numpy(),
         local.dt.ordinal_day().cast(pl.Int64).to_numpy(),
     )
-
-
-def zone(name: str) -> ZoneInfo:
-    """The IANA time zone of this name."""
-    return ZoneInfo(name)

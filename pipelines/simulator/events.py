@@ -41,7 +41,7 @@ BATTERY_TRIPS = (
     Span(_utc(7, 30, 18), _utc(7, 30, 19, 30)),
     Span(_utc(9, 2, 4, 15), _utc(9, 2, 9, 45)),
     Span(_utc(9, 24, 7), _utc(9, 24, 11, 15)),
-    Span(_utc(10, 14, 3), _utc(10, 14, 7, 45)),
+    Span(_utc(10, 14, 3), _utc(10, 14, 7, 15)),
 )
 """Trips of the second-life battery's management system: state fault, nothing available."""
 

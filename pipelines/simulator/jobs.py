@@ -1,17 +1,19 @@
 """Jobs of the simulated machines: what is submitted, when it runs and on which nodes.
 
-What belongs here: the demand, a first-come queue with backfill over named nodes, preemption, and how
-hard each job drives its GPUs. What does not: watts (`site_model.py`) and accounting files.
+What belongs here: the demand, a first-come queue with backfill over named nodes, preemption, and
+how hard each job drives its GPUs. What does not: watts (`site_model.py`) and accounting files.
 
-Every job holds whole slots (a node, or half a node of an inference pool) for whole 5-minute steps. In
-its first step it loads and in its last it checkpoints and stops; both leave the GPUs idle, so that a
-GPU draws the same power through any step while jobs start and end at any second.
+Every job holds whole slots (a node, or half a node of an inference pool) for whole 5-minute steps.
+In its first step it loads and in its last it checkpoints and stops; both leave the GPUs idle, so
+that a GPU draws the same power through any step while jobs start and end at any second.
 """
 
 import heapq
 from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import polars as pl
 
 from pipelines.simulator import clock, events
 from pipelines.simulator.clock import Floats, Ints
@@ -133,8 +135,8 @@ def steady_demand(
         slot_count: slots of the pool.
         used_ratio: share of them the demand would fill.
         time_zone: of the people who submit.
-        kinds: kind to its share of the work, its possible sizes in slots, and the least and greatest
-            hours a job takes.
+        kinds: kind to its share of the work, its possible sizes in slots, and the least and
+            greatest hours a job takes.
     """
     rng = clock.stream(f"{name}/demand")
     steps = np.arange(clock.STEP_COUNT)
@@ -146,16 +148,16 @@ def steady_demand(
     for kind, (share, sizes, hours) in kinds.items():
         mean_work = float(np.mean(sizes)) * np.mean(hours) * 12 * 0.8
         count = int(offered[-1] * share / mean_work * 1.5) + 50
-        size = rng.choice(sizes, count)
+        drawn = rng.choice(np.array(sizes), count)
         low, high = (bound * 12 for bound in hours)
         length = np.exp(rng.uniform(np.log(low), np.log(high), count)).astype(np.int64)
-        work = np.cumsum(size * length)
-        due = np.searchsorted(offered * share, work - size * length * rng.random(count))
+        work = drawn * length
+        due = np.searchsorted(offered * share, np.cumsum(work) - work * rng.random(count))
         kept = due < clock.STEP_COUNT
-        parts.append((np.full(kept.sum(), kind), due[kept], size[kept], length[kept]))
-    kind, due, size, length = (np.concatenate(column) for column in zip(*parts, strict=True))
+        parts.append((np.full(kept.sum(), kind), due[kept], drawn[kept], length[kept]))
+    kinds_due, due, size, length = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(due, kind="stable")
-    return Demand(kind[order], due[order], size[order], length[order])
+    return Demand(kinds_due[order], due[order], size[order], length[order])
 
 
 def service_demand(
@@ -167,7 +169,7 @@ def service_demand(
     sizes: tuple[int, ...],
     days: tuple[float, float],
 ) -> Demand:
-    """Services that run around the clock and are redeployed every few days, and more of them by day.
+    """Services that run day and night and are redeployed every few days, and more of them by day.
 
     All are of kind 0. A service's next deployment is submitted when the one before it ends.
     """
@@ -183,7 +185,7 @@ def service_demand(
                 rows.append((first, size, step + length - first))
             step += length
     for step in range(0, clock.STEP_COUNT, 288):
-        morning = clock.step_at(step).astimezone(clock.zone(time_zone))
+        morning = clock.step_at(step).astimezone(ZoneInfo(time_zone))
         offset = (24 - morning.hour) * 12
         for _ in range(extra):
             start = step + offset + int(rng.uniform(6.5, 10) * 12)
@@ -210,8 +212,6 @@ def users_demand(name: str, time_zone: str) -> Floats:
 
 
 def _local(steps: Ints, time_zone: str) -> tuple[Floats, Ints]:
-    import polars as pl
-
     starts = pl.Series(steps).cast(pl.Duration("us")) * (clock.STEP_S * 1_000_000)
     instants = pl.select(pl.lit(clock.JOBS_STARTED_AT) + starts).to_series()
     hour, weekday, _, _ = clock.local_parts(instants, time_zone)
@@ -361,7 +361,7 @@ class _Queue:
         return True
 
     def _fate(self, run: int, now: int, steps: int) -> None:
-        """Most jobs complete; some fail, are cancelled or make room for others before their time."""
+        """Most jobs complete; some fail, are cancelled or make room for others early."""
         draw = self.rng.random()
         early = now + max(4, int(steps * self.rng.uniform(0.1, 0.9)))
         if self.pool.kinds[self.kind[run]].follows_demand:

@@ -1,10 +1,10 @@
 """Writes what the simulated world sends: files in landing, as each source would name and time them.
 
-What belongs here: which rows go into which file, its name and when it arrived; the errors, copies and
-corrections placed in the files. What does not: the formats (`writers/`) and the world.
+What belongs here: which rows go into which file, its name and when it arrived; the errors, copies
+and corrections placed in the files. What does not: the formats (`writers/`) and the world.
 
-One file per source and UTC day (market day for NEM12), so that one day more only adds files. A file's
-modification time is the time it arrived.
+One file per source and UTC day (market day for NEM12), so that one day more only adds files. A
+file's modification time is the time it arrived.
 """
 
 import gzip
@@ -92,7 +92,8 @@ def simulate(
 ) -> None:
     """Simulate the world and land everything that was sent about the days before `until`.
 
-    Writes `landing/` and, for those who check the book, `truth/`. The same call writes the same bytes.
+    Writes `landing/` and, for those who check the book, `truth/`. The same call writes the same
+    bytes.
 
     Args:
         data_dir: folder of the book.
@@ -183,12 +184,12 @@ def _meter_frame(desk: _Desk, world: World, site: SiteWorld, meters: pl.DataFram
 
 
 def _by_day(frame: pl.DataFrame, shift: timedelta = timedelta(0)) -> dict[datetime, pl.DataFrame]:
-    """Rows by the UTC day (or the day of a market ahead of UTC by `shift`) their interval starts."""
+    """Rows by the UTC day (of a market ahead of UTC by `shift`) in which their interval starts."""
     day = (pl.col("interval_started_at") + shift).dt.truncate("1d")
     parts = frame.with_columns(_day=day).partition_by(
         "_day", as_dict=True, include_key=False, maintain_order=True
     )
-    return {key[0]: part for key, part in parts.items()}  # type: ignore[misc]
+    return {key[0]: part for key, part in parts.items()}
 
 
 def _scaled(
@@ -211,7 +212,7 @@ def _land_meters(desk: _Desk, world: World, meters: pl.DataFrame) -> None:
     for site_id, prefix in _GREEN_BUTTON_PREFIX.items():
         readings = _meter_frame(desk, world, world.sites[site_id], meters)
         replaced = events.ESTIMATED_READ.started_at.replace(hour=0)
-        if site_id == "franklin" and events.ESTIMATED_READ_REPLACED_AT <= desk.until:
+        if site_id == "franklin" and desk.until >= events.ESTIMATED_READ_REPLACED_AT:
             final = _by_day(readings.filter(meter_id="FRK-POI"))[replaced]
             desk.put(
                 f"green_button/franklin/FRK_{replaced:%Y%m%d}_final.xml.gz",
@@ -237,7 +238,7 @@ def _land_meters(desk: _Desk, world: World, meters: pl.DataFrame) -> None:
 
 
 def _without_failed(readings: pl.DataFrame) -> pl.DataFrame:
-    """The readings with the placed gap of the cooling meter: first sent as missing, then not sent."""
+    """The readings with the placed gap of the cooling meter: sent as missing, then not sent."""
     starts = pl.col("interval_started_at")
     cooling = pl.col("meter_id") == "SPK-COOL"
     missing, absent = events.MISSING_READ, events.ABSENT_READ
@@ -269,7 +270,7 @@ def _land_nem12(desk: _Desk, readings: pl.DataFrame) -> None:
             nem12.write_nem12(rows, updated_at=updated_at),
             updated_at + timedelta(hours=1),
         )
-        if day == faulty_day and events.LATE_CORRECTION_AT <= desk.until:
+        if day == faulty_day and desk.until >= events.LATE_CORRECTION_AT:
             desk.put(
                 f"nem12/juelich/JL_{day:%Y%m%d}_correction.csv",
                 nem12.write_nem12(
@@ -283,6 +284,8 @@ def _land_battery(desk: _Desk, site: SiteWorld, run: BatteryRun) -> None:
     """State of a battery every five minutes; power as the battery's own sign has it."""
     battery = run.battery
     count = clock.interval_index(desk.until)
+    if count <= battery.first_interval:
+        return
     plate = next(item for item in site.plate.batteries if item.battery_id == battery.battery_id)
     sign = 1.0 if plate.power_sign == "discharge_positive" else -1.0
     per = _BATTERY_SAMPLES_PER_INTERVAL
@@ -454,7 +457,7 @@ def _event(
 
 
 def _land_grid_events(desk: _Desk, world: World) -> None:
-    """The outage, reported while it lasted and again when it was over, and the curtailment order."""
+    """The outage, reported while it lasted and once more when over, and the curtailment order."""
     outage, target = events.SPARKS_OUTAGE, world.sites["sparks"].plate.grid_event_target
     for name, is_open, known_at in (
         ("outage_20260814.csv", True, outage.started_at + timedelta(minutes=20)),
@@ -490,7 +493,7 @@ def _land_jobs(desk: _Desk, site: SiteWorld) -> None:
 
 
 def _cloud_rows(instances: Mapping[str, Floats]) -> pl.DataFrame:
-    """One charge line per hour, workload and way of paying; serving has the commitment first."""
+    """One charge line per hour, workload and way of paying; the commitment serves first."""
     left = np.full(len(next(iter(instances.values()))), float(CLOUD_COMMITTED_INSTANCES))
     hour = pl.Series(np.arange(len(left)))
     parts = []
@@ -585,7 +588,7 @@ def _land_cloud(desk: _Desk, instances: Mapping[str, Floats]) -> None:
     for (month,), part in rows.drop("interval_started_at").group_by(
         "billing_period_ended_at", maintain_order=True
     ):
-        arrived_at = month + timedelta(days=4, hours=6)  # type: ignore[operator]
+        arrived_at = month + timedelta(days=4, hours=6)
         if arrived_at <= desk.until:
             bill = pl.concat([part, _purchase(part)])
             name = part["billing_period_started_at"][0].strftime("%Y-%m")
@@ -654,9 +657,9 @@ def _land_fine_telemetry(
     for (hostname, moment), boards in scraped.group_by(
         "hostname", "sampled_at", maintain_order=True
     ):
-        name = dcgm_scrape.scrape_file_name(hostname, moment)  # type: ignore[arg-type]
+        name = dcgm_scrape.scrape_file_name(hostname, moment)
         desk.put(
             f"dcgm_scrape/{site_id}/{name}",
-            dcgm_scrape.write_scrape(boards, scraped_at=moment, model_name=model_name),  # type: ignore[arg-type]
-            moment,  # type: ignore[arg-type]
+            dcgm_scrape.write_scrape(boards, scraped_at=moment, model_name=model_name),
+            moment,
         )

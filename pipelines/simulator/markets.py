@@ -146,8 +146,8 @@ def simulate_germany(weather: Weather) -> Zone:
 def simulate_texas(weather: Weather) -> Zone:
     """ERCOT: heat makes the load, wind blows at night; real-time prices at the north hub.
 
-    In May lines to the load are out, so that mild, windy weather leaves the hub with too much power;
-    in the placed spike the price passes 1,000 USD/MWh, and at no other time.
+    In May lines to the load are out, so that mild, windy weather leaves the hub with too much
+    power; in the placed spike the price passes 1,000 USD/MWh, and at no other time.
     """
     count = clock.INTERVAL_COUNT
     hour, weekday, month, day_of_year = clock.local_parts(

@@ -69,33 +69,23 @@ def build_fleet(
     )
 
 
-def load_power_w(
-    fleet: Fleet, schedule: Schedule, demand_ratio: Floats
-) -> tuple[Floats, dict[str, Floats]]:
-    """What a pool's jobs add to the idle power of their nodes.
-
-    Returns:
-        The sum per job step, and the same by workload.
-    """
+def load_power_w(fleet: Fleet, schedule: Schedule, demand_ratio: Floats) -> Floats:
+    """What a pool's jobs add to the idle power of their nodes, per job step."""
     pool = schedule.pool
-    slot_w = np.add.reduceat(
-        fleet.full_w[pool.first_gpu[:, None] + np.arange(pool.gpus_per_slot)].ravel(),
-        np.arange(len(pool.first_gpu)) * pool.gpus_per_slot,
-    )
+    gpus = pool.first_gpu[:, None] + np.arange(pool.gpus_per_slot)
+    slot_w = fleet.full_w[gpus].sum(axis=1)
     job_w = np.array([slot_w[slots].sum() for slots in schedule.slots])
-    end = np.minimum(schedule.end_step, clock.STEP_COUNT)
-    length = end - schedule.start_step
-    job = np.repeat(np.arange(len(schedule)), length)
-    step = np.arange(len(job)) - np.repeat(np.cumsum(length) - length, length)
-    step += np.repeat(schedule.start_step, length)
+    job, step = _job_steps(schedule)
     power = schedule.load_ratio(job, step, demand_ratio) * job_w[job]
-    kinds = schedule.kind[job]
-    by_workload: dict[str, Floats] = {}
-    for number, kind in enumerate(pool.kinds):
-        mine = kinds == number
-        total = np.bincount(step[mine], power[mine], minlength=clock.STEP_COUNT)
-        by_workload[kind.workload_id] = by_workload.get(kind.workload_id, 0) + total
-    return np.bincount(step, power, minlength=clock.STEP_COUNT), by_workload
+    return np.asarray(np.bincount(step, power, minlength=clock.STEP_COUNT), dtype=np.float64)
+
+
+def _job_steps(schedule: Schedule) -> tuple[Ints, Ints]:
+    """Every step of every job: the job and the step."""
+    length = np.minimum(schedule.end_step, clock.STEP_COUNT) - schedule.start_step
+    job = np.repeat(np.arange(len(schedule)), length)
+    age = np.arange(len(job)) - np.repeat(np.cumsum(length) - length, length)
+    return job, age + schedule.start_step[job]
 
 
 def job_energy_j(fleet: Fleet, schedule: Schedule, demand_ratio: Floats) -> Ints:
@@ -105,11 +95,8 @@ def job_energy_j(fleet: Fleet, schedule: Schedule, demand_ratio: Floats) -> Ints
     full, idle = fleet.full_w[gpus].sum(axis=1), fleet.idle_w[gpus].sum(axis=1) + fleet.host_idle_w
     full_w = np.array([full[slots].sum() for slots in schedule.slots])
     idle_w = np.array([idle[slots].sum() for slots in schedule.slots])
-    end = np.minimum(schedule.end_step, clock.STEP_COUNT)
-    length = end - schedule.start_step
-    job = np.repeat(np.arange(len(schedule)), length)
-    step = np.arange(len(job)) - np.repeat(np.cumsum(length) - length, length)
-    step += np.repeat(schedule.start_step, length)
+    job, step = _job_steps(schedule)
+    length = np.bincount(job, minlength=len(schedule))
     load = np.bincount(job, schedule.load_ratio(job, step, demand_ratio), minlength=len(schedule))
     elapsed = length * clock.STEP_S - schedule.start_s - (clock.STEP_S - schedule.end_s)
     return (load * clock.STEP_S * full_w + elapsed * idle_w).astype(np.int64)
@@ -137,7 +124,7 @@ def node_telemetry(
     hot_nodes: range = range(0),
     hot_steps: range = range(0),
 ) -> Telemetry:
-    """Power of every GPU and node in each step, with the power cap and the hot nodes placed in it."""
+    """Power of every GPU and node in each step, with the placed power cap and hot nodes."""
     columns = np.arange(steps.start, steps.stop)
     load = np.zeros((len(fleet.idle_w), len(columns)))
     for schedule in schedules:
@@ -294,10 +281,10 @@ def run_microgrid(
     """A site with sun and two batteries, interval by interval.
 
     The first battery stores what sun the load leaves and serves the evening, down to half of its
-    capacity, so that an outage finds it ready; below 45 % it is topped up from the grid at night. The
-    second takes two fifths of the sun and serves the small hours. Neither is charged from the grid
-    beyond 88 % of the connection. In an outage the first carries the load alone, and sun that nobody
-    can use is curtailed.
+    capacity, so that an outage finds it ready; below 45 % it is topped up from the grid at night.
+    The second takes two fifths of the sun that is left and serves the small hours. Neither is
+    charged from the grid beyond 88 % of the connection. In an outage the first carries the load
+    alone, and sun that nobody can use is curtailed.
     """
     cooling_kw, other_kw = cooling.draw_kw(it_kw, temperature_c)
     load_kw = (it_kw + cooling_kw + other_kw) * (1 + TRANSFORMER_LOSS_RATIO)

@@ -1,7 +1,7 @@
 """The simulated world as a whole: three sites, their zones, plants, jobs and the cloud's use.
 
 What belongs here: the size of the demand, which model runs with which, and the world that results.
-What does not: nameplates (the reference data), the truth about it (`truth.py`) and files (`landing.py`).
+What does not: nameplates (reference data), the truth about it (`truth.py`), files (`landing.py`).
 """
 
 from collections.abc import Mapping
@@ -216,7 +216,7 @@ def _juelich(plate: SitePlate, weather: Weather) -> SiteWorld:
     schedules = (run(forecast), run(science))
     demand = users_demand("juelich", plate.time_zone)
     load_w = sum(
-        (load_power_w(fleet, schedule, demand)[0] for schedule in schedules),
+        (load_power_w(fleet, schedule, demand) for schedule in schedules),
         np.zeros(clock.STEP_COUNT),
     )
     # The power cap and the hot nodes are known GPU by GPU only.
@@ -280,7 +280,7 @@ def _sparks(plate: SitePlate, weather: Weather) -> SiteWorld:
     schedules = (run(serving), run(tuning))
     demand = users_demand("sparks", plate.time_zone)
     load_w = sum(
-        (load_power_w(fleet, schedule, demand)[0] for schedule in schedules),
+        (load_power_w(fleet, schedule, demand) for schedule in schedules),
         np.zeros(clock.STEP_COUNT),
     )
     main, long = plate.batteries
@@ -352,7 +352,7 @@ def _franklin(plate: SitePlate, weather: Weather) -> SiteWorld:
     )
     schedules = (run(serving), run(training))
     demand = users_demand("franklin", plate.time_zone)
-    sensitive_w, tolerant_w = (load_power_w(fleet, item, demand)[0] for item in schedules)
+    sensitive_w, tolerant_w = (load_power_w(fleet, item, demand) for item in schedules)
     cooling = COOLING["franklin"]
     it_kw = _it_kw(fleet, sensitive_w + tolerant_w)
     # In the curtailment what still runs is slowed so that the import stays just below the limit.
