@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -52,7 +52,7 @@ class Form(StrEnum):
 class Commands(TyperGroup):
     """Turns what a person can mend into one line per cause and exit status 1."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command; errors of the program itself keep their traceback."""
         try:
             return super().invoke(ctx)
@@ -201,7 +201,7 @@ def sql(
     if form is Form.table:
         out.print(query.table(answer))
     else:
-        sys.stdout.buffer.write(query.encode(answer, form.value))
+        sys.stdout.buffer.write(query.encode(answer, cast(query.Format, form.value)))
         sys.stdout.buffer.flush()
 
 

@@ -1,0 +1,123 @@
+"""The Dagster code location: keys, groups, partitions, checks, one run for a range of days."""
+
+from datetime import UTC, date, datetime
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from pipelines import dagster_assets, dagster_resources, warehouse
+from pipelines.definitions import defs, late_files
+from pipelines.schemas import RAW_TABLES
+
+GROUPS = {"landing", "reference", "lake", "staging", "intermediate", "marts", "published"}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return defs.resolve_asset_graph()
+
+
+def test_the_code_location_loads():
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_every_asset_has_a_group_and_says_what_one_row_is(graph):
+    nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
+    assert {node.group_name for node in nodes} == GROUPS
+    assert [node.key.to_user_string() for node in nodes if not node.description] == []
+
+
+def test_every_raw_table_is_an_asset_that_the_models_read(graph):
+    keys = {dg.AssetKey(["raw", table]) for table in RAW_TABLES}
+    assert keys - graph.get_all_asset_keys() == set()
+    staging = graph.get(dg.AssetKey(["staging", "stg_meter_readings"]))
+    assert dg.AssetKey(["raw", "meter_readings"]) in staging.parent_keys
+
+
+def test_models_and_roll_ups_are_built_by_the_day_and_a_range_in_one_run(graph):
+    for key in (["raw", "node_intervals"], ["marts", "fct_energy_balance"]):
+        node = graph.get(dg.AssetKey(key))
+        assert node.partitions_def == dagster_resources.DAYS
+        assert node.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_every_team_has_a_published_asset_that_needs_the_marts(graph):
+    for team in ("energy", "finance", "operations"):
+        node = graph.get(dg.AssetKey(["published", team]))
+        assert dg.AssetKey(["marts", "fct_energy_balance"]) in node.parent_keys
+
+
+def test_data_tests_of_the_models_are_asset_checks(graph):
+    checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
+    assert {"marts/fct_energy_balance", "marts/fct_carbon", "raw/meter_readings"} <= checked
+
+
+def test_the_morning_schedule_builds_yesterday():
+    schedule = defs.resolve_schedule_def("every_morning")
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime(2026, 10, 5, 5, tzinfo=UTC),
+        )
+        requests = schedule.evaluate_tick(context).run_requests
+    assert [request.partition_key for request in requests] == ["2026-10-04"]
+
+
+def test_late_files_are_asked_for_as_one_run_over_the_days_they_touch(book, monkeypatch):
+    plan = warehouse.Plan(
+        book, book.warehouse, (date(2026, 9, 10), date(2026, 9, 12)), ("0123456789abcdef",)
+    )
+    monkeypatch.setattr(warehouse, "plan", lambda _: plan)
+    context = dg.build_sensor_context(
+        resources={"book": dagster_resources.BookResource(data_dir=str(book.data_dir))}
+    )
+    request = late_files(context)
+    assert request.tags == {
+        "dagster/asset_partition_range_start": "2026-09-10",
+        "dagster/asset_partition_range_end": "2026-09-12",
+    }
+
+
+def test_nothing_is_asked_for_when_the_warehouse_holds_every_load(book, monkeypatch):
+    monkeypatch.setattr(warehouse, "plan", lambda _: warehouse.Plan(book, book.warehouse, ()))
+    context = dg.build_sensor_context(
+        resources={"book": dagster_resources.BookResource(data_dir=str(book.data_dir))}
+    )
+    assert isinstance(late_files(context), dg.SkipReason)
+
+
+def test_quarantined_rows_show_as_a_warning_with_file_and_reason(book):
+    folder = book.quarantine / "meter_readings"
+    folder.mkdir(parents=True)
+    pl.DataFrame(
+        {
+            "source_file": ["nem12/a.csv", "nem12/a.csv", "nem12/b.csv"],
+            "reason": ["meter X not declared", "meter X not declared", "quality 'Z' unknown"],
+        }
+    ).write_parquet(folder / "batch.parquet")
+    assert dagster_assets.quarantined(book, "meter_readings").rows() == [
+        ("nem12/a.csv", "meter X not declared", 2),
+        ("nem12/b.csv", "quality 'Z' unknown", 1),
+    ]
+    checks = {
+        result.asset_key.path[-1]: result
+        for result in dagster_assets.quarantine(
+            dagster_resources.BookResource(data_dir=str(book.data_dir))
+        )
+    }
+    assert checks["meter_readings"].passed is False
+    assert checks["meter_readings"].severity == dg.AssetCheckSeverity.WARN
+    assert checks["jobs"].passed is True
+
+
+def test_a_range_of_days_is_one_run_that_knows_all_its_days():
+    seen = []
+
+    @dg.asset(partitions_def=dagster_resources.DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+    def probe(context: dg.AssetExecutionContext) -> None:
+        seen.append(dagster_resources.days_of(context))
+
+    days = [date(2026, 10, 1), date(2026, 10, 2), date(2026, 10, 3)]
+    assert dg.materialize([probe], tags=dagster_resources.range_tags(days)).success
+    assert seen == [days]
