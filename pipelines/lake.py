@@ -67,6 +67,8 @@ JOB_NODES_SCHEMA: dict[str, pl.DataType] = {
     "job_id": pl.String(),
     "submitted_at": _UTC,
     "hostname": pl.String(),
+    "known_at": _UTC,
+    "source_row": pl.Int64(),
     "load_id": pl.String(),
 }
 
@@ -647,7 +649,7 @@ def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
     return (
         nodes.filter(pl.col("why").is_null())
-        .select("cluster", "job_id", "submitted_at", "hostname", "load_id")
+        .select(*JOB_NODES_SCHEMA)
         .explode("hostname"),
         _quarantine_rows(bad.drop("hostname", "why")),
     )
