@@ -118,7 +118,7 @@ def roll_up(
         if progress is not None:
             progress(f"telemetry of {day}")
         engine = ibis.duckdb.connect()
-        engine.con.execute("set timezone = 'UTC'")
+        engine.con.execute("set timezone = 'UTC'; set enable_progress_bar = false")
         gpu = _collected(
             engine,
             gpu_intervals(_samples(engine, book, "gpu_samples", day, as_of), day),
