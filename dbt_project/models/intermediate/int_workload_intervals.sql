@@ -32,8 +32,6 @@ jobs as (
         jobs.job_id,
         jobs.submitted_at,
         jobs.load_id,
-        jobs.source_file,
-        jobs.source_row,
         jobs.site_id,
         jobs.workload_id,
         jobs.gpu_count,
@@ -110,14 +108,13 @@ telemetry_spans as (
 job_nodes as (
 
     select
-        job_nodes.load_id,
-        job_nodes.source_file,
-        job_nodes.source_row,
-        job_nodes.hostname,
-        count(*) over (
-            partition by job_nodes.load_id, job_nodes.source_file, job_nodes.source_row
-        ) as node_count
-    from {{ source("raw", "job_nodes") }} as job_nodes
+        cluster,
+        job_id,
+        submitted_at,
+        load_id,
+        hostname,
+        count(*) over (partition by cluster, job_id, submitted_at, load_id) as node_count
+    from (select distinct * from {{ source("raw", "job_nodes") }})
 
 ),
 
@@ -138,8 +135,9 @@ node_slices as (
     inner join job_nodes
         on
             slices.load_id = job_nodes.load_id
-            and slices.source_file = job_nodes.source_file
-            and slices.source_row = job_nodes.source_row
+            and slices.cluster = job_nodes.cluster
+            and slices.job_id = job_nodes.job_id
+            and slices.submitted_at is not distinct from job_nodes.submitted_at
     group by slices.site_id, slices.interval_started_at, slices.workload_id, job_nodes.hostname
 
 ),

@@ -6,17 +6,18 @@ revisions as (
 
 ),
 
--- The nodes of the revision that counts: same file, same row.
+-- The nodes of the revision that counts: those of the same load.
 node_counts as (
 
     select
+        job_nodes.cluster,
+        job_nodes.job_id,
+        job_nodes.submitted_at,
         job_nodes.load_id,
-        job_nodes.source_row,
-        job_nodes.source_file,
         sum(nodes.gpu_count) as gpu_count
-    from {{ source("raw", "job_nodes") }} as job_nodes
+    from (select distinct * from {{ source("raw", "job_nodes") }}) as job_nodes
     inner join {{ source("raw", "nodes") }} as nodes on job_nodes.hostname = nodes.hostname
-    group by job_nodes.load_id, job_nodes.source_row, job_nodes.source_file
+    group by job_nodes.cluster, job_nodes.job_id, job_nodes.submitted_at, job_nodes.load_id
 
 ),
 
@@ -74,6 +75,7 @@ left join {{ source("raw", "workloads") }} as workloads
     on coalesce(matched.workload_id, 'unassigned') = workloads.workload_id
 left join node_counts
     on
-        revisions.load_id = node_counts.load_id
-        and revisions.source_row = node_counts.source_row
-        and revisions.source_file = node_counts.source_file
+        revisions.cluster = node_counts.cluster
+        and revisions.job_id = node_counts.job_id
+        and revisions.submitted_at is not distinct from node_counts.submitted_at
+        and revisions.load_id = node_counts.load_id

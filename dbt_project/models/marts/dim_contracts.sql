@@ -1,0 +1,23 @@
+select
+    contract_id,
+    kind as contract_kind,
+    name,
+    counterparty,
+    site_id,
+    time_zone,
+    valid_from_at,
+    valid_to_at,
+    plant_meter_id,
+    plant_capacity_mw,
+    share_of_plant as plant_share_ratio,
+    energy_source,
+    are_certificates_bundled,
+    settlement_zone,
+    market,
+    negative_price_clause,
+    price_per_mwh as contract_price_per_mwh,
+    node_hours,
+    price_per_node_hour,
+    is_shadow_price,
+    currency_code as contract_currency_code
+from {{ source("raw", "contracts") }}

@@ -1,0 +1,41 @@
+with
+
+node_totals as (
+
+    select
+        site_id,
+        count(*) as node_count,
+        cast(sum(gpu_count) as bigint) as gpu_count,
+        string_agg(distinct gpu_model, ', ' order by gpu_model) as gpu_models
+    from {{ source("raw", "nodes") }}
+    group by site_id
+
+)
+
+select
+    sites.site_id,
+    sites.name,
+    sites.venue_kind,
+    sites.country_code,
+    sites.time_zone,
+    sites.bidding_zone,
+    sites.price_market,
+    sites.price_sequence,
+    sites.carbon_zone,
+    sites.currency_code as site_currency_code,
+    sites.valid_from_at,
+    sites.valid_to_at,
+    coalesce(node_totals.node_count, 0) as node_count,
+    coalesce(node_totals.gpu_count, 0) as gpu_count,
+    node_totals.gpu_models,
+    sites.grid_firm_mw,
+    sites.grid_non_firm_mw,
+    sites.electrical_limit_mw,
+    sites.cooling_limit_mw,
+    sites.it_capacity_mw,
+    sites.design_pue as design_pue_ratio,
+    sites.local_committed_mw,
+    sites.is_local_islandable,
+    sites.sustain_hours
+from {{ source("raw", "sites") }} as sites
+left join node_totals on sites.site_id = node_totals.site_id
