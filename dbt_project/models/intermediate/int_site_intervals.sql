@@ -19,12 +19,13 @@ site_readings as (
 
 ),
 
--- Up to the end of the whole book, so that a site whose readings stop shows as not covered.
+-- From the day of a site's first reading up to the end of the whole book, so that a site whose readings stop shows as
+-- not covered.
 spans as (
 
     select
         site_id,
-        first_started_at,
+        date_trunc('day', first_started_at) as first_started_at,
         max(last_ended_at) over () as last_ended_at
     from site_readings
 

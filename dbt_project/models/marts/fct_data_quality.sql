@@ -1,0 +1,163 @@
+with
+
+meter_coverage as (
+
+    select
+        'meter_readings' as source_table,
+        utc_date,
+        round(avg(coverage_ratio), 6) as coverage_ratio
+    from {{ ref("int_meter_roles_pivoted") }}
+    group by utc_date
+
+),
+
+meter_rows as (
+
+    select
+        'meter_readings' as source_table,
+        utc_date,
+        count(energy_kwh) as row_count,
+        count(*) filter (where is_estimated) as estimated_row_count
+    from {{ ref("stg_meter_readings") }}
+    group by utc_date
+
+),
+
+battery_coverage as (
+
+    select
+        'battery_samples' as source_table,
+        utc_date,
+        count(*) filter (where sample_count > 0) / count(*) as coverage_ratio,
+        sum(sample_count) as row_count
+    from {{ ref("int_battery_intervals") }}
+    group by utc_date
+
+),
+
+price_coverage as (
+
+    select
+        'market_prices' as source_table,
+        prices.utc_date,
+        count(prices.spot_price_per_mwh) / count(*) as coverage_ratio,
+        count(prices.spot_price_per_mwh) as row_count
+    from {{ ref("int_supply_prices") }} as prices
+    where prices.price_basis = 'spot'
+    group by prices.utc_date
+
+),
+
+carbon_coverage as (
+
+    select
+        'grid_carbon' as source_table,
+        utc_date,
+        count(location_g_per_kwh) / count(*) as coverage_ratio,
+        count(location_g_per_kwh) as row_count,
+        count(*) filter (where is_factor_estimated) as estimated_row_count
+    from {{ ref("int_grid_carbon") }}
+    group by utc_date
+
+),
+
+node_rows as (
+
+    select
+        'gpu_samples' as source_table,
+        utc_date,
+        count(*) as row_count,
+        round(avg(coverage_ratio), 6) as coverage_ratio
+    from {{ ref("stg_node_intervals") }}
+    group by utc_date
+
+),
+
+job_rows as (
+
+    select
+        'jobs' as source_table,
+        cast(ended_at as date) as utc_date,
+        count(*) as row_count
+    from {{ ref("stg_jobs") }}
+    where ended_at is not null
+    group by cast(ended_at as date)
+
+),
+
+charge_rows as (
+
+    select
+        'cloud_charges' as source_table,
+        utc_date,
+        count(*) as row_count
+    from {{ ref("stg_cloud_charges") }}
+    group by utc_date
+
+),
+
+-- A refused row has no date one could trust: it counts on the day its file became known.
+refused_rows as (
+
+    select
+        coalesce(tables[1], format) as source_table,
+        cast(known_at as date) as utc_date,
+        sum(quarantined_row_count) as quarantined_row_count,
+        count(*) filter (where status = 'failed') as failed_file_count
+    from {{ source("raw", "raw_loads") }}
+    where
+        {{ known_at_as_of() }}
+        and status <> 'loaded'
+    group by coalesce(tables[1], format), cast(known_at as date)
+
+),
+
+counted as (
+
+    select
+        *,
+        cast(null as bigint) as quarantined_row_count,
+        cast(null as bigint) as failed_file_count
+    from meter_rows
+    inner join meter_coverage using (source_table, utc_date)
+
+    union all by name
+
+    select * from battery_coverage
+
+    union all by name
+
+    select * from price_coverage
+
+    union all by name
+
+    select * from carbon_coverage
+
+    union all by name
+
+    select * from node_rows
+
+    union all by name
+
+    select * from job_rows
+
+    union all by name
+
+    select * from charge_rows
+
+    union all by name
+
+    select * from refused_rows
+
+)
+
+select
+    source_table,
+    utc_date,
+    cast(coalesce(sum(row_count), 0) as bigint) as row_count,
+    cast(coalesce(sum(estimated_row_count), 0) as bigint) as estimated_row_count,
+    cast(coalesce(sum(quarantined_row_count), 0) as bigint) as quarantined_row_count,
+    cast(coalesce(sum(failed_file_count), 0) as bigint) as failed_file_count,
+    max(coverage_ratio) as coverage_ratio
+from counted
+group by source_table, utc_date
