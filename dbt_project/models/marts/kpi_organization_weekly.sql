@@ -1,0 +1,62 @@
+with
+
+intervals as (
+
+    select
+        intervals.*,
+        date_trunc('week', intervals.interval_started_at at time zone organization.time_zone) as monday_at,
+        {{ expected_intervals("monday_at", "(monday_at + interval 7 days)", "organization.time_zone") }}
+            as expected_interval_count
+    from {{ ref("int_organization_kpi_intervals") }} as intervals
+    cross join {{ source("raw", "organization") }} as organization
+
+),
+
+supply as (
+
+    select
+        week,
+        {{ kpi_supply_aggregates() }}
+    from intervals
+    group by week
+
+),
+
+energy as (
+
+    select
+        week,
+        {{ kpi_energy_aggregates() }}
+    from {{ ref("int_site_kpi_intervals") }}
+    group by week
+
+),
+
+incidents as (
+
+    select
+        week,
+        {{ kpi_incident_aggregates() }}
+    from {{ ref("int_incident_intervals") }}
+    group by week
+
+),
+
+gpus as (
+
+    select sum(gpu_count) as installed_gpu_count
+    from {{ source("raw", "nodes") }}
+
+)
+
+select
+    organization.organization_id,
+    supply.*,
+    energy.* exclude (week),
+    {{ kpi_incident_columns() }},
+    {{ kpi_interruption_indices() }}
+from supply
+inner join energy on supply.week = energy.week
+cross join {{ source("raw", "organization") }} as organization
+left join incidents on supply.week = incidents.week
+cross join gpus

@@ -1,0 +1,57 @@
+with
+
+intervals as (
+
+    select
+        intervals.*,
+        date_trunc('week', intervals.interval_started_at at time zone organization.time_zone) as monday_at,
+        {{ expected_intervals("monday_at", "(monday_at + interval 7 days)", "organization.time_zone") }}
+            as expected_interval_count
+    from {{ ref("int_site_kpi_intervals") }} as intervals
+    cross join {{ source("raw", "organization") }} as organization
+
+),
+
+figures as (
+
+    select
+        site_id,
+        week,
+        {{ kpi_supply_aggregates() }},
+        {{ kpi_energy_aggregates() }}
+    from intervals
+    group by site_id, week
+
+),
+
+incidents as (
+
+    select
+        site_id,
+        week,
+        {{ kpi_incident_aggregates() }}
+    from {{ ref("int_incident_intervals") }}
+    group by site_id, week
+
+),
+
+gpus as (
+
+    select
+        site_id,
+        sum(gpu_count) as installed_gpu_count
+    from {{ source("raw", "nodes") }}
+    group by site_id
+
+)
+
+select
+    figures.*,
+    {{ kpi_incident_columns() }},
+    {{ kpi_interruption_indices() }}
+from figures
+left join incidents
+    on
+        figures.site_id = incidents.site_id
+        and figures.week = incidents.week
+left join gpus on figures.site_id = gpus.site_id
