@@ -64,7 +64,7 @@ Basis = Literal["direct", "life_cycle"]
 class _Model(BaseModel):
     """A mapping of a reference file: unknown fields and values of another type are mistakes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class _Dated(_Model):
@@ -286,8 +286,15 @@ Contract = Annotated[PayAsProducedPpa | VirtualPpa | HpcAllocation, Field(discri
 class TariffPeriod(_Model):
     """Local months (inclusive) and hours (half-open) in which an energy price holds."""
 
-    months: tuple[Annotated[int, Field(ge=1, le=12)], Annotated[int, Field(ge=1, le=12)]]
-    hours: tuple[Annotated[int, Field(ge=0, le=23)], Annotated[int, Field(ge=1, le=24)]]
+    # YAML has lists only, which a strict model does not take for a pair.
+    months: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=12)], Annotated[int, Field(ge=1, le=12)]],
+        Field(strict=False),
+    ]
+    hours: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=23)], Annotated[int, Field(ge=1, le=24)]],
+        Field(strict=False),
+    ]
     energy_price_per_mwh: float
 
 
@@ -448,6 +455,8 @@ class _Mistakes:
 def load(reference_dir: Path) -> Reference:
     """Read and check a reference folder.
 
+    What one file says about another is checked once every file is right by itself.
+
     Raises:
         ReferenceErrors: Every mistake found; nothing is loaded.
     """
@@ -517,6 +526,8 @@ class _Reader:
             return None
         document = _Document(name, value, dict(_lines(node, ())))
         self.documents[name] = document
+        for place in _repeated_fields(node, ()):
+            self.mistakes.add(document, place, "found twice, expected once: remove one of the two")
         try:
             return adapter.validate_python(value)
         except ValidationError as error:
@@ -539,6 +550,20 @@ def _lines(
     elif isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
             yield from _lines(child, (*place, index))
+
+
+def _repeated_fields(
+    node: yaml.Node | None, place: tuple[str | int, ...]
+) -> Iterator[tuple[str | int, ...]]:
+    """Fields given twice in one mapping, of which YAML would silently take the last."""
+    if isinstance(node, yaml.MappingNode):
+        names = Counter(key.value for key, _ in node.value)
+        yield from ((*place, name) for name, count in names.items() if count > 1)
+        for key, child in node.value:
+            yield from _repeated_fields(child, (*place, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, child in enumerate(node.value):
+            yield from _repeated_fields(child, (*place, index))
 
 
 def _place(location: tuple[str | int, ...], value: Any) -> list[str | int]:
@@ -581,7 +606,11 @@ def _read_fx_rates(path: Path, mistakes: _Mistakes) -> pl.DataFrame:
             f"{path.name}: not found: add rate_date,currency_code,rate_to_reporting"
         )
         return empty
-    text = pl.read_csv(path, infer_schema=False)
+    try:
+        text = pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        mistakes.causes.append(f"{path.name}: is not CSV: {str(error).splitlines()[0]}")
+        return empty
     if text.columns != list(schema):
         mistakes.causes.append(
             f"{path.name}:1: found columns {', '.join(text.columns)}, expected {', '.join(schema)}"
@@ -592,14 +621,22 @@ def _read_fx_rates(path: Path, mistakes: _Mistakes) -> pl.DataFrame:
         "currency_code",
         pl.col("rate_to_reporting").cast(pl.Float64, strict=False),
     )
+    if text.is_empty():
+        mistakes.causes.append(f"{path.name}: found no rates, expected one for every day")
+        return empty
+    rate = pl.col("rate_to_reporting")
     is_wrong = (
         pl.any_horizontal(pl.all().is_null())
-        | (pl.col("rate_to_reporting") <= 0)
+        | ~(rate.is_finite() & (rate > 0))
         | ~pl.struct("rate_date", "currency_code").is_first_distinct()
     )
-    for line in rates.with_row_index("line", offset=2).filter(is_wrong)["line"]:
+    wrong = rates.with_row_index("line", offset=2).with_columns(
+        found=text.select(pl.concat_str(pl.all(), separator=",", ignore_nulls=True)).to_series()
+    )
+    for line, found in wrong.filter(is_wrong).select("line", "found").iter_rows():
         mistakes.causes.append(
-            f"{path.name}:{line}: expected a date, a currency not given before for it, and a rate above 0"
+            f"{path.name}:{line}: found {found!r}, expected a date, a currency not given before"
+            " for it, and a rate above 0"
         )
     return rates
 
@@ -730,8 +767,8 @@ def _check_across(
                 mistakes.add(
                     meters,
                     ["meters", index],
-                    f"found meter_id {meter_id!r}, flow {flow!r} declared twice for {later.valid_from},"
-                    " expected once: end the earlier with valid_to",
+                    f"found meter_id {meter_id!r}, flow {flow!r} declared twice for"
+                    f" {later.valid_from}, expected once: end the earlier with valid_to",
                 )
 
     meter_flows = {
@@ -755,7 +792,8 @@ def _check_across(
                 mistakes.add(
                     document,
                     ["plant_meter_id"],
-                    f"found {contract.plant_meter_id!r}, expected a meter with role ppa_generation in meters.yml",
+                    f"found {contract.plant_meter_id!r}, expected a meter with role ppa_generation"
+                    " in meters.yml",
                 )
 
     tariffs = documents["tariffs.yml"]
@@ -780,8 +818,8 @@ def _check_across(
             mistakes.add(
                 tariffs,
                 ["tariffs", index, "periods"],
-                f"found {hours[wrong[0]]} prices for month {month}, hour {hour}, expected one for each of"
-                " the 12 x 24: correct months and hours",
+                f"found {hours[wrong[0]]} prices for month {month}, hour {hour}, expected one for"
+                " each of the 12 x 24: correct months and hours",
             )
         site = sites.get(tariff.site_id)
         if tariff.price_basis == "spot" and site is not None and site.price_market is None:
@@ -791,16 +829,18 @@ def _check_across(
                 f"found 'spot', expected price_market in the file of site {site.site_id}",
             )
     for site_id in sites:
-        indexes = [
-            index for index, tariff in enumerate(reference.tariffs) if tariff.site_id == site_id
-        ]
-        no_overlap_of = [reference.tariffs[index] for index in indexes]
-        for earlier, later in pairwise(no_overlap_of):
-            if earlier.valid_to is None or earlier.valid_to > later.valid_from:
+        indexes = sorted(
+            (index for index, tariff in enumerate(reference.tariffs) if tariff.site_id == site_id),
+            key=lambda index: reference.tariffs[index].valid_from,
+        )
+        for earlier, later in pairwise(indexes):
+            end, start = reference.tariffs[earlier].valid_to, reference.tariffs[later].valid_from
+            if end is None or end > start:
                 mistakes.add(
                     tariffs,
-                    ["tariffs", indexes[-1]],
-                    f"found two tariffs of site {site_id} for {later.valid_from}, expected one",
+                    ["tariffs", later],
+                    f"found two tariffs of site {site_id} for {start}, expected one: end the"
+                    " earlier with valid_to",
                 )
 
     work = documents["workloads.yml"]
@@ -834,17 +874,18 @@ def _check_across(
     goals = documents["targets.yml"]
     for index, goal in enumerate(reference.targets):
         known(goals, ["targets", index, "site_id"], goal.site_id, sites, "sites/")
-    for currency in sorted(currencies):
+    days = reference.fx_rates["rate_date"]
+    for currency in sorted(currencies | {reference.organization.reporting_currency}):
         rates = reference.fx_rates.filter(pl.col("currency_code") == currency)["rate_date"]
         missing = (
-            pl.date_range(rates.min(), rates.max(), eager=True)
-            .rename("day")
-            .to_frame()
+            pl.select(day=pl.date_range(days.min(), days.max()))
             .join(rates.to_frame("day"), on="day", how="anti")["day"]
+            .sort()
         )
         if len(missing):
             mistakes.causes.append(
-                f"fx_rates.csv: no {currency} rate for {missing.min()} ({len(missing)} days missing): add every day"
+                f"fx_rates.csv: no {currency} rate for {missing[0]} ({len(missing)} days"
+                " missing): add every day"
             )
 
 
@@ -976,7 +1017,8 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         count="price_sequence",
         instant=_VALIDITY,
         number="grid_firm_mw grid_non_firm_mw electrical_limit_mw cooling_limit_mw it_capacity_mw"
-        " design_pue variable_cost_per_gpu_hour local_committed_mw sustain_hours price_stop_per_mwh",
+        " design_pue variable_cost_per_gpu_hour local_committed_mw sustain_hours"
+        " price_stop_per_mwh",
         flag="is_local_islandable",
     ),
     "clusters": _columns(text="cluster site_id time_zone"),
@@ -998,8 +1040,8 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         instant=_VALIDITY,
     ),
     "contracts": _columns(
-        text="contract_id kind name site_id counterparty time_zone plant_meter_id settlement_zone market"
-        " currency_code energy_source negative_price_clause",
+        text="contract_id kind name site_id counterparty time_zone plant_meter_id settlement_zone"
+        " market currency_code energy_source negative_price_clause",
         number="plant_capacity_mw share_of_plant price_per_mwh node_hours price_per_node_hour",
         flag="are_certificates_bundled is_shadow_price",
         instant=_VALIDITY,

@@ -1,0 +1,631 @@
+"""A small right reference folder, and every kind of mistake made in it one at a time."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines import reference
+from pipelines.settings import PROJECT_REFERENCE, Book
+
+FILES = {
+    "organization.yml": """\
+organization_id: acme
+name: Acme
+time_zone: Europe/Berlin
+reporting_currency: EUR
+emission_factor_basis: direct
+zones:
+  - {zone: HB_NORTH, kind: bidding, name: ERCOT North Hub}
+  - {zone: US-TEX-ERCO, kind: carbon, name: ERCOT}
+""",
+    "gpu_models.yml": """\
+gpu_models:
+  - {gpu_model: H100, idle_w: 70, peak_w: 700, embodied_kg: 150, lifetime_hours: 43800}
+""",
+    "sites/plain.yml": """\
+site_id: plain
+name: Plain campus
+venue_kind: own_site
+country_code: US
+time_zone: America/Chicago
+bidding_zone: HB_NORTH
+price_market: real_time
+price_sequence: 1
+carbon_zone: US-TEX-ERCO
+currency_code: USD
+clusters: [plain]
+grid_event_target: plain-poi
+node_groups:
+  - name_prefix: pln
+    first: 9
+    last: 10
+    digits: 4
+    gpus_per_node: 8
+    gpu_model: H100
+    host_idle_w: 900
+    host_peak_w: 2000
+terms:
+  - valid_from: 2026-01-01
+    valid_to: 2026-11-01
+    grid_firm_mw: 50
+    grid_non_firm_mw: 10
+    electrical_limit_mw: 60
+    cooling_limit_mw: 36
+    it_capacity_mw: 33
+    design_pue: 1.2
+    variable_cost_per_gpu_hour: 0.07
+    local_committed_mw: 0
+    is_local_islandable: false
+  - valid_from: 2026-11-01
+    grid_firm_mw: 55
+    grid_non_firm_mw: 10
+    electrical_limit_mw: 60
+    cooling_limit_mw: 36
+    it_capacity_mw: 33
+    design_pue: 1.2
+    variable_cost_per_gpu_hour: 0.07
+    local_committed_mw: 0
+    is_local_islandable: false
+    price_stop_per_mwh: 1000
+batteries:
+  - battery_id: plain-battery
+    chemistry: iron-air
+    power_mw: 1.5
+    energy_mwh: 150
+    reserve_ratio: 0.05
+    charge_efficiency: 0.75
+    discharge_efficiency: 0.7
+    degradation_cost_per_mwh: 4
+    power_sign: charge_positive
+    valid_from: 2026-10-05
+""",
+    "meters.yml": """\
+meters:
+  - {meter_id: POI, flow: import, site_id: plain, role: grid_import}
+  - {meter_id: BESS, flow: import, site_id: plain, role: battery_charge, battery_id: plain-battery}
+  - meter_id: PLANT
+    flow: export
+    site_id: plain
+    role: ppa_generation
+    energy_source: solar
+    contract_id: plain-ppa
+""",
+    "contracts/plain-ppa.yml": """\
+contract_id: plain-ppa
+kind: ppa_pay_as_produced
+name: Solar, pay as produced
+site_id: plain
+counterparty: Solar LLC
+plant_meter_id: PLANT
+plant_capacity_mw: 60
+share_of_plant: 0.5
+settlement_zone: HB_NORTH
+market: real_time
+time_zone: America/Chicago
+currency_code: USD
+energy_source: solar
+are_certificates_bundled: true
+terms:
+  - {valid_from: 2026-01-01, valid_to: 2026-09-16, price_per_mwh: 31.5, negative_price_clause: none}
+  - {valid_from: 2026-09-16, price_per_mwh: 29.75, negative_price_clause: no_volume}
+""",
+    "tariffs.yml": """\
+tariffs:
+  - site_id: plain
+    currency_code: USD
+    valid_from: 2026-01-01
+    price_basis: spot
+    network_per_mwh: 6
+    levies_per_mwh: 0.5
+    demand_charge_per_kw: 4
+    periods:
+      - {months: [1, 12], hours: [0, 17], energy_price_per_mwh: 1.2}
+      - {months: [1, 12], hours: [17, 24], energy_price_per_mwh: 3}
+""",
+    "workloads.yml": """\
+workloads:
+  - workload_id: training
+    name: Training
+    criticality: tolerant
+    max_deferral_hours: 24
+    allowed_venues: [own_site]
+    value_per_lost_gpu_hour: 3.6
+  - workload_id: unassigned
+    name: Matched by no rule
+    criticality: tolerant
+    max_deferral_hours: 0
+    allowed_venues: []
+    value_per_lost_gpu_hour: 2
+rules:
+  - {cluster: plain, partition: train, workload_id: training}
+""",
+    "capacity_plan.yml": """\
+until: 2026-07
+commitments:
+  - {site_id: plain, from_month: 2026-04, committed_it_mw: 26}
+  - {site_id: plain, from_month: 2026-06, committed_it_mw: 28}
+""",
+    "emission_factors.yml": """\
+factors:
+  - factor_id: texas
+    kind: residual_mix
+    zone: US-TEX-ERCO
+    basis: direct
+    value_g_per_kwh: 430
+    source: made up
+    version: "2025"
+    is_marginal: false
+    valid_from: 2026-01-01
+""",
+    "targets.yml": """\
+targets:
+  - {kpi_id: availability_ratio, target: 0.99, direction: at_least}
+""",
+    "fx_rates.csv": """\
+rate_date,currency_code,rate_to_reporting
+2026-01-01,EUR,1
+2026-01-01,USD,0.86
+2026-01-02,EUR,1
+2026-01-02,USD,0.87
+""",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        file = tmp_path / "reference" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return tmp_path / "reference"
+
+
+def replace_once(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+def causes(folder: Path) -> list[str]:
+    with pytest.raises(reference.ReferenceErrors) as raised:
+        reference.load(folder)
+    return raised.value.causes
+
+
+MISTAKES = {
+    "a_field_that_no_model_knows": (
+        "meters.yml",
+        "role: grid_import}",
+        "role: grid_import, colour: red}",
+        "meters.yml:2: meters.0.colour: found an unknown field: remove it or correct its name",
+    ),
+    "a_field_left_out": (
+        "sites/plain.yml",
+        "country_code: US\n",
+        "",
+        "sites/plain.yml:1: country_code: not found, expected a value: add the field",
+    ),
+    "a_number_in_quotes": (
+        "sites/plain.yml",
+        "cooling_limit_mw: 36\n    it_capacity_mw: 33\n    design_pue: 1.2\n"
+        "    variable_cost_per_gpu_hour: 0.07\n    local_committed_mw: 0\n"
+        "    is_local_islandable: false\n  - ",
+        'cooling_limit_mw: "36"\n    it_capacity_mw: 33\n    design_pue: 1.2\n'
+        "    variable_cost_per_gpu_hour: 0.07\n    local_committed_mw: 0\n"
+        "    is_local_islandable: false\n  - ",
+        "sites/plain.yml:28: terms.0.cooling_limit_mw: found '36'; input should be a valid number",
+    ),
+    "a_field_given_twice": (
+        "sites/plain.yml",
+        "price_sequence: 1\n",
+        "price_sequence: 1\nprice_sequence: 2\n",
+        "sites/plain.yml:9: price_sequence: found twice, expected once: remove one of the two",
+    ),
+    "an_unknown_time_zone": (
+        "sites/plain.yml",
+        "time_zone: America/Chicago",
+        "time_zone: America/Chicagoo",
+        "sites/plain.yml:5: time_zone: found 'America/Chicagoo'; expected an IANA time zone such as"
+        " Europe/Berlin: correct the name",
+    ),
+    "an_unknown_bidding_zone": (
+        "sites/plain.yml",
+        "bidding_zone: HB_NORTH",
+        "bidding_zone: HB_SOUTH",
+        "sites/plain.yml:6: bidding_zone: found 'HB_SOUTH', expected a name declared in zones of"
+        " organization.yml",
+    ),
+    "a_bidding_zone_as_carbon_zone": (
+        "sites/plain.yml",
+        "carbon_zone: US-TEX-ERCO",
+        "carbon_zone: HB_NORTH",
+        "sites/plain.yml:9: carbon_zone: found 'HB_NORTH', expected a name declared in zones of"
+        " organization.yml",
+    ),
+    "a_settlement_zone_that_nothing_declares": (
+        "contracts/plain-ppa.yml",
+        "settlement_zone: HB_NORTH",
+        "settlement_zone: HB_WEST",
+        "contracts/plain-ppa.yml:9: settlement_zone: found 'HB_WEST', expected a name declared in"
+        " zones of organization.yml",
+    ),
+    "terms_that_overlap": (
+        "sites/plain.yml",
+        "valid_to: 2026-11-01",
+        "valid_to: 2026-11-02",
+        "sites/plain.yml:34: terms.1.valid_from: found 2026-11-01, expected no overlap with the"
+        " terms from 2026-01-01 to 2026-11-02: end those first",
+    ),
+    "contract_terms_that_overlap": (
+        "contracts/plain-ppa.yml",
+        "valid_to: 2026-09-16, ",
+        "",
+        "contracts/plain-ppa.yml:17: terms.1.valid_from: found 2026-09-16, expected no overlap with"
+        " the terms from 2026-01-01 to open: end those first",
+    ),
+    "terms_that_end_before_they_begin": (
+        "sites/plain.yml",
+        "valid_to: 2026-11-01",
+        "valid_to: 2025-11-01",
+        "sites/plain.yml:23: terms.0: expected valid_to after valid_from: correct one of the two",
+    ),
+    "an_efficiency_above_1": (
+        "sites/plain.yml",
+        "charge_efficiency: 0.75",
+        "charge_efficiency: 1.02",
+        "sites/plain.yml:51: batteries.0.charge_efficiency: found 1.02; input should be less than"
+        " or equal to 1",
+    ),
+    "an_unknown_gpu_model": (
+        "sites/plain.yml",
+        "gpu_model: H100",
+        "gpu_model: H200",
+        "sites/plain.yml:19: node_groups.0.gpu_model: found 'H200', expected a name declared in"
+        " gpu_models.yml",
+    ),
+    "an_unknown_meter_role": (
+        "meters.yml",
+        "role: grid_import",
+        "role: grid",
+        "meters.yml:2: meters.0.role: found 'grid'; input should be 'grid_import', 'grid_export',"
+        " 'onsite_generation', 'battery_charge', 'battery_discharge', 'it_load', 'cooling_load',"
+        " 'facility_total' or 'ppa_generation'",
+    ),
+    "a_meter_at_an_unknown_site": (
+        "meters.yml",
+        "site_id: plain, role: grid_import",
+        "site_id: plane, role: grid_import",
+        "meters.yml:2: meters.0.site_id: found 'plane', expected a name declared in sites/",
+    ),
+    "a_meter_of_an_unknown_battery": (
+        "meters.yml",
+        "battery_id: plain-battery",
+        "battery_id: other",
+        "meters.yml:3: meters.1.battery_id: found 'other', expected a name declared in batteries"
+        " of sites/",
+    ),
+    "a_battery_meter_without_a_battery": (
+        "meters.yml",
+        ", battery_id: plain-battery",
+        "",
+        "meters.yml:3: meters.1.battery_id: not found, expected the battery of a battery_charge"
+        " meter",
+    ),
+    "a_meter_of_an_unknown_contract": (
+        "meters.yml",
+        "contract_id: plain-ppa",
+        "contract_id: other",
+        "meters.yml:9: meters.2.contract_id: found 'other', expected a name declared in contracts/",
+    ),
+    "generation_from_an_unnamed_source": (
+        "meters.yml",
+        "    energy_source: solar\n",
+        "",
+        "meters.yml:4: meters.2.energy_source: not found, expected the source, such as solar or"
+        " gas",
+    ),
+    "a_meter_and_flow_declared_twice": (
+        "meters.yml",
+        "  - meter_id: PLANT",
+        "  - {meter_id: POI, flow: import, site_id: plain, role: it_load}\n  - meter_id: PLANT",
+        "meters.yml:4: meters.2: found meter_id 'POI', flow 'import' declared twice for 1970-01-01,"
+        " expected once: end the earlier with valid_to",
+    ),
+    "a_share_above_1": (
+        "contracts/plain-ppa.yml",
+        "share_of_plant: 0.5",
+        "share_of_plant: 50",
+        "contracts/plain-ppa.yml:8: share_of_plant: found 50; input should be less than or equal"
+        " to 1",
+    ),
+    "a_contract_of_an_unknown_kind": (
+        "contracts/plain-ppa.yml",
+        "kind: ppa_pay_as_produced",
+        "kind: ppa",
+        "contracts/plain-ppa.yml:1: input tag 'ppa' found using 'kind' does not match any of the"
+        " expected tags: 'ppa_pay_as_produced', 'vppa_cfd', 'hpc_allocation'",
+    ),
+    "a_contract_without_a_price": (
+        "contracts/plain-ppa.yml",
+        "price_per_mwh: 29.75, ",
+        "",
+        "contracts/plain-ppa.yml:17: terms.1.price_per_mwh: not found, expected a value: add the"
+        " field",
+    ),
+    "a_contract_of_an_unknown_plant_meter": (
+        "contracts/plain-ppa.yml",
+        "plant_meter_id: PLANT",
+        "plant_meter_id: POI",
+        "contracts/plain-ppa.yml:6: plant_meter_id: found 'POI', expected a meter with role"
+        " ppa_generation in meters.yml",
+    ),
+    "a_contract_for_an_unknown_site": (
+        "contracts/plain-ppa.yml",
+        "site_id: plain\n",
+        "site_id: plane\n",
+        "contracts/plain-ppa.yml:4: site_id: found 'plane', expected a name declared in sites/",
+    ),
+    "a_tariff_for_an_unknown_site": (
+        "tariffs.yml",
+        "site_id: plain",
+        "site_id: plane",
+        "tariffs.yml:2: tariffs.0.site_id: found 'plane', expected a name declared in sites/",
+    ),
+    "an_hour_without_a_price": (
+        "tariffs.yml",
+        "hours: [17, 24]",
+        "hours: [18, 24]",
+        "tariffs.yml:9: tariffs.0.periods: found 0 prices for month 1, hour 17, expected one for"
+        " each of the 12 x 24: correct months and hours",
+    ),
+    "an_hour_with_two_prices": (
+        "tariffs.yml",
+        "hours: [17, 24]",
+        "hours: [16, 24]",
+        "tariffs.yml:9: tariffs.0.periods: found 2 prices for month 1, hour 16, expected one for"
+        " each of the 12 x 24: correct months and hours",
+    ),
+    "a_rule_to_an_unknown_workload": (
+        "workloads.yml",
+        "workload_id: training}",
+        "workload_id: finetuning}",
+        "workloads.yml:15: rules.0.workload_id: found 'finetuning', expected a name declared in"
+        " workloads",
+    ),
+    "no_workload_for_what_no_rule_matches": (
+        "workloads.yml",
+        "workload_id: unassigned",
+        "workload_id: rest",
+        "workloads.yml:1: workloads: not found 'unassigned', expected it for jobs that no rule"
+        " matches",
+    ),
+    "a_commitment_at_an_unknown_site": (
+        "capacity_plan.yml",
+        "{site_id: plain, from_month: 2026-06",
+        "{site_id: plane, from_month: 2026-06",
+        "capacity_plan.yml:4: commitments.1.site_id: found 'plane', expected a name declared in"
+        " sites/",
+    ),
+    "a_month_that_is_none": (
+        "capacity_plan.yml",
+        "from_month: 2026-06",
+        "from_month: 2026-13",
+        "capacity_plan.yml:4: commitments.1.from_month: found '2026-13'; expected a month as"
+        " 2026-04",
+    ),
+    "a_residual_mix_of_no_zone": (
+        "emission_factors.yml",
+        "    zone: US-TEX-ERCO\n",
+        "",
+        "emission_factors.yml:2: factors.0: a residual_mix needs zone",
+    ),
+    "a_target_for_an_unknown_site": (
+        "targets.yml",
+        "{kpi_id:",
+        "{site_id: plane, kpi_id:",
+        "targets.yml:2: targets.0.site_id: found 'plane', expected a name declared in sites/",
+    ),
+    "a_currency_without_rates": (
+        "tariffs.yml",
+        "currency_code: USD",
+        "currency_code: CHF",
+        "tariffs.yml:3: tariffs.0.currency_code: found 'CHF', expected a name declared in"
+        " fx_rates.csv",
+    ),
+    "a_reporting_currency_without_rates": (
+        "organization.yml",
+        "reporting_currency: EUR",
+        "reporting_currency: GBP",
+        "fx_rates.csv: no GBP rate for 2026-01-01 (2 days missing): add every day",
+    ),
+    "a_day_without_a_rate": (
+        "fx_rates.csv",
+        "2026-01-02,USD,0.87\n",
+        "2026-01-04,USD,0.87\n2026-01-03,EUR,1\n2026-01-04,EUR,1\n",
+        "fx_rates.csv: no USD rate for 2026-01-02 (2 days missing): add every day",
+    ),
+    "a_rate_of_0": (
+        "fx_rates.csv",
+        "USD,0.87",
+        "USD,0",
+        "fx_rates.csv:5: found '2026-01-02,USD,0', expected a date, a currency not given before"
+        " for it, and a rate above 0",
+    ),
+    "a_rate_given_twice": (
+        "fx_rates.csv",
+        "2026-01-02,USD",
+        "2026-01-01,USD",
+        "fx_rates.csv:5: found '2026-01-01,USD,0.87', expected a date, a currency not given before"
+        " for it, and a rate above 0",
+    ),
+    "another_header": (
+        "fx_rates.csv",
+        "rate_date,",
+        "day,",
+        "fx_rates.csv:1: found columns day, currency_code, rate_to_reporting, expected rate_date,"
+        " currency_code, rate_to_reporting",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "old", "new", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_named_with_file_line_field_and_fix(
+    folder: Path, name: str, old: str, new: str, message: str
+):
+    replace_once(folder / name, old, new)
+
+    assert causes(folder) == [message]
+
+
+def test_all_mistakes_of_all_files_are_told_at_once(folder: Path):
+    replace_once(folder / "meters.yml", "role: grid_import", "role: grid")
+    replace_once(folder / "sites/plain.yml", "reserve_ratio: 0.05", "reserve_ratio: -1")
+    (folder / "targets.yml").unlink()
+    (folder / "tariffs.yml").write_text("tariffs: [\n")
+
+    told = causes(folder)
+
+    assert [cause.split(": ")[0] for cause in told] == [
+        "sites/plain.yml:50",
+        "meters.yml:2",
+        "tariffs.yml",
+        "targets.yml",
+    ]
+    assert told[3] == f"targets.yml: not found in {folder}: add the file"
+
+
+def test_names_declared_by_no_file_are_told_at_once(folder: Path):
+    replace_once(
+        folder / "meters.yml", "site_id: plain, role: grid_import", "site_id: x, role: it_load"
+    )
+    replace_once(folder / "contracts/plain-ppa.yml", "site_id: plain\n", "site_id: y\n")
+
+    assert causes(folder) == [
+        "meters.yml:2: meters.0.site_id: found 'x', expected a name declared in sites/",
+        "contracts/plain-ppa.yml:4: site_id: found 'y', expected a name declared in sites/",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "fx_rates.csv: is not CSV: empty CSV"),
+        (
+            "rate_date,currency_code,rate_to_reporting\n",
+            "fx_rates.csv: found no rates, expected one for every day",
+        ),
+        (
+            "rate_date\n1,2\n",
+            "fx_rates.csv: is not CSV: found more fields than defined in 'Schema'",
+        ),
+    ],
+)
+def test_a_file_without_rates_is_a_mistake_not_a_crash(folder: Path, text: str, message: str):
+    (folder / "fx_rates.csv").write_text(text)
+
+    assert causes(folder) == [message]
+
+
+def test_a_document_of_another_shape_is_a_mistake_not_a_crash(folder: Path):
+    (folder / "meters.yml").write_text("- POI\n- [1, 2]\n")
+
+    assert causes(folder) == [
+        "meters.yml:1: input should be a valid dictionary or instance of _Meters"
+    ]
+
+
+def test_two_tariffs_of_a_site_for_one_day_are_refused_in_whatever_order_they_stand(folder: Path):
+    later = FILES["tariffs.yml"].removeprefix("tariffs:\n").replace("2026-01-01", "2026-07-01")
+    earlier = FILES["tariffs.yml"].replace("2026-01-01", "2026-01-01\n    valid_to: 2026-07-01")
+    (folder / "tariffs.yml").write_text("tariffs:\n" + later + earlier.removeprefix("tariffs:\n"))
+    assert len(reference.load(folder).tariffs) == 2
+
+    replace_once(folder / "tariffs.yml", "valid_to: 2026-07-01", "valid_to: 2026-07-02")
+
+    assert causes(folder) == [
+        "tariffs.yml:2: tariffs.0: found two tariffs of site plain for 2026-07-01, expected one:"
+        " end the earlier with valid_to"
+    ]
+
+
+def test_local_dates_become_the_instants_at_which_they_begin(folder: Path):
+    tables = reference.flatten(reference.load(folder))
+
+    validity = ["valid_from_at", "valid_to_at"]
+    assert tables["sites"].select("grid_firm_mw", *validity).rows() == [
+        # Chicago leaves daylight saving time on 2026-11-01 at 2 a.m., after the terms change.
+        (50.0, datetime(2026, 1, 1, 6, tzinfo=UTC), datetime(2026, 11, 1, 5, tzinfo=UTC)),
+        (55.0, datetime(2026, 11, 1, 5, tzinfo=UTC), None),
+    ]
+    assert tables["contracts"].select(
+        "price_per_mwh", "negative_price_clause", *validity
+    ).rows() == [
+        (31.5, "none", datetime(2026, 1, 1, 6, tzinfo=UTC), datetime(2026, 9, 16, 5, tzinfo=UTC)),
+        (29.75, "no_volume", datetime(2026, 9, 16, 5, tzinfo=UTC), None),
+    ]
+
+
+def test_nodes_rules_and_the_plan_are_spelt_out(folder: Path):
+    tables = reference.flatten(reference.load(folder))
+
+    assert tables["nodes"].rows() == [
+        ("pln0009", "plain", "H100", 8, 70.0, 700.0, 900.0, 2000.0),
+        ("pln0010", "plain", "H100", 8, 70.0, 700.0, 900.0, 2000.0),
+    ]
+    assert tables["workload_rules"].rows(named=True) == [
+        {
+            "rule_order": 1,
+            "cluster": "plain",
+            "partition": "train",
+            "qos": "*",
+            "account": "*",
+            "workload_id": "training",
+        }
+    ]
+    assert tables["capacity_plan"].rows() == [
+        ("plain", date(2026, 4, 1), 26.0),
+        ("plain", date(2026, 5, 1), 26.0),
+        ("plain", date(2026, 6, 1), 28.0),
+    ]
+    assert tables["tariffs"].select(
+        "month_from", "month_to", "hour_from", "hour_to", "energy_price_per_mwh"
+    ).rows() == [(1, 12, 0, 17, 1.2), (1, 12, 17, 24, 3.0)]
+
+
+def test_only_tables_that_changed_are_written_again(tmp_path: Path, folder: Path):
+    book = Book(tmp_path)
+    assert book.reference == folder
+    assert sorted(reference.write_tables(book)) == sorted(reference.TABLES)
+    assert reference.write_tables(book) == []
+
+    replace_once(folder / "targets.yml", "0.99", "0.995")
+
+    assert reference.write_tables(book) == ["targets"]
+    file = tmp_path / "lake" / "reference" / "targets.parquet"
+    assert pl.read_parquet(file)["target"].to_list() == [0.995]
+
+
+def test_a_mistake_leaves_the_tables_in_the_lake_as_they_were(tmp_path: Path, folder: Path):
+    book = Book(tmp_path)
+    reference.write_tables(book)
+    replace_once(folder / "targets.yml", "0.99", "0.995")
+    replace_once(folder / "meters.yml", "role: grid_import", "role: grid")
+
+    with pytest.raises(reference.ReferenceErrors):
+        reference.write_tables(book)
+
+    file = tmp_path / "lake" / "reference" / "targets.parquet"
+    assert pl.read_parquet(file)["target"].to_list() == [0.99]
+
+
+def test_a_book_without_reference_data_of_its_own_uses_the_projects(tmp_path: Path):
+    assert Book(tmp_path).reference == PROJECT_REFERENCE
+    loaded = reference.load(PROJECT_REFERENCE)
+    assert [site.site_id for site in loaded.sites] == [
+        "cloud-us-south",
+        "franklin",
+        "juelich",
+        "sparks",
+    ]
