@@ -51,6 +51,8 @@ class Plan:
     """UTC dates to build; None builds everything, () nothing."""
     load_ids: tuple[str, ...] = ()
     """What the warehouse will hold when the build has succeeded, as in `raw.built_loads`."""
+    telemetry_dates: tuple[date, ...] | None = None
+    """UTC dates whose telemetry to roll up; None rolls up all of it."""
     as_of: datetime | None = None
     is_full_refresh: bool = False
 
@@ -119,25 +121,29 @@ def plan(book: Book, dates: Sequence[date] | None = None, as_of: datetime | None
     loads = lake.read_load_records(book).filter(pl.col("status") != "failed")
     loads = loads.with_columns(build_id=_build_id())
     built = built_loads(book)
-    marks = {f"reference.{_digest(book.reference)}", f"project.{_project_digest()}"}
+    marks = _marks(book, built)
     new = loads.filter(~pl.col("build_id").is_in(list(built)))
-    if not built or marks - built:
-        dates_needed: tuple[date, ...] | None = tuple(sorted(dates)) if dates else None
-        is_complete = dates_needed is None
+    touched = new["touched_dates"].explode().drop_nulls().unique().sort().to_list()
+    warehouse = book.warehouse.resolve()
+    if marks - built and not dates:
+        # Roll-ups depend on neither reference data nor models.
+        is_rolled_up = any(mark.startswith("rollup.") for mark in marks & built)
         return Plan(
             book,
-            book.warehouse.resolve(),
-            dates_needed,
-            (*new["build_id"].sort(), *sorted(marks)) if is_complete else (),
-            is_full_refresh=is_complete and bool(built),
+            warehouse,
+            None,
+            (*new["build_id"].sort(), *sorted(marks)),
+            telemetry_dates=tuple(touched) if is_rolled_up else None,
+            is_full_refresh=bool(built),
         )
-    touched = new["touched_dates"].explode().drop_nulls().unique().sort().to_list()
     days = tuple(sorted(dates)) if dates else tuple(touched)
+    if marks - built:
+        return Plan(book, warehouse, days, telemetry_dates=days)
     covered = new.filter(
         pl.col("touched_dates").list.set_difference(pl.lit(list(days), pl.List(pl.Date))).list.len()
         == 0
     )
-    return Plan(book, book.warehouse.resolve(), days, tuple(covered["build_id"].sort()))
+    return Plan(book, warehouse, days, tuple(covered["build_id"].sort()), telemetry_dates=days)
 
 
 def build(
@@ -180,9 +186,10 @@ def roll_up(todo: Plan, progress: Progress | None = None) -> None:
 
     A sample closes the step since the one before it, which may have begun the day before.
     """
-    with_telemetry = telemetry_dates(todo.book)
-    if todo.dates is not None:
-        near = {day + timedelta(days=offset) for day in todo.dates for offset in (-1, 0, 1)}
+    with_telemetry = dates_with_telemetry(todo.book)
+    if todo.telemetry_dates is not None:
+        dates = todo.telemetry_dates
+        near = {day + timedelta(days=offset) for day in dates for offset in (-1, 0, 1)}
         with_telemetry = [day for day in with_telemetry if day in near]
     if with_telemetry:
         rollup.roll_up(todo.book, with_telemetry, as_of=todo.as_of, progress=progress)
@@ -202,7 +209,7 @@ def keep_manifest(book: Book, manifest: Path) -> None:
     draft.replace(manifest_path(book))
 
 
-def telemetry_dates(book: Book) -> list[date]:
+def dates_with_telemetry(book: Book) -> list[date]:
     """The UTC dates of which the lake holds telemetry."""
     return sorted(
         {
@@ -349,15 +356,28 @@ def _stamp(as_of: datetime) -> str:
     return as_of.astimezone(UTC).strftime("%Y-%m-%dT%H%M%SZ")
 
 
-def _project_digest() -> str:
-    files = [file for file in PROJECT_DIR.rglob("*") if file.suffix in (".sql", ".yml")]
-    return _digest_of(
-        [file for file in files if "target" not in file.parts] + [Path(rollup.__file__)]
-    )
+def _marks(book: Book, built: set[str]) -> set[str]:
+    """What stands for reference data, models and roll-up in `raw.built_loads`.
+
+    Each is numbered, since what was changed back is another change.
+    """
+    digests = {
+        "reference": _digest(book.reference),
+        "project": _digest(PROJECT_DIR),
+        "rollup": _digest_of([Path(rollup.__file__)]),
+    }
+    marks = set()
+    for name, digest in digests.items():
+        earlier = [mark.split(".") for mark in built if mark.startswith(f"{name}.")]
+        number, latest = max(((int(part[1]), part[2]) for part in earlier), default=(0, ""))
+        marks.add(f"{name}.{number if latest == digest else number + 1}.{digest}")
+    return marks
 
 
 def _digest(folder: Path) -> str:
-    return _digest_of([file for file in folder.rglob("*") if file.suffix in (".yml", ".csv")])
+    """Digest of the settings and models below a folder."""
+    kinds = (".csv", ".sql", ".yml")
+    return _digest_of([file for file in folder.rglob("*") if file.suffix in kinds])
 
 
 def _digest_of(files: Sequence[Path]) -> str:

@@ -49,7 +49,7 @@ def test_the_first_build_takes_everything(book):
     todo = warehouse.plan(book)
     assert (todo.dates, todo.is_full_refresh) == (None, False)
     assert todo.load_ids[:2] == ("a", "b")
-    assert [mark.split(".")[0] for mark in todo.load_ids[2:]] == ["project", "reference"]
+    assert [mark.split(".")[0] for mark in todo.load_ids[2:]] == ["project", "reference", "rollup"]
 
 
 def test_nothing_is_needed_when_the_warehouse_holds_every_load(book):
@@ -101,7 +101,20 @@ def test_a_change_of_reference_data_rebuilds_everything(book):
     targets = book.reference / "targets.yml"
     targets.write_text(targets.read_text() + "\n# changed\n")
     todo = warehouse.plan(book)
-    assert (todo.dates, todo.is_full_refresh) == (None, True)
+    assert (todo.dates, todo.is_full_refresh, todo.telemetry_dates) == (None, True, ())
+
+
+def test_a_change_of_reference_data_that_is_taken_back_rebuilds_everything_again(book):
+    shutil.copytree(book.reference, book.data_dir / "reference")
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    targets = book.reference / "targets.yml"
+    before = targets.read_text()
+    targets.write_text(before + "\n# changed\n")
+    mark_built(book, warehouse.plan(book).load_ids)
+    assert warehouse.plan(book).is_needed is False
+    targets.write_text(before)
+    assert warehouse.plan(book).is_full_refresh is True
 
 
 def test_the_vars_of_dbt_name_days_loads_and_the_instant():
@@ -110,7 +123,7 @@ def test_the_vars_of_dbt_name_days_loads_and_the_instant():
         Path("/books/one/warehouse.duckdb"),
         (FIRST,),
         ("a",),
-        datetime(2026, 10, 5, tzinfo=UTC),
+        as_of=datetime(2026, 10, 5, tzinfo=UTC),
     )
     assert todo.dbt_vars == {
         "lake_dir": "/books/one/lake",
