@@ -159,7 +159,7 @@ def test_contracts_settle_to_the_cent_every_month(book):
         ),
         true_amounts as (
             select contract_id, left(cast(local_month as varchar), 7) as month,
-                volume_mwh, amount, contract_amount
+                volume_mwh, amount_eur as amount, contract_amount
             from truth_settlements
         )
         select * from booked full join true_amounts as t using (contract_id, month)
