@@ -1,0 +1,73 @@
+"""The README: its commands and paths exist, and its eight questions have the answers it shows.
+
+`python -m tests.test_readme <data dir>` writes the answers of a book into it.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines import query
+from pipelines.settings import Book
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+TEAM = "energy"
+# A question is a heading, its SQL, and its answer as a Markdown table.
+QUESTION = re.compile(r"^### (.+)\n\n```sql\n(.+?)```\n\n((?:\|.*\n)*)", re.MULTILINE | re.DOTALL)
+QUESTIONS = [match.groups() for match in QUESTION.finditer(README.read_text())]
+
+
+def answer(book: Book, sql: str) -> str:
+    """The answer to a question as a Markdown table."""
+    rows = query.run_sql(book, TEAM, sql)
+    shown = rows.select(
+        pl.col(name).map_elements(_show, return_dtype=pl.String, skip_nulls=False)
+        for name in rows.columns
+    )
+    lines = [rows.columns, ["---"] * rows.width, *shown.rows()]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def test_the_readme_asks_eight_questions():
+    assert len(QUESTIONS) == 8
+
+
+@pytest.mark.parametrize(("question", "sql", "expected"), QUESTIONS)
+def test_the_answer_of_the_demo_is_the_one_shown(demo_book, question, sql, expected):
+    assert answer(demo_book, sql) == expected, question
+
+
+def test_every_make_target_named_in_the_readme_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"`make (\w+)`|^make (\w+)", README.read_text(), re.MULTILINE))
+    targets = {target for pair in named for target in pair if target}
+    assert targets >= {"demo", "test", "ui"}
+    assert [target for target in targets if f"\n{target}:" not in makefile] == []
+
+
+def test_every_path_of_the_project_named_in_the_readme_exists():
+    named = re.findall(
+        r"`((?:pipelines|dbt_project|tests|data/reference)/[\w./]*)`", README.read_text()
+    )
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+if __name__ == "__main__":
+    demo = Book(Path(sys.argv[1]))
+    README.write_text(
+        QUESTION.sub(
+            lambda match: f"### {match[1]}\n\n```sql\n{match[2]}```\n\n{answer(demo, match[2])}",
+            README.read_text(),
+        )
+    )
