@@ -18,10 +18,8 @@ select
     cast(charges.charge_period_started_at as date) as utc_date,
     case when charges.is_unused_commitment then 'idle' else charges.workload_id end as workload_id,
     case when not charges.is_unused_commitment then charges.criticality end as criticality,
-    coalesce(
-        round(sum(charges.gpu_hours) filter (where not charges.is_unused_commitment), 6), 0
-    ) as allocated_gpu_hours,
-    coalesce(round(sum(charges.gpu_hours) filter (where charges.is_unused_commitment), 6), 0) as idle_gpu_hours,
+    coalesce(round(sum(charges.gpu_hours), 6), 0) as allocated_gpu_hours,
+    coalesce(round(sum(charges.unused_gpu_hours), 6), 0) as idle_gpu_hours,
     round(sum(charges.effective_cost), 6) as cloud_cost,
     any_value(charges.currency_code) as currency_code
 from charges

@@ -114,10 +114,7 @@ refused_rows as (
 
 counted as (
 
-    select
-        *,
-        cast(null as bigint) as quarantined_row_count,
-        cast(null as bigint) as failed_file_count
+    select *
     from meter_rows
     inner join meter_coverage using (source_table, utc_date)
 

@@ -283,23 +283,19 @@ cloud_hours as (
         max(charges.charge_period_ended_at) as interval_ended_at,
         charges.utc_date,
         charges.currency_code,
-        coalesce(sum(charges.gpu_hours) filter (where charges.is_unused_commitment), 0) > 0 as has_unused_commitment,
+        coalesce(sum(charges.unused_gpu_hours), 0) > 0 as has_unused_commitment,
         coalesce(
             max(charges.effective_cost / nullif(charges.gpu_hours, 0)) filter (
-                where
-                charges.pricing_category = 'Standard'
-                and not charges.is_unused_commitment
+                where charges.pricing_category = 'Standard'
             ),
             max(charges.list_price_per_gpu_hour)
         ) as on_demand_price_per_gpu_hour,
-        round(sum(charges.effective_cost), 6)
-        / nullif(round(sum(charges.gpu_hours) filter (where not charges.is_unused_commitment), 6), 0)
+        round(sum(charges.effective_cost), 6) / nullif(round(sum(charges.gpu_hours), 6), 0)
             as average_cost_per_gpu_hour
     from {{ ref("stg_cloud_charges") }} as charges
     where
         charges.site_id is not null
-        and charges.charge_category = 'Usage'
-        and charges.gpu_hours > 0
+        and coalesce(charges.gpu_hours, charges.unused_gpu_hours) > 0
         and {{ in_build_dates("charges.utc_date") }}
     group by charges.site_id, charges.charge_period_started_at, charges.utc_date, charges.currency_code
 

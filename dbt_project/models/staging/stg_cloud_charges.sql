@@ -1,6 +1,6 @@
 with
 
-revisions as (
+latest as (
 
     {{ latest_revision(
         source("raw", "cloud_charges"),
@@ -18,6 +18,16 @@ revisions as (
             "tags",
         ]
     ) }}
+
+),
+
+revisions as (
+
+    select
+        *,
+        coalesce(commitment_discount_status = 'Unused', false) as is_unused_commitment,
+        charge_category = 'Usage' and coalesce(consumed_unit, pricing_unit) in ('Hours', 'Hour', 'h') as is_by_the_hour
+    from latest
 
 ),
 
@@ -61,12 +71,16 @@ select
     revisions.tags,
     revisions.consumed_quantity,
     revisions.consumed_unit,
-    -- An unused commitment gives no GPU-hours, but shows how many could still be had.
     case
-        when revisions.charge_category = 'Usage' and revisions.consumed_unit in ('Hour', 'Hours', 'h')
-            then coalesce(revisions.consumed_quantity, revisions.pricing_quantity) * skus.gpu_count
+        when revisions.is_by_the_hour and not revisions.is_unused_commitment
+            then revisions.consumed_quantity * skus.gpu_count
     end as gpu_hours,
-    coalesce(revisions.commitment_discount_status = 'Unused', false) as is_unused_commitment,
+    -- FOCUS leaves consumption empty where a commitment was not used: what was priced is what could still be had.
+    case
+        when revisions.is_by_the_hour and revisions.is_unused_commitment
+            then revisions.pricing_quantity * skus.gpu_count
+    end as unused_gpu_hours,
+    revisions.is_unused_commitment,
     revisions.billed_cost * fx_rates.rate_to_reporting as billed_cost,
     revisions.effective_cost * fx_rates.rate_to_reporting as effective_cost,
     revisions.list_cost * fx_rates.rate_to_reporting as list_cost,
