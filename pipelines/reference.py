@@ -10,7 +10,7 @@ every mistake with its file, line where there is one, field, what was found and 
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from itertools import pairwise
@@ -29,6 +29,8 @@ from pipelines.files import write_parquet
 from pipelines.settings import Book
 
 _INSTANT = pl.Datetime("us", "UTC")
+_Place = Sequence[str | int]
+"""Where a field stands in its document: names of fields and indexes of lists."""
 _TIME_ZONES = available_timezones()
 
 
@@ -431,7 +433,7 @@ class _Document:
     value: Any
     lines: dict[tuple[str | int, ...], int]
 
-    def line(self, place: Sequence[str | int]) -> int | None:
+    def line(self, place: _Place) -> int | None:
         """The line of a field, or of the nearest mapping around it that is there."""
         for length in range(len(place), -1, -1):
             if tuple(place[:length]) in self.lines:
@@ -445,7 +447,7 @@ class _Mistakes:
     def __init__(self) -> None:
         self.causes: list[str] = []
 
-    def add(self, document: _Document, place: Sequence[str | int], what: str) -> None:
+    def add(self, document: _Document, place: _Place, what: str) -> None:
         line = document.line(place)
         where = document.name if line is None else f"{document.name}:{line}"
         field = ".".join(str(part) for part in place)
@@ -489,7 +491,7 @@ def load(reference_dir: Path) -> Reference:
         targets=targets.targets,
         fx_rates=fx_rates,
     )
-    _check_across(reference, read.documents, mistakes)
+    _CrossChecks(reference, read.documents, mistakes).run()
     if mistakes.causes:
         raise ReferenceErrors(mistakes.causes)
     return reference
@@ -526,8 +528,10 @@ class _Reader:
             return None
         document = _Document(name, value, dict(_lines(node, ())))
         self.documents[name] = document
-        for place in _repeated_fields(node, ()):
-            self.mistakes.add(document, place, "found twice, expected once: remove one of the two")
+        for repeated in _repeated_fields(node, ()):
+            self.mistakes.add(
+                document, repeated, "found twice, expected once: remove one of the two"
+            )
         try:
             return adapter.validate_python(value)
         except ValidationError as error:
@@ -557,8 +561,7 @@ def _repeated_fields(
 ) -> Iterator[tuple[str | int, ...]]:
     """Fields given twice in one mapping, of which YAML would silently take the last."""
     if isinstance(node, yaml.MappingNode):
-        names = Counter(key.value for key, _ in node.value)
-        yield from ((*place, name) for name, count in names.items() if count > 1)
+        yield from ((*place, name) for name in _repeated(key.value for key, _ in node.value))
         for key, child in node.value:
             yield from _repeated_fields(child, (*place, key.value))
     elif isinstance(node, yaml.SequenceNode):
@@ -641,256 +644,270 @@ def _read_fx_rates(path: Path, mistakes: _Mistakes) -> pl.DataFrame:
     return rates
 
 
-def _check_across(
-    reference: Reference, documents: dict[str, _Document], mistakes: _Mistakes
-) -> None:
+class _CrossChecks:
     """What no single file can show: names that nothing declares, overlaps, doubles, gaps."""
-    site_files = dict(
-        zip((site.site_id for site in reference.sites), _files(documents, "sites/"), strict=True)
-    )
-    contract_files = _files(documents, "contracts/")
-    sites = {site.site_id: site for site in reference.sites}
-    zones = {
-        kind: {z.zone for z in reference.organization.zones if z.kind == kind}
-        for kind in ("bidding", "carbon")
-    }
-    gpu_models = {model.gpu_model for model in reference.gpu_models}
-    batteries = {battery.battery_id for site in reference.sites for battery in site.batteries}
-    contracts = {contract.contract_id for contract in reference.contracts}
-    workloads = {workload.workload_id for workload in reference.workloads}
-    currencies = set(reference.fx_rates["currency_code"])
 
-    def known(
+    def __init__(
+        self, reference: Reference, documents: dict[str, _Document], mistakes: _Mistakes
+    ) -> None:
+        self.reference = reference
+        self.documents = documents
+        self.mistakes = mistakes
+        self.sites = {site.site_id: site for site in reference.sites}
+        self.currencies = set(reference.fx_rates["currency_code"])
+        self.zones = {
+            kind: {zone.zone for zone in reference.organization.zones if zone.kind == kind}
+            for kind in ("bidding", "carbon")
+        }
+
+    def run(self) -> None:
+        """Every check, in the order in which one would read the files."""
+        self._sites()
+        self._names_declared_once()
+        self._meters()
+        self._contracts()
+        self._tariffs()
+        self._workloads()
+        self._capacity_plan()
+        self._emission_factors()
+        self._targets()
+        self._fx_rates()
+
+    def _sites(self) -> None:
+        gpu_models = {model.gpu_model for model in self.reference.gpu_models}
+        for site, document in zip(self.reference.sites, self._files("sites/"), strict=True):
+            self._zone(document, "bidding_zone", site.bidding_zone, "bidding")
+            self._zone(document, "carbon_zone", site.carbon_zone, "carbon")
+            self._currency(document, ["currency_code"], site.currency_code)
+            self._no_overlap(document, ["terms"], site.terms)
+            for index, group in enumerate(site.node_groups):
+                place: _Place = ["node_groups", index, "gpu_model"]
+                self._known(document, place, group.gpu_model, gpu_models, "gpu_models.yml")
+
+    def _names_declared_once(self) -> None:
+        sites = self.reference.sites
+        for what, names in (
+            ("site_id", [site.site_id for site in sites]),
+            ("contract_id", [contract.contract_id for contract in self.reference.contracts]),
+            ("cluster", [cluster for site in sites for cluster in site.clusters]),
+            ("battery_id", [b.battery_id for site in sites for b in site.batteries]),
+        ):
+            for name in _repeated(names):
+                self.mistakes.causes.append(
+                    f"{what} {name!r} is declared twice, expected once: rename one"
+                )
+        # A mistyped range repeats thousands of names; the first few show it.
+        for name in _repeated([name for site in sites for name in _hostnames(site)])[:5]:
+            self.mistakes.causes.append(
+                f"host name {name!r} belongs to several node_groups: number them apart"
+            )
+
+    def _meters(self) -> None:
+        document = self.documents["meters.yml"]
+        contracts = {contract.contract_id for contract in self.reference.contracts}
+        by_flow: dict[tuple[str, str], list[int]] = {}
+        for index, meter in enumerate(self.reference.meters):
+            place: _Place = ["meters", index]
+            by_flow.setdefault((meter.meter_id, meter.flow), []).append(index)
+            self._site(document, [*place, "site_id"], meter.site_id)
+            site = self.sites.get(meter.site_id)
+            if site is not None:
+                batteries = {battery.battery_id for battery in site.batteries}
+                where = f"batteries of site {site.site_id}"
+                self._known(document, [*place, "battery_id"], meter.battery_id, batteries, where)
+            contract_place = [*place, "contract_id"]
+            self._known(document, contract_place, meter.contract_id, contracts, "contracts/")
+            needed = {
+                "battery_id": meter.role.startswith("battery_"),
+                "contract_id": meter.role == "ppa_generation",
+                "energy_source": meter.role.endswith("generation"),
+            }
+            for name, is_needed in needed.items():
+                if is_needed and getattr(meter, name) is None:
+                    self.mistakes.add(
+                        document,
+                        [*place, name],
+                        f"not found, expected it of a {meter.role} meter: add the field",
+                    )
+        for (meter_id, flow), indexes in by_flow.items():
+            for _, later in self._overlaps(self.reference.meters, indexes):
+                self.mistakes.add(
+                    document,
+                    ["meters", later],
+                    f"found meter_id {meter_id!r}, flow {flow!r} declared twice for"
+                    f" {self.reference.meters[later].valid_from}, expected once: end the earlier"
+                    " with valid_to",
+                )
+
+    def _contracts(self) -> None:
+        plants = {m.meter_id for m in self.reference.meters if m.role == "ppa_generation"}
+        documents = self._files("contracts/")
+        for contract, document in zip(self.reference.contracts, documents, strict=True):
+            self._site(document, ["site_id"], contract.site_id)
+            self._currency(document, ["currency_code"], contract.currency_code)
+            self._no_overlap(document, ["terms"], contract.terms)
+            if isinstance(contract, _PlantContract):
+                self._zone(document, "settlement_zone", contract.settlement_zone, "bidding")
+                if contract.plant_meter_id not in plants:
+                    self.mistakes.add(
+                        document,
+                        ["plant_meter_id"],
+                        f"found {contract.plant_meter_id!r}, expected a meter with role"
+                        " ppa_generation in meters.yml",
+                    )
+
+    def _tariffs(self) -> None:
+        document = self.documents["tariffs.yml"]
+        by_site: dict[str, list[int]] = {}
+        for index, tariff in enumerate(self.reference.tariffs):
+            place: _Place = ["tariffs", index]
+            by_site.setdefault(tariff.site_id, []).append(index)
+            self._site(document, [*place, "site_id"], tariff.site_id)
+            self._currency(document, [*place, "currency_code"], tariff.currency_code)
+            prices = Counter(
+                (month, hour)
+                for period in tariff.periods
+                for month in range(period.months[0], period.months[1] + 1)
+                for hour in range(*period.hours)
+            )
+            wrong = [(m, h) for m in range(1, 13) for h in range(24) if prices[m, h] != 1]
+            if wrong:
+                month, hour = wrong[0]
+                self.mistakes.add(
+                    document,
+                    [*place, "periods"],
+                    f"found {prices[month, hour]} prices for month {month}, hour {hour}, expected"
+                    " one for each of the 12 x 24: correct months and hours",
+                )
+            site = self.sites.get(tariff.site_id)
+            if tariff.price_basis == "spot" and site is not None and site.price_market is None:
+                self.mistakes.add(
+                    document,
+                    [*place, "price_basis"],
+                    f"found 'spot', expected price_market in the file of site {site.site_id}",
+                )
+        for site_id, indexes in by_site.items():
+            for _, later in self._overlaps(self.reference.tariffs, indexes):
+                self.mistakes.add(
+                    document,
+                    ["tariffs", later],
+                    f"found two tariffs of site {site_id} for"
+                    f" {self.reference.tariffs[later].valid_from}, expected one: end the earlier"
+                    " with valid_to",
+                )
+
+    def _workloads(self) -> None:
+        document = self.documents["workloads.yml"]
+        names = [workload.workload_id for workload in self.reference.workloads]
+        self._no_double(document, "workloads", names)
+        for index, rule in enumerate(self.reference.rules):
+            place: _Place = ["rules", index, "workload_id"]
+            self._known(document, place, rule.workload_id, set(names), "workloads")
+        if "unassigned" not in names:
+            self.mistakes.add(
+                document,
+                ["workloads"],
+                "not found 'unassigned', expected it for jobs that no rule matches",
+            )
+
+    def _capacity_plan(self) -> None:
+        document = self.documents["capacity_plan.yml"]
+        commitments = self.reference.capacity_plan.commitments
+        for index, commitment in enumerate(commitments):
+            self._site(document, ["commitments", index, "site_id"], commitment.site_id)
+        keys = [(commitment.site_id, commitment.from_month) for commitment in commitments]
+        self._no_double(document, "commitments", keys)
+
+    def _emission_factors(self) -> None:
+        document = self.documents["emission_factors.yml"]
+        factors = self.reference.emission_factors
+        by_factor: dict[tuple[str, str], list[int]] = {}
+        for index, factor in enumerate(factors):
+            by_factor.setdefault((factor.factor_id, factor.basis), []).append(index)
+            where = "zones of organization.yml"
+            place: _Place = ["factors", index, "zone"]
+            self._known(document, place, factor.zone, self.zones["carbon"], where)
+        for (factor_id, basis), indexes in by_factor.items():
+            for _, later in self._overlaps(factors, indexes):
+                self.mistakes.add(
+                    document,
+                    ["factors", later],
+                    f"found factor_id {factor_id!r}, basis {basis!r} declared twice for"
+                    f" {factors[later].valid_from}, expected once: end the earlier with valid_to",
+                )
+
+    def _targets(self) -> None:
+        document = self.documents["targets.yml"]
+        for index, target in enumerate(self.reference.targets):
+            self._site(document, ["targets", index, "site_id"], target.site_id)
+        keys = [(target.kpi_id, target.site_id) for target in self.reference.targets]
+        self._no_double(document, "targets", keys)
+
+    def _fx_rates(self) -> None:
+        rates = self.reference.fx_rates
+        days = rates.select(pl.date_range(pl.col("rate_date").min(), pl.col("rate_date").max()))
+        for currency in sorted(self.currencies | {self.reference.organization.reporting_currency}):
+            own = rates.filter(pl.col("currency_code") == currency)
+            missing = days.join(own, on="rate_date", how="anti")["rate_date"].sort()
+            if len(missing):
+                self.mistakes.causes.append(
+                    f"fx_rates.csv: no {currency} rate for {missing[0]} ({len(missing)} days"
+                    " missing): add every day"
+                )
+
+    def _files(self, folder: str) -> list[_Document]:
+        return [item for name, item in self.documents.items() if name.startswith(folder)]
+
+    def _known(
+        self,
         document: _Document,
-        place: Sequence[str | int],
+        place: _Place,
         name: str | None,
-        names: set[str] | dict[str, Any],
+        names: Collection[str],
         where: str,
     ) -> None:
         if name is not None and name not in names:
-            mistakes.add(document, place, f"found {name!r}, expected a name declared in {where}")
+            self.mistakes.add(
+                document, place, f"found {name!r}, expected a name declared in {where}"
+            )
 
-    def no_overlap(
-        document: _Document, place: Sequence[str | int], dated: Sequence[_Dated]
-    ) -> None:
-        order = sorted(range(len(dated)), key=lambda index: dated[index].valid_from)
+    def _site(self, document: _Document, place: _Place, site_id: str | None) -> None:
+        self._known(document, place, site_id, self.sites, "sites/")
+
+    def _currency(self, document: _Document, place: _Place, code: str) -> None:
+        self._known(document, place, code, self.currencies, "fx_rates.csv")
+
+    def _zone(self, document: _Document, field: str, zone: str | None, kind: str) -> None:
+        self._known(document, [field], zone, self.zones[kind], "zones of organization.yml")
+
+    def _overlaps(
+        self, dated: Sequence[_Dated], indexes: Sequence[int]
+    ) -> Iterator[tuple[int, int]]:
+        """(earlier, later) of neighbours in time of which the later begins too soon."""
+        order = sorted(indexes, key=lambda index: dated[index].valid_from)
         for earlier, later in pairwise(order):
             end = dated[earlier].valid_to
             if end is None or end > dated[later].valid_from:
-                mistakes.add(
-                    document,
-                    [*place, later, "valid_from"],
-                    f"found {dated[later].valid_from}, expected no overlap with the terms from"
-                    f" {dated[earlier].valid_from} to {end or 'open'}: end those first",
-                )
+                yield earlier, later
 
-    def no_double(document: _Document, place: Sequence[str | int], keys: Sequence[Any]) -> None:
-        for key, count in Counter(keys).items():
-            if count > 1:
-                index = len(keys) - 1 - list(reversed(keys)).index(key)
-                mistakes.add(
-                    document, [*place, index], f"found {key!r} {count} times, expected it once"
-                )
-
-    for site in reference.sites:
-        document = site_files[site.site_id]
-        known(
-            document,
-            ["bidding_zone"],
-            site.bidding_zone,
-            zones["bidding"],
-            "zones of organization.yml",
-        )
-        known(
-            document,
-            ["carbon_zone"],
-            site.carbon_zone,
-            zones["carbon"],
-            "zones of organization.yml",
-        )
-        known(document, ["currency_code"], site.currency_code, currencies, "fx_rates.csv")
-        no_overlap(document, ["terms"], site.terms)
-        for index, group in enumerate(site.node_groups):
-            known(
+    def _no_overlap(self, document: _Document, place: _Place, dated: Sequence[_Dated]) -> None:
+        for earlier, later in self._overlaps(dated, range(len(dated))):
+            self.mistakes.add(
                 document,
-                ["node_groups", index, "gpu_model"],
-                group.gpu_model,
-                gpu_models,
-                "gpu_models.yml",
-            )
-    hostnames = Counter(name for site in reference.sites for name in _hostnames(site))
-    for name in [name for name, count in hostnames.items() if count > 1][:5]:
-        mistakes.causes.append(
-            f"sites: host name {name!r} belongs to several node_groups: number them apart"
-        )
-    for ids, what in (
-        ([site.site_id for site in reference.sites], "site_id"),
-        ([contract.contract_id for contract in reference.contracts], "contract_id"),
-        ([cluster for site in reference.sites for cluster in site.clusters], "cluster"),
-        ([b.battery_id for site in reference.sites for b in site.batteries], "battery_id"),
-    ):
-        for name in [name for name, count in Counter(ids).items() if count > 1]:
-            mistakes.causes.append(f"{what} {name!r} is declared twice, expected once: rename one")
-
-    meters = documents["meters.yml"]
-    for index, meter in enumerate(reference.meters):
-        place = ["meters", index]
-        known(meters, [*place, "site_id"], meter.site_id, sites, "sites/")
-        known(meters, [*place, "battery_id"], meter.battery_id, batteries, "batteries of sites/")
-        known(meters, [*place, "contract_id"], meter.contract_id, contracts, "contracts/")
-        if meter.role.startswith("battery_") and meter.battery_id is None:
-            mistakes.add(
-                meters,
-                [*place, "battery_id"],
-                f"not found, expected the battery of a {meter.role} meter",
-            )
-        if meter.role == "ppa_generation" and meter.contract_id is None:
-            mistakes.add(
-                meters,
-                [*place, "contract_id"],
-                "not found, expected the contract of a ppa_generation meter",
-            )
-        if meter.role.endswith("generation") and meter.energy_source is None:
-            mistakes.add(
-                meters,
-                [*place, "energy_source"],
-                "not found, expected the source, such as solar or gas",
-            )
-    by_flow: dict[tuple[str, str], list[Meter]] = {}
-    for meter in reference.meters:
-        by_flow.setdefault((meter.meter_id, meter.flow), []).append(meter)
-    for (meter_id, flow), dated in by_flow.items():
-        order = sorted(dated, key=lambda meter: meter.valid_from)
-        for earlier, later in pairwise(order):
-            if earlier.valid_to is None or earlier.valid_to > later.valid_from:
-                index = max(i for i, meter in enumerate(reference.meters) if meter is later)
-                mistakes.add(
-                    meters,
-                    ["meters", index],
-                    f"found meter_id {meter_id!r}, flow {flow!r} declared twice for"
-                    f" {later.valid_from}, expected once: end the earlier with valid_to",
-                )
-
-    meter_flows = {
-        (meter.meter_id, "ppa_generation")
-        for meter in reference.meters
-        if meter.role == "ppa_generation"
-    }
-    for contract, document in zip(reference.contracts, contract_files, strict=True):
-        known(document, ["site_id"], contract.site_id, sites, "sites/")
-        known(document, ["currency_code"], contract.currency_code, currencies, "fx_rates.csv")
-        no_overlap(document, ["terms"], contract.terms)
-        if isinstance(contract, _PlantContract):
-            known(
-                document,
-                ["settlement_zone"],
-                contract.settlement_zone,
-                zones["bidding"],
-                "zones of organization.yml",
-            )
-            if (contract.plant_meter_id, "ppa_generation") not in meter_flows:
-                mistakes.add(
-                    document,
-                    ["plant_meter_id"],
-                    f"found {contract.plant_meter_id!r}, expected a meter with role ppa_generation"
-                    " in meters.yml",
-                )
-
-    tariffs = documents["tariffs.yml"]
-    for index, tariff in enumerate(reference.tariffs):
-        known(tariffs, ["tariffs", index, "site_id"], tariff.site_id, sites, "sites/")
-        known(
-            tariffs,
-            ["tariffs", index, "currency_code"],
-            tariff.currency_code,
-            currencies,
-            "fx_rates.csv",
-        )
-        hours = Counter(
-            (month, hour)
-            for period in tariff.periods
-            for month in range(period.months[0], period.months[1] + 1)
-            for hour in range(*period.hours)
-        )
-        wrong = [(m, h) for m in range(1, 13) for h in range(24) if hours[m, h] != 1]
-        if wrong:
-            month, hour = wrong[0]
-            mistakes.add(
-                tariffs,
-                ["tariffs", index, "periods"],
-                f"found {hours[wrong[0]]} prices for month {month}, hour {hour}, expected one for"
-                " each of the 12 x 24: correct months and hours",
-            )
-        site = sites.get(tariff.site_id)
-        if tariff.price_basis == "spot" and site is not None and site.price_market is None:
-            mistakes.add(
-                tariffs,
-                ["tariffs", index, "price_basis"],
-                f"found 'spot', expected price_market in the file of site {site.site_id}",
-            )
-    for site_id in sites:
-        indexes = sorted(
-            (index for index, tariff in enumerate(reference.tariffs) if tariff.site_id == site_id),
-            key=lambda index: reference.tariffs[index].valid_from,
-        )
-        for earlier, later in pairwise(indexes):
-            end, start = reference.tariffs[earlier].valid_to, reference.tariffs[later].valid_from
-            if end is None or end > start:
-                mistakes.add(
-                    tariffs,
-                    ["tariffs", later],
-                    f"found two tariffs of site {site_id} for {start}, expected one: end the"
-                    " earlier with valid_to",
-                )
-
-    work = documents["workloads.yml"]
-    no_double(work, ["workloads"], [workload.workload_id for workload in reference.workloads])
-    for index, rule in enumerate(reference.rules):
-        known(work, ["rules", index, "workload_id"], rule.workload_id, workloads, "workloads")
-    if "unassigned" not in workloads:
-        mistakes.add(
-            work, ["workloads"], "not found 'unassigned', expected it for jobs that no rule matches"
-        )
-    plan = documents["capacity_plan.yml"]
-    for index, commitment in enumerate(reference.capacity_plan.commitments):
-        known(plan, ["commitments", index, "site_id"], commitment.site_id, sites, "sites/")
-    no_double(
-        plan,
-        ["commitments"],
-        [(c.site_id, c.from_month) for c in reference.capacity_plan.commitments],
-    )
-    factors = documents["emission_factors.yml"]
-    no_double(
-        factors, ["factors"], [(f.factor_id, f.valid_from) for f in reference.emission_factors]
-    )
-    for index, factor in enumerate(reference.emission_factors):
-        known(
-            factors,
-            ["factors", index, "zone"],
-            factor.zone,
-            zones["carbon"],
-            "zones of organization.yml",
-        )
-    goals = documents["targets.yml"]
-    for index, goal in enumerate(reference.targets):
-        known(goals, ["targets", index, "site_id"], goal.site_id, sites, "sites/")
-    days = reference.fx_rates["rate_date"]
-    for currency in sorted(currencies | {reference.organization.reporting_currency}):
-        rates = reference.fx_rates.filter(pl.col("currency_code") == currency)["rate_date"]
-        missing = (
-            pl.select(day=pl.date_range(days.min(), days.max()))
-            .join(rates.to_frame("day"), on="day", how="anti")["day"]
-            .sort()
-        )
-        if len(missing):
-            mistakes.causes.append(
-                f"fx_rates.csv: no {currency} rate for {missing[0]} ({len(missing)} days"
-                " missing): add every day"
+                [*place, later, "valid_from"],
+                f"found {dated[later].valid_from}, expected no overlap with the terms from"
+                f" {dated[earlier].valid_from} to {dated[earlier].valid_to or 'open'}: end those"
+                " first",
             )
 
+    def _no_double(self, document: _Document, field: str, keys: Sequence[Any]) -> None:
+        for key in _repeated(keys):
+            last = max(index for index, other in enumerate(keys) if other == key)
+            self.mistakes.add(document, [field, last], f"found {key!r} twice, expected it once")
 
-def _files(documents: dict[str, _Document], folder: str) -> list[_Document]:
-    return [document for name, document in documents.items() if name.startswith(folder)]
+
+def _repeated(names: Iterable[Any]) -> list[Any]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def _hostnames(site: Site) -> Iterator[str]:
@@ -925,7 +942,7 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
         "sites": [
             {**{name: getattr(site, name) for name in site_fields}, **_dated(terms, site.time_zone)}
             for site in reference.sites
-            for terms in (site.terms or [None])
+            for terms in (site.terms or (None,))
         ],
         "clusters": [
             {"cluster": cluster, "site_id": site.site_id, "time_zone": site.time_zone}

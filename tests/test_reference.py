@@ -304,14 +304,14 @@ MISTAKES = {
         "battery_id: plain-battery",
         "battery_id: other",
         "meters.yml:3: meters.1.battery_id: found 'other', expected a name declared in batteries"
-        " of sites/",
+        " of site plain",
     ),
     "a_battery_meter_without_a_battery": (
         "meters.yml",
         ", battery_id: plain-battery",
         "",
-        "meters.yml:3: meters.1.battery_id: not found, expected the battery of a battery_charge"
-        " meter",
+        "meters.yml:3: meters.1.battery_id: not found, expected it of a battery_charge meter: add"
+        " the field",
     ),
     "a_meter_of_an_unknown_contract": (
         "meters.yml",
@@ -323,8 +323,8 @@ MISTAKES = {
         "meters.yml",
         "    energy_source: solar\n",
         "",
-        "meters.yml:4: meters.2.energy_source: not found, expected the source, such as solar or"
-        " gas",
+        "meters.yml:4: meters.2.energy_source: not found, expected it of a ppa_generation meter:"
+        " add the field",
     ),
     "a_meter_and_flow_declared_twice": (
         "meters.yml",
@@ -332,6 +332,19 @@ MISTAKES = {
         "  - {meter_id: POI, flow: import, site_id: plain, role: it_load}\n  - meter_id: PLANT",
         "meters.yml:4: meters.2: found meter_id 'POI', flow 'import' declared twice for 1970-01-01,"
         " expected once: end the earlier with valid_to",
+    ),
+    "a_host_name_in_two_groups": (
+        "sites/plain.yml",
+        "terms:\n",
+        "  - {name_prefix: pln, first: 10, last: 11, digits: 4, gpus_per_node: 8, gpu_model: H100,"
+        " host_idle_w: 900, host_peak_w: 2000}\nterms:\n",
+        "host name 'pln0010' belongs to several node_groups: number them apart",
+    ),
+    "a_cluster_at_two_sites": (
+        "sites/plain.yml",
+        "clusters: [plain]",
+        "clusters: [plain, plain]",
+        "cluster 'plain' is declared twice, expected once: rename one",
     ),
     "a_share_above_1": (
         "contracts/plain-ppa.yml",
@@ -414,6 +427,21 @@ MISTAKES = {
         "from_month: 2026-13",
         "capacity_plan.yml:4: commitments.1.from_month: found '2026-13'; expected a month as"
         " 2026-04",
+    ),
+    "a_factor_with_two_values": (
+        "emission_factors.yml",
+        "factors:\n",
+        "factors:\n  - {factor_id: texas, kind: residual_mix, zone: US-TEX-ERCO, basis: direct,"
+        " value_g_per_kwh: 440, source: made up, version: '2025', is_marginal: false,"
+        " valid_from: 2026-07-01}\n",
+        "emission_factors.yml:2: factors.0: found factor_id 'texas', basis 'direct' declared twice"
+        " for 2026-07-01, expected once: end the earlier with valid_to",
+    ),
+    "a_commitment_given_twice": (
+        "capacity_plan.yml",
+        "from_month: 2026-06",
+        "from_month: 2026-04",
+        "capacity_plan.yml:4: commitments.1: found ('plain', '2026-04') twice, expected it once",
     ),
     "a_residual_mix_of_no_zone": (
         "emission_factors.yml",
