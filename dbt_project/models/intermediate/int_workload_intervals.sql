@@ -105,6 +105,14 @@ telemetry_spans as (
 
 ),
 
+watched_jobs as (
+
+    select *
+    from jobs
+    where ended_at > (select min(interval_started_at) from telemetry_spans)
+
+),
+
 job_nodes as (
 
     select
@@ -114,7 +122,16 @@ job_nodes as (
         load_id,
         hostname,
         count(*) over (partition by cluster, job_id, submitted_at, load_id) as node_count
-    from (select distinct * from {{ source("raw", "job_nodes") }})
+    from (
+        select distinct job_nodes.*
+        from {{ source("raw", "job_nodes") }} as job_nodes
+        semi join watched_jobs
+            on
+                job_nodes.load_id = watched_jobs.load_id
+                and job_nodes.cluster = watched_jobs.cluster
+                and job_nodes.job_id = watched_jobs.job_id
+                and job_nodes.submitted_at is not distinct from watched_jobs.submitted_at
+    )
 
 ),
 
