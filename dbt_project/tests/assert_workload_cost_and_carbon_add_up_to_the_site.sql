@@ -1,0 +1,51 @@
+-- Returns rows (test failure) for site days whose workloads do not bear all of the site's cost and CO2e, though every
+-- interval of the day had all readings. Sums are rounded to 1e-6 each.
+with
+
+workloads as (
+
+    select
+        site_id,
+        local_date,
+        sum(energy_cost) as energy_cost,
+        sum(location_based_kg) as location_based_kg
+    from {{ ref("fct_workload_energy") }}
+    group by site_id, local_date
+    having bool_and(coverage_ratio = 1)
+
+),
+
+sites as (
+
+    select
+        carbon.site_id,
+        carbon.local_date,
+        sum(costs.energy_cost) as energy_cost,
+        sum(carbon.location_based_kg) as location_based_kg
+    from {{ ref("fct_carbon") }} as carbon
+    inner join {{ ref("int_energy_costs") }} as costs
+        on
+            carbon.site_id = costs.site_id
+            and carbon.interval_started_at = costs.interval_started_at
+    group by carbon.site_id, carbon.local_date
+    having
+        count(costs.energy_cost) = count(*)
+        and count(carbon.location_based_kg) = count(*)
+
+)
+
+select
+    workloads.site_id,
+    workloads.local_date,
+    workloads.energy_cost,
+    sites.energy_cost as site_energy_cost,
+    workloads.location_based_kg,
+    sites.location_based_kg as site_location_based_kg
+from workloads
+inner join sites
+    on
+        workloads.site_id = sites.site_id
+        and workloads.local_date = sites.local_date
+where
+    abs(workloads.energy_cost - sites.energy_cost) > 1e-3
+    or abs(workloads.location_based_kg - sites.location_based_kg) > 1e-3

@@ -1,0 +1,16 @@
+-- Returns rows (test failure) for intervals in which workloads, idle and overhead are not the facility meter.
+-- Each share is rounded to 1e-9 kWh, so a thousand of them stay within 1e-6.
+select
+    work.site_id,
+    work.interval_started_at,
+    sum(work.energy_kwh) as energy_kwh,
+    any_value(meters.facility_total_kwh) as facility_total_kwh
+from {{ ref("int_workload_intervals") }} as work
+inner join {{ ref("int_meter_roles_pivoted") }} as meters
+    on
+        work.site_id = meters.site_id
+        and work.interval_started_at = meters.interval_started_at
+group by work.site_id, work.interval_started_at
+having
+    count(work.energy_kwh) = count(*)
+    and abs(sum(work.energy_kwh) - any_value(meters.facility_total_kwh)) > 1e-6
