@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TEAM = "energy"
 # A question is a heading, its SQL, and its answer as a Markdown table.
-QUESTION = re.compile(r"^### ([^\n]+)\n\n```sql\n(.+?)```\n\n((?:\|.*\n)*)", re.MULTILINE | re.DOTALL)
+QUESTION = re.compile(r"^### (.+)\n\n```sql\n([^`]+)```\n\n((?:\|.*\n)*)", re.MULTILINE)
 QUESTIONS = [match.groups() for match in QUESTION.finditer(README.read_text())]
 
 
