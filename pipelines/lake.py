@@ -7,19 +7,24 @@ say (dbt).
 Layout below `lake/`: `<table>/schema.parquet` (no rows, so that a glob always finds a file),
 `<table>/<batch>.parquet`, for the tables of `DAILY_TABLES` `<table>/<UTC date>/<batch>.parquet`,
 and `loads/<batch>.parquet` with one load record per file. Refused rows lie in
-`quarantine/<table>/<batch>.parquet`. A batch is named after the files in it. Data is written first
-and the load records last, each file by renaming a finished temporary file: rows of a batch without
-load records are what a killed run left, and the next run removes them before it starts.
+`quarantine/<table>/<batch>.parquet`. A batch is named after the files in it; files that could not
+be read are in none, their records stand in `loads/failed.parquet`. Data is written first and the
+load records last, each file by renaming a finished temporary file: rows of a batch without load
+records are what a killed run left, and the next run removes them before it starts.
 """
 
 import gzip
 import hashlib
 import io
+import lzma
 import zipfile
+import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 from filelock import FileLock
@@ -42,6 +47,10 @@ MAX_COMPRESSION_RATIO = 500
 """Telemetry text shrinks by 20 to 100; what grows more when unpacked is not a measurement."""
 BATCH_ROWS = 2_000_000
 """Bounds the memory of a load and the work that is lost when it is killed."""
+LONGEST_SPAN_DAYS = 3660
+"""What ends later still, such as an event until the year 9999, touches the dates up to here."""
+FAILED = "failed"
+"""Name of the batch, and file, of the load records of files that could not be read."""
 
 _UTC = pl.Datetime("us", "UTC")
 
@@ -148,10 +157,16 @@ def load(book: Book, *, progress: Progress | None = None) -> LoadSummary:
         _write_empty_tables(book)
         _remove_unrecorded(book)
         records = read_load_records(book)
-        new, replaced, skipped, refused = _find_new(book, records, declared.digest, report)
-        _forget(book, replaced)
-        written = _load_batches(book, new, declared, report)
-        written += _record_refused(book, refused, declared.digest)
+        new, skipped, failed = _find_new(book, records, declared.digest, report)
+        again = pl.Series([file.load_id for file in new], dtype=pl.String).implode()
+        _forget(book, records.filter(pl.col("status") == "partial", pl.col("load_id").is_in(again)))
+        written, unread = _load_batches(book, new, declared, report)
+        loaded = {record.sha256 for record in written}
+        failed += [record for record in unread if record.sha256 not in loaded]
+        skipped += len(new) - len(written) - len(unread)
+        skipped += sum(record.sha256 in loaded for record in unread)
+        _write_failed(book, failed)
+        written += failed
     return LoadSummary(
         loaded=sum(record.status == "loaded" for record in written),
         skipped=skipped,
@@ -182,44 +197,47 @@ class _Declared:
     def read(cls, book: Book) -> "_Declared":
         folder = book.lake / "reference"
         tables = {file.stem: pl.read_parquet(file) for file in sorted(folder.glob("*.parquet"))}
-        digest = hashlib.sha256()
-        for file in sorted(folder.glob("*.parquet")):
-            digest.update(file.name.encode() + file.read_bytes())
         clusters = tables["clusters"]
         hosts = tables["nodes"].select("hostname").unique()
         in_sites = "node_groups of a file in data/reference/sites"
+        names = {
+            "meter_readings": (
+                ("meter_id", "flow"),
+                tables["meters"].select("meter_id", "flow").unique(),
+                "data/reference/meters.yml",
+            ),
+            "battery_samples": (
+                ("battery_id",),
+                tables["batteries"].select("battery_id").unique(),
+                "batteries of a file in data/reference/sites",
+            ),
+            "gpu_samples": (("hostname",), hosts, in_sites),
+            "node_power_samples": (("hostname",), hosts, in_sites),
+            "jobs": (
+                ("cluster",),
+                clusters.select("cluster").unique(),
+                "clusters of a file in data/reference/sites",
+            ),
+            "grid_events": (
+                ("target",),
+                tables["sites"].select(target="grid_event_target").drop_nulls().unique(),
+                "grid_event_target of a file in data/reference/sites",
+            ),
+        }
+        digest = hashlib.sha256()
+        for frame in (clusters, *(declared for _, declared, _ in names.values())):
+            digest.update(frame.sort(pl.all()).write_csv().encode())
         return cls(
             digest=digest.hexdigest()[:16],
             context=Context(dict(clusters.select("cluster", "time_zone").iter_rows())),
-            names={
-                "meter_readings": (
-                    ("meter_id", "flow"),
-                    tables["meters"].select("meter_id", "flow").unique(),
-                    "data/reference/meters.yml",
-                ),
-                "battery_samples": (
-                    ("battery_id",),
-                    tables["batteries"].select("battery_id").unique(),
-                    "batteries of a file in data/reference/sites",
-                ),
-                "gpu_samples": (("hostname",), hosts, in_sites),
-                "node_power_samples": (("hostname",), hosts, in_sites),
-                "jobs": (
-                    ("cluster",),
-                    clusters.select("cluster").unique(),
-                    "clusters of a file in data/reference/sites",
-                ),
-                "grid_events": (
-                    ("target",),
-                    tables["sites"].select(target="grid_event_target").drop_nulls().unique(),
-                    "grid_event_target of a file in data/reference/sites",
-                ),
-            },
+            names=names,
         )
 
 
 def _write_empty_tables(book: Book) -> None:
-    empty = {name: table.schema.create_empty() for name, table in RAW_TABLES.items()}
+    empty: dict[str, pl.DataFrame] = {
+        name: table.schema.create_empty() for name, table in RAW_TABLES.items()
+    }
     empty["job_nodes"] = pl.DataFrame(schema=JOB_NODES_SCHEMA)
     empty["loads"] = pl.DataFrame(schema=LOAD_RECORD_SCHEMA)
     for name, frame in empty.items():
@@ -247,11 +265,11 @@ def _remove_unrecorded(book: Book) -> None:
 
 def _find_new(
     book: Book, records: pl.DataFrame, digest: str, report: Progress
-) -> tuple[list[_Landed], pl.DataFrame, int, list[tuple[str, str]]]:
-    """Files to read, records they replace, count of files skipped, and (file, reason) refused.
+) -> tuple[list[_Landed], int, list[LoadRecord]]:
+    """Files to read, count of files skipped, and records of what is not even opened.
 
     A recorded file of the same name, size and time is not read again; any other is known by its
-    sha256.
+    sha256. The same bytes in several formats' folders are all tried: only one can be the right one.
     """
     final = records.filter(
         (pl.col("status") == "loaded")
@@ -259,14 +277,20 @@ def _find_new(
     )
     unchanged = set(final.select("source_file", "file_bytes", "known_at").iter_rows())
     known = set(final["sha256"])
+    found: set[tuple[str, str]] = set()
     new: list[_Landed] = []
-    refused: list[tuple[str, str]] = []
+    refused: list[LoadRecord] = []
     skipped = 0
     root = book.landing.resolve()
     for path in sorted(book.landing.rglob("*")):
         name = path.relative_to(book.landing).as_posix()
         if path.is_symlink() and not path.resolve().is_relative_to(root):
-            refused.append((name, "found a link out of landing, expected a file: copy it here"))
+            # Nothing behind the link is read, so there is no hash and no time.
+            landed = _Landed(
+                path, name, name.split("/")[0], "", 0, datetime.fromtimestamp(0, tz=UTC)
+            )
+            reason = "found a link out of landing, expected a file: copy it here"
+            refused.append(_failed_record(landed, reason, digest))
             continue
         if not path.is_file():
             continue
@@ -277,32 +301,33 @@ def _find_new(
             continue
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if sha256 in known:
+        format_name = name.split("/")[0]
+        if sha256 in known or (sha256, format_name) in found:
             skipped += 1
             continue
-        known.add(sha256)
-        new.append(
-            _Landed(path, name, name.split("/")[0], sha256, status.st_size, known_at),
-        )
+        found.add((sha256, format_name))
+        new.append(_Landed(path, name, format_name, sha256, status.st_size, known_at))
         if len(new) % 500 == 0:
             report(f"{len(new)} new files found")
-    again = pl.DataFrame({"load_id": [file.load_id for file in new]}, schema={"load_id": pl.String})
-    replaced = records.filter(pl.col("batch") != "refused").filter(
-        (pl.col("status") == "failed") | pl.col("load_id").is_in(again["load_id"].implode())
-    )
-    return new, replaced, skipped, refused
+    return new, skipped, refused
 
 
 def _forget(book: Book, records: pl.DataFrame) -> None:
-    """Take the rows and records of files that are read again out of the lake and quarantine.
-
-    Rows go first and records last, so that a run killed in between does it again.
-    """
+    """Take the rows and records of files that are read again out of the lake and quarantine."""
+    if records.is_empty():
+        return
+    files = defaultdict(list)
+    for file in _data_files(book):
+        files[file.stem].append(file)
     for (batch,), group in records.group_by("batch", maintain_order=True):
-        load_ids = group["load_id"].implode()
+        is_again = pl.col("load_id").is_in(group["load_id"].implode())
         loads = book.lake / "loads" / f"{batch}.parquet"
-        for file in [*(file for file in _data_files(book) if file.stem == batch), loads]:
-            kept = pl.read_parquet(file).filter(~pl.col("load_id").is_in(load_ids))
+        # Marked first: killed from here on, the next run reads these files again, whatever the
+        # reference data says by then.
+        marked = pl.when(is_again).then(pl.lit("")).otherwise("reference_digest")
+        write_parquet(pl.read_parquet(loads).with_columns(reference_digest=marked), loads)
+        for file in [*files[batch], loads]:
+            kept = pl.read_parquet(file).filter(~is_again)
             if kept.is_empty():
                 file.unlink()
             else:
@@ -311,47 +336,54 @@ def _forget(book: Book, records: pl.DataFrame) -> None:
 
 def _load_batches(
     book: Book, new: Sequence[_Landed], declared: _Declared, report: Progress
-) -> list[LoadRecord]:
+) -> tuple[list[LoadRecord], list[LoadRecord]]:
+    """Read the files and write their rows; records of those read and of those that cannot be."""
     written: list[LoadRecord] = []
+    failed: list[LoadRecord] = []
+    read: set[str] = set()
     batch = _Batch(declared)
     for count, landed in enumerate(new, start=1):
-        batch.add(landed)
+        if landed.sha256 not in read:
+            reason = batch.add(landed)
+            if reason is None:
+                read.add(landed.sha256)
+            else:
+                failed.append(_failed_record(landed, reason, declared.digest))
         if batch.row_count >= BATCH_ROWS:
             written += batch.write(book)
             batch = _Batch(declared)
         if count % 50 == 0 or count == len(new):
             report(f"{count} of {len(new)} files")
-    return written + batch.write(book)
+    return written + batch.write(book), failed
 
 
-def _record_refused(
-    book: Book, refused: Sequence[tuple[str, str]], digest: str
-) -> list[LoadRecord]:
-    """Load records of what was never opened; no bytes were read, so there is no load id."""
-    file = book.lake / "loads" / "refused.parquet"
-    file.unlink(missing_ok=True)
-    records = [
-        LoadRecord(
-            load_id="",
-            sha256="",
-            source_file=name,
-            format=name.split("/")[0],
-            status="failed",
-            row_count=0,
-            quarantined_row_count=0,
-            reason=reason,
-            known_at=datetime.fromtimestamp(0, tz=UTC),
-            tables=[],
-            touched_dates=[],
-            reference_digest=digest,
-            file_bytes=0,
-            batch="refused",
-        )
-        for name, reason in refused
-    ]
-    if records:
-        write_parquet(_record_frame(records), file)
-    return records
+def _failed_record(landed: _Landed, reason: str, digest: str) -> LoadRecord:
+    return LoadRecord(
+        load_id=landed.load_id,
+        sha256=landed.sha256,
+        source_file=landed.source_file,
+        format=landed.format,
+        status="failed",
+        row_count=0,
+        quarantined_row_count=0,
+        reason=reason,
+        known_at=landed.known_at,
+        tables=[],
+        touched_dates=[],
+        reference_digest=digest,
+        file_bytes=landed.file_bytes,
+        batch=FAILED,
+    )
+
+
+def _write_failed(book: Book, failed: Sequence[LoadRecord]) -> None:
+    """The records of all files that fail today; those of earlier runs give way to them."""
+    file = book.lake / "loads" / f"{FAILED}.parquet"
+    frame = _record_frame(failed)
+    if not failed:
+        file.unlink(missing_ok=True)
+    elif not file.exists() or not pl.read_parquet(file).equals(frame):
+        write_parquet(frame, file)
 
 
 def _record_frame(records: Sequence[LoadRecord]) -> pl.DataFrame:
@@ -364,32 +396,25 @@ class _Batch:
     def __init__(self, declared: _Declared) -> None:
         self.declared = declared
         self.files: list[_Landed] = []
-        self.failures: dict[str, str] = {}
         self.frames: dict[str, list[pl.DataFrame]] = {}
         self.row_count = 0
 
-    def add(self, landed: _Landed) -> None:
-        """Read a file; one that cannot be read is remembered with its reason."""
-        self.files.append(landed)
+    def add(self, landed: _Landed) -> str | None:
+        """Read a file into the batch; the reason where it cannot be read as a whole."""
         try:
-            if landed.format not in FORMATS:
-                raise UnreadableFile(
-                    f"found landing folder {landed.format!r}, expected one of {', '.join(FORMATS)}:"
-                    " move the file"
-                )
-            read = connector(landed.format)
-            for member, content in _unpack(landed):
-                name = f"{landed.source_file}!{member}" if member else landed.source_file
-                base = member or landed.path.name.removesuffix(".gz")
-                tables = read(content, file_name=base, context=self.declared.context)
-                for table, frame in tables.items():
-                    shaped = _with_provenance(frame, RAW_TABLES[table], landed, name)
-                    self.frames.setdefault(table, []).append(shaped)
-                    self.row_count += len(frame)
+            read = _read(landed, self.declared.context)
         except UnreadableFile as error:
-            self.failures[landed.load_id] = str(error)
-            for frames in self.frames.values():
-                frames[:] = [f for f in frames if f.is_empty() or f["load_id"][0] != landed.load_id]
+            return str(error)
+        except pl.exceptions.PolarsError as error:
+            return (
+                f"found values that do not fit ({str(error).splitlines()[0]}), expected a"
+                f" {landed.format} file: correct the file or move it to its format's folder"
+            )
+        self.files.append(landed)
+        for table, frame in read:
+            self.frames.setdefault(table, []).append(frame)
+            self.row_count += len(frame)
+        return None
 
     def write(self, book: Book) -> list[LoadRecord]:
         """Write rows, quarantine and, last, the load records; the records."""
@@ -446,9 +471,8 @@ class _Batch:
         records = []
         for landed in self.files:
             good, bad = touched.get(landed.load_id), refused.get(landed.load_id)
-            reason = self.failures.get(landed.load_id)
-            status = "failed" if reason else "partial" if bad else "loaded"
-            if bad and reason is None:
+            reason = None
+            if bad:
                 more = bad["reason_count"] - 1
                 reason = bad["reason"] + (f" (and {more} more reasons)" if more else "")
             records.append(
@@ -457,7 +481,7 @@ class _Batch:
                     sha256=landed.sha256,
                     source_file=landed.source_file,
                     format=landed.format,
-                    status=status,
+                    status="partial" if bad else "loaded",
                     row_count=good["row_count"] if good else 0,
                     quarantined_row_count=bad["row_count"] if bad else 0,
                     reason=reason,
@@ -474,6 +498,27 @@ class _Batch:
         return records
 
 
+def _read(landed: _Landed, context: Context) -> list[tuple[str, pl.DataFrame]]:
+    """(raw table, rows with their provenance) of a file and of its members."""
+    if landed.format not in FORMATS:
+        raise UnreadableFile(
+            f"found landing folder {landed.format!r}, expected one of {', '.join(FORMATS)}:"
+            " move the file"
+        )
+    read = connector(landed.format)
+    frames = []
+    row_counts: dict[str, int] = defaultdict(int)
+    for member, content in _unpack(landed):
+        name = f"{landed.source_file}!{member}" if member else landed.source_file
+        base = member or landed.path.name.removesuffix(".gz")
+        for table, frame in read(content, file_name=base, context=context).items():
+            frames.append(
+                (table, _with_provenance(frame, RAW_TABLES[table], landed, name, row_counts[table]))
+            )
+            row_counts[table] += len(frame)
+    return frames
+
+
 def _unpack(landed: _Landed) -> Iterator[tuple[str | None, bytes]]:
     """(member name or None, bytes) of a file or of the members of an archive.
 
@@ -487,19 +532,22 @@ def _unpack(landed: _Landed) -> Iterator[tuple[str | None, bytes]]:
     content = landed.path.read_bytes()
     if not content:
         raise UnreadableFile("found 0 bytes, expected a file with content: send it again")
+    if hashlib.sha256(content).hexdigest() != landed.sha256:
+        raise UnreadableFile("the file changed while it was read: load again when it is complete")
     limit = min(MAX_FILE_BYTES, max(len(content), 1024) * MAX_COMPRESSION_RATIO)
     if content.startswith(b"\x1f\x8b"):
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             yield None, _read_limited(stream, limit)
-    elif content.startswith(b"PK\x03\x04"):
+    elif content.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         try:
             archive = zipfile.ZipFile(io.BytesIO(content))
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
             raise UnreadableFile(f"found a broken zip archive ({error}): send it again") from error
         with archive:
-            for member in sorted(archive.infolist(), key=lambda info: info.filename):
-                if member.is_dir():
-                    continue
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if not members:
+                raise UnreadableFile("found an empty archive, expected files in it: send it again")
+            for member in sorted(members, key=lambda info: info.filename):
                 if member.filename.startswith("/") or ".." in Path(member.filename).parts:
                     raise UnreadableFile(
                         f"found archive member {member.filename!r}, expected a name inside the"
@@ -519,12 +567,10 @@ def _unpack(landed: _Landed) -> Iterator[tuple[str | None, bytes]]:
         yield None, content
 
 
-def _read_limited(
-    stream: io.BufferedIOBase | gzip.GzipFile | zipfile.ZipExtFile, limit: int
-) -> bytes:
+def _read_limited(stream: IO[bytes] | gzip.GzipFile, limit: int) -> bytes:
     try:
         content = stream.read(limit + 1)
-    except (EOFError, OSError, zipfile.BadZipFile) as error:
+    except (EOFError, OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         raise UnreadableFile(f"found broken compression ({error}): send the file again") from error
     if len(content) > limit:
         raise UnreadableFile(
@@ -534,9 +580,12 @@ def _read_limited(
 
 
 def _with_provenance(
-    frame: pl.DataFrame, table: RawTable, landed: _Landed, source_file: str
+    frame: pl.DataFrame, table: RawTable, landed: _Landed, source_file: str, first_row: int
 ) -> pl.DataFrame:
-    """The frame in the raw table's columns, with where it came from, and its reject reason."""
+    """The frame in the raw table's columns, with where it came from, and its reject reason.
+
+    Rows are numbered on across the members of an archive, so that load and row name one row.
+    """
     schema = table.schema.create_empty().schema
     landing_time = pl.lit(landed.known_at, dtype=_UTC)
     known_at = (
@@ -546,7 +595,7 @@ def _with_provenance(
     return frame.select(
         known_at.alias("known_at"),
         pl.lit(source_file).alias("source_file"),
-        pl.int_range(pl.len(), dtype=pl.Int64).alias("source_row"),
+        pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64).alias("source_row"),
         pl.lit(landed.load_id).alias("load_id"),
         *(
             (pl.col(name) if name in frame.columns else pl.lit(None)).cast(schema[name]).alias(name)
@@ -648,9 +697,7 @@ def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         ).alias(REJECT_REASON)
     )
     return (
-        nodes.filter(pl.col("why").is_null())
-        .select(*JOB_NODES_SCHEMA)
-        .explode("hostname"),
+        nodes.filter(pl.col("why").is_null()).select(*JOB_NODES_SCHEMA).explode("hostname"),
         _quarantine_rows(bad.drop("hostname", "why")),
     )
 
@@ -675,6 +722,7 @@ def _touched(rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
     # The end is exclusive where it is not the start itself, so an interval up to midnight stays
     # within its day.
     final = pl.max_horizontal(first, last - pl.duration(microseconds=1))
+    final = pl.min_horizontal(final, first.fill_null(last) + pl.duration(days=LONGEST_SPAN_DAYS))
     return (
         rows.lazy()
         .select(
