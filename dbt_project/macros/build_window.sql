@@ -22,7 +22,8 @@
     {% set days = modules.datetime.timedelta %}
     {% set touched = modules.datetime.date.fromisoformat(var("build_dates") | map("string") | min) %}
     {% set first = [(touched - days(days=1)).replace(day=1) - days(days=1)] %}
-    {% if execute and load_cached_relation(this) %}
+    {# In a unit test `this` is no relation that could be queried while compiling. #}
+    {% if execute and this is not string %}
         {# Days between the last one built and the first touched one had no data, and belong to the book too. #}
         {% set last_built = run_query("select max(utc_date) from " ~ this).rows[0][0] %}
         {% if last_built is not none %}
