@@ -25,9 +25,9 @@
     count(*) filter (where local_committed_mw > 0 and is_local_available is null) as local_excluded_interval_count,
     round(avg(marginal_cost_per_gpu_hour), 9) as mean_marginal_cost_per_gpu_hour,
     quantile_cont(marginal_cost_per_gpu_hour, 0.95) as p95_marginal_cost_per_gpu_hour,
-    {% for source in ["local_surplus", "grid", "battery", "constrained", "on_demand", "commitment"] -%}
+    {%- for source in ["local_surplus", "grid", "battery", "constrained", "on_demand", "commitment"] %}
     avg(cast(marginal_source = '{{ source }}' as integer)) as marginal_{{ source }}_ratio,
-    {% endfor -%}
+    {%- endfor %}
     count(marginal_source) / max(expected_interval_count) as marginal_cost_coverage_ratio
 {% endmacro %}
 
@@ -41,11 +41,11 @@
     round(sum(grid_uncontracted_kwh), 6) as grid_uncontracted_kwh,
     {{ ratio_of_sums("contracted_kwh", "consumption_kwh") }} as contracted_ratio,
     {{ ratio_of_sums("facility_kwh", "it_kwh") }} as pue_ratio,
-    {% for method in ["location_based", "market_based", "hourly_matched"] -%}
+    {%- for method in ["location_based", "market_based", "hourly_matched"] %}
     round(sum({{ method }}_kg), 6) as {{ method }}_kg,
     {{ ratio_of_sums(method ~ "_kg", "consumption_kwh") }} * 1000 as {{ method }}_g_per_kwh,
     {{ ratio_of_sums(method ~ "_kg", "allocated_gpu_hours") }} * 1000 as {{ method }}_g_per_gpu_hour,
-    {% endfor -%}
+    {%- endfor %}
     round(sum(scope_1_kg), 6) as scope_1_kg,
     {{ ratio_of_sums("carbon_free_kwh", "consumption_kwh") }} as carbon_free_ratio,
     case
@@ -75,14 +75,14 @@
 
 {# The figures of `kpi_incident_aggregates` in a period that may have seen no incident. #}
 {% macro kpi_incident_columns() %}
-    {% for column in [
+    {%- for column in [
         "incident_count",
         "incident_minutes",
         "lost_gpu_hours_sensitive",
         "lost_gpu_hours_tolerant",
-    ] -%}
+    ] %}
     coalesce(incidents.{{ column }}, 0) as {{ column }},
-    {% endfor -%}
+    {%- endfor %}
     case when incidents.incident_count is null then 0 else incidents.incident_cost end as incident_cost
 {% endmacro %}
 

@@ -1,6 +1,6 @@
 with
 
-charges as (
+usage_charges as (
 
     select
         charges.*,
@@ -13,15 +13,15 @@ charges as (
 )
 
 select
-    charges.site_id,
-    date_trunc('hour', charges.charge_period_started_at) as hour_started_at,
-    cast(charges.charge_period_started_at as date) as utc_date,
-    case when charges.is_unused_commitment then 'idle' else charges.workload_id end as workload_id,
-    case when not charges.is_unused_commitment then charges.criticality end as criticality,
-    coalesce(round(sum(charges.gpu_hours), 6), 0) as allocated_gpu_hours,
-    coalesce(round(sum(charges.unused_gpu_hours), 6), 0) as idle_gpu_hours,
-    round(sum(charges.effective_cost), 6) as cloud_cost,
-    any_value(charges.currency_code) as currency_code
-from charges
-where charges.site_id is not null
+    site_id,
+    date_trunc('hour', charge_period_started_at) as hour_started_at,
+    cast(charge_period_started_at as date) as utc_date,
+    case when is_unused_commitment then 'idle' else workload_id end as workload_id,
+    case when not is_unused_commitment then criticality end as criticality,
+    coalesce(round(sum(gpu_hours), 6), 0) as allocated_gpu_hours,
+    coalesce(round(sum(unused_gpu_hours), 6), 0) as idle_gpu_hours,
+    round(sum(effective_cost), 6) as cloud_cost,
+    any_value(currency_code) as currency_code
+from usage_charges
+where site_id is not null
 group by all

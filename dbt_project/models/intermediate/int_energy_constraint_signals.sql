@@ -146,7 +146,8 @@ signals as (
         site_id,
         interval_started_at,
         'price_stop' as signal,
-        printf('spot at %.2f, stop at %.2f ', spot_price_per_mwh, price_stop_per_mwh) || currency_code || '/MWh' as evidence
+        printf('spot at %.2f, stop at %.2f ', spot_price_per_mwh, price_stop_per_mwh)
+        || currency_code || '/MWh' as evidence
     from conditions
     where spot_price_per_mwh >= price_stop_per_mwh
 

@@ -2,17 +2,12 @@
 
 with
 
--- An instrument's market-based share is that of its whole local month, so the first month is read from its first day.
+-- A market-based share is that of the whole local month, so the window's first month is read from its first day.
 months as (
 
     select *
     from {{ ref("int_site_intervals") }}
-    where
-        {% if build_from() -%}
-        local_month >= date_trunc('month', {{ build_from() }} - interval 1 day)
-        {%- else -%}
-        true
-        {%- endif %}
+    where {{ in_build_dates("utc_date", days_before=32) }}
 
 ),
 

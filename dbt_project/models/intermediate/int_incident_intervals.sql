@@ -30,8 +30,8 @@ from {{ ref("fct_energy_constraint_incidents") }} as incidents
 inner join {{ ref("int_site_intervals") }} as intervals
     on
         incidents.site_id = intervals.site_id
-        and intervals.interval_started_at >= incidents.started_at
-        and intervals.interval_started_at < incidents.ended_at
+        and incidents.started_at <= intervals.interval_started_at
+        and incidents.ended_at > intervals.interval_started_at
 left join losses
     on
         incidents.incident_id = losses.incident_id

@@ -101,19 +101,19 @@ capped as (
     select
         capped_intervals.incident_id,
         capped_intervals.site_id,
-        work.workload_id,
+        holders.workload_id,
         capped_intervals.interval_started_at,
         round(
-            capped_intervals.capped_gpu_hours * work.allocated_gpu_hours / sum(work.allocated_gpu_hours) over (
+            capped_intervals.capped_gpu_hours * holders.allocated_gpu_hours / sum(holders.allocated_gpu_hours) over (
                 partition by capped_intervals.site_id, capped_intervals.interval_started_at
             ), 9
         ) as capped_gpu_hours
     from capped_intervals
-    inner join {{ ref("int_workload_intervals") }} as work
+    inner join {{ ref("int_workload_intervals") }} as holders
         on
-            capped_intervals.site_id = work.site_id
-            and capped_intervals.interval_started_at = work.interval_started_at
-            and work.allocated_gpu_hours > 0
+            capped_intervals.site_id = holders.site_id
+            and capped_intervals.interval_started_at = holders.interval_started_at
+            and holders.allocated_gpu_hours > 0
 
 )
 

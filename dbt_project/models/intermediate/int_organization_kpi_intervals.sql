@@ -20,8 +20,8 @@ sums as (
         interval_started_at,
         utc_date,
         week,
-        avg(coverage_ratio) filter (where is_metered) as coverage_ratio,
-        {% for column in [
+        round(avg(coverage_ratio) filter (where is_metered), 9) as coverage_ratio,
+        {%- for column in [
             "effective_it_mw",
             "committed_it_mw",
             "available_committed_mw",
@@ -29,9 +29,9 @@ sums as (
             "local_mw",
             "local_generation_mw",
             "local_storage_mw",
-        ] -%}
+        ] %}
         {{ sum_of_sites(column) }} as {{ column }},
-        {% endfor -%}
+        {%- endfor %}
         case
             when count(is_fully_available) = count(*) filter (where is_metered) then bool_and(is_fully_available)
         end as is_fully_available,
@@ -43,8 +43,9 @@ sums as (
         count(marginal_source) as priced_venue_count,
         -- The next GPU-hour goes where it costs least; constrained only where no venue has one left.
         min(marginal_cost_per_gpu_hour) as marginal_cost_per_gpu_hour,
-        arg_min(marginal_source, (marginal_cost_per_gpu_hour, site_id))
-            filter (where marginal_cost_per_gpu_hour is not null) as cheapest_source
+        arg_min(marginal_source, (marginal_cost_per_gpu_hour, site_id)) filter (
+            where marginal_cost_per_gpu_hour is not null
+        ) as cheapest_source
     from site_intervals
     group by interval_started_at, utc_date, week
 

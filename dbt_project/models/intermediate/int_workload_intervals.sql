@@ -35,11 +35,10 @@ jobs as (
         jobs.site_id,
         jobs.workload_id,
         jobs.gpu_count,
-        {% if build_from() -%}
-        greatest(jobs.started_at, cast({{ build_from() }} as timestamptz)) as started_at,
-        {%- else -%}
-        jobs.started_at,
-        {%- endif %}
+        greatest(
+            jobs.started_at,
+            {{ "cast(" ~ build_from() ~ " as timestamptz)" if build_from() else "jobs.started_at" }}
+        ) as started_at,
         least(coalesce(jobs.ended_at, book_ends.ended_at), book_ends.ended_at) as ended_at
     from {{ ref("stg_jobs") }} as jobs
     cross join book_ends
@@ -109,7 +108,7 @@ watched_jobs as (
 
     select *
     from jobs
-    where ended_at > (select min(interval_started_at) from telemetry_spans)
+    where ended_at > (select min(telemetry_spans.interval_started_at) from telemetry_spans)
 
 ),
 

@@ -17,11 +17,11 @@ discharges as (
     select
         site_id,
         interval_started_at,
-        {% for method in methods.values() -%}
+        {%- for method in methods.values() %}
         case
             when count(discharge_{{ method }}_g) = count(*) then round(sum(discharge_{{ method }}_g), 6)
         end as {{ method }}_g,
-        {% endfor -%}
+        {%- endfor %}
         case
             when count(discharge_carbon_free_kwh) = count(*)
                 -- Standing losses leave the stock's clean share above one: no more comes out than is discharged.
@@ -59,10 +59,10 @@ joined as (
         generation.carbon_free_kwh as generation_carbon_free_kwh,
         generation.upstream_g as generation_upstream_g,
         case when generation.site_id is null then 0 else generation.scope_1_g end as scope_1_g,
-        {% for method in methods.values() -%}
+        {%- for method in methods.values() %}
         discharges.{{ method }}_g as discharge_{{ method }}_g,
         grid.{{ method }}_g_per_kwh,
-        {% endfor -%}
+        {%- endfor %}
         discharges.carbon_free_kwh as discharge_carbon_free_kwh,
         grid.carbon_free_ratio as grid_carbon_free_ratio,
         grid.is_factor_estimated
@@ -86,13 +86,13 @@ weighed as (
 
     select
         *,
-        {% for name, method in methods.items() -%}
+        {%- for name, method in methods.items() %}
         (
             {{ used_times("generation_to_load_ratio", "generation_upstream_g") }}
             + {{ used_times("discharge_to_load_ratio", "discharge_" ~ method ~ "_g") }}
             + {{ used_times("grid_supplied_kwh", method ~ "_g_per_kwh") }}
         ) / 1000 as {{ name }}_kg,
-        {% endfor -%}
+        {%- endfor %}
         {{ used_times("generation_to_load_ratio", "generation_carbon_free_kwh") }}
         + {{ used_times("discharge_to_load_ratio", "discharge_carbon_free_kwh") }}
         + {{ used_times("grid_supplied_kwh", "grid_carbon_free_ratio") }} as carbon_free_kwh
@@ -109,13 +109,13 @@ select
     local_month,
     week,
     consumption_kwh,
-    {% for name in methods -%}
+    {%- for name in methods %}
     round({{ name }}_kg, 9) as {{ name }}_kg,
-    {% endfor -%}
+    {%- endfor %}
     scope_1_g / 1000 as scope_1_kg,
-    {% for name in methods -%}
+    {%- for name in methods %}
     round({{ name }}_kg, 9) * 1000 / nullif(consumption_kwh, 0) as {{ name }}_g_per_kwh,
-    {% endfor -%}
+    {%- endfor %}
     {{ round_kwh("carbon_free_kwh") }} as carbon_free_kwh,
     {{ round_kwh("carbon_free_kwh") }} / nullif(consumption_kwh, 0) as carbon_free_ratio,
     coalesce(is_factor_estimated, false) as is_factor_estimated,

@@ -61,15 +61,19 @@ incident_intervals as (
         intervals.interval_started_at,
         intervals.local_hour,
         incidents.started_at,
-        supply.committed_it_mw - supply.effective_it_mw as shortfall_mw,
+        -- greatest() passes over nulls: an unknown shortfall must not become none.
+        case
+            when supply.effective_it_mw is not null and supply.committed_it_mw is not null
+                then greatest(supply.committed_it_mw - supply.effective_it_mw, 0)
+        end as shortfall_mw,
         balance.grid_import_kwh,
         prices.import_price_per_mwh
     from incidents
     inner join {{ ref("int_site_intervals") }} as intervals
         on
             incidents.site_id = intervals.site_id
-            and intervals.interval_started_at >= incidents.started_at
-            and intervals.interval_started_at < incidents.ended_at
+            and incidents.started_at <= intervals.interval_started_at
+            and incidents.ended_at > intervals.interval_started_at
     left join {{ ref("fct_supply_capacity") }} as supply
         on
             intervals.site_id = supply.site_id
@@ -96,8 +100,8 @@ usual_prices as (
     inner join {{ ref("int_site_intervals") }} as intervals
         on
             incidents.site_id = intervals.site_id
-            and intervals.interval_started_at >= incidents.started_at - interval 7 days
-            and intervals.interval_started_at < incidents.started_at
+            and incidents.started_at - interval 7 days <= intervals.interval_started_at
+            and incidents.started_at > intervals.interval_started_at
     inner join {{ ref("int_supply_prices") }} as prices
         on
             intervals.site_id = prices.site_id
@@ -110,11 +114,8 @@ supply_effects as (
 
     select
         incident_intervals.incident_id,
-        -- greatest() passes over nulls: an unknown shortfall must not become none.
-        max(case when shortfall_mw is not null then greatest(shortfall_mw, 0) end) as greatest_shortfall_mw,
-        round(
-            sum(case when shortfall_mw is not null then greatest(shortfall_mw, 0) end) / 4, 9
-        ) as unserved_mwh,
+        max(incident_intervals.shortfall_mw) as greatest_shortfall_mw,
+        round(sum(incident_intervals.shortfall_mw) / 4, 9) as unserved_mwh,
         sum(
             {{ kwh_to_mwh("incident_intervals.grid_import_kwh") }}
             * (incident_intervals.import_price_per_mwh - usual_prices.import_price_per_mwh)

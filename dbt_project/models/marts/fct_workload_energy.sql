@@ -1,8 +1,18 @@
-{% set methods = ["location_based", "market_based", "hourly_matched"] %}
+{% set amounts = [
+    "energy_kwh",
+    "local_kwh",
+    "contracted_kwh",
+    "grid_kwh",
+    "energy_cost",
+    "contract_cost",
+    "location_based_kg",
+    "market_based_kg",
+    "hourly_matched_kg",
+] %}
 
 with
 
--- Losses between the grid meter and the facility meter are borne in proportion, so that cost and carbon add up to the site's.
+-- Losses between the grid and the facility meter are borne in proportion, so that all rows add up to the site's.
 intervals as (
 
     select
@@ -19,9 +29,9 @@ intervals as (
         work.energy_kwh * balance.grid_uncontracted_kwh / nullif(balance.consumption_kwh, 0) as grid_kwh,
         work.energy_kwh * costs.energy_cost / nullif(balance.facility_kwh, 0) as energy_cost,
         work.energy_kwh * costs.contract_cost / nullif(balance.facility_kwh, 0) as contract_cost,
-        {% for method in methods -%}
-        work.energy_kwh * carbon.{{ method }}_kg / nullif(balance.facility_kwh, 0) as {{ method }}_kg{{ "," if not loop.last }}
-        {% endfor %}
+        work.energy_kwh * carbon.location_based_kg / nullif(balance.facility_kwh, 0) as location_based_kg,
+        work.energy_kwh * carbon.market_based_kg / nullif(balance.facility_kwh, 0) as market_based_kg,
+        work.energy_kwh * carbon.hourly_matched_kg / nullif(balance.facility_kwh, 0) as hourly_matched_kg
     from {{ ref("int_workload_intervals") }} as work
     left join {{ ref("fct_energy_balance") }} as balance
         on
@@ -49,12 +59,9 @@ days as (
         round(sum(idle_gpu_hours), 6) as idle_gpu_hours,
         round(sum(measured_gpu_hours), 6)
         / nullif(round(sum(allocated_gpu_hours), 6), 0) as telemetry_coverage_ratio,
-        {% for amount in ["energy_kwh", "local_kwh", "contracted_kwh", "grid_kwh", "energy_cost", "contract_cost"] -%}
+        {%- for amount in amounts %}
         round(sum({{ amount }}), 6) as {{ amount }},
-        {% endfor -%}
-        {% for method in methods -%}
-        round(sum({{ method }}_kg), 6) as {{ method }}_kg,
-        {% endfor -%}
+        {%- endfor %}
         cast(null as double) as cloud_cost,
         count(energy_kwh) / count(*) as coverage_ratio
     from intervals
@@ -70,12 +77,9 @@ days as (
         cast(null as double) as used_gpu_hours,
         round(sum(hours.idle_gpu_hours), 6) as idle_gpu_hours,
         cast(null as double) as telemetry_coverage_ratio,
-        {% for amount in ["energy_kwh", "local_kwh", "contracted_kwh", "grid_kwh", "energy_cost", "contract_cost"] -%}
+        {%- for amount in amounts %}
         cast(null as double) as {{ amount }},
-        {% endfor -%}
-        {% for method in methods -%}
-        cast(null as double) as {{ method }}_kg,
-        {% endfor -%}
+        {%- endfor %}
         round(sum(hours.cloud_cost), 6) as cloud_cost,
         0 as coverage_ratio
     from {{ ref("int_cloud_workload_hours") }} as hours
@@ -138,9 +142,9 @@ select
     loaded.energy_cost,
     loaded.contract_cost,
     loaded.cloud_cost,
-    {% for method in methods -%}
-    loaded.{{ method }}_kg,
-    {% endfor -%}
+    loaded.location_based_kg,
+    loaded.market_based_kg,
+    loaded.hourly_matched_kg,
     loaded.coverage_ratio,
     organization.reporting_currency as currency_code
 from loaded

@@ -52,7 +52,7 @@ gpus as (
 select
     organization.organization_id,
     supply.*,
-    energy.* exclude (week),
+    energy.* exclude (week), -- noqa: RF02
     {{ kpi_incident_columns() }},
     {{ kpi_interruption_indices() }}
 from supply
