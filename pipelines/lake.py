@@ -269,7 +269,8 @@ def _find_new(
     """Files to read, count of files skipped, and records of what is not even opened.
 
     A recorded file of the same name, size and time is not read again; any other is known by its
-    sha256. The same bytes in several formats' folders are all tried: only one can be the right one.
+    sha256. Of files with the same bytes the one that arrived first counts; in several formats'
+    folders they are all tried: only one can be the right one.
     """
     final = records.filter(
         (pl.col("status") == "loaded")
@@ -282,7 +283,7 @@ def _find_new(
     refused: list[LoadRecord] = []
     skipped = 0
     root = book.landing.resolve()
-    for path in sorted(book.landing.rglob("*")):
+    for path in sorted(book.landing.rglob("*"), key=lambda path: (path.lstat().st_mtime_ns, path)):
         name = path.relative_to(book.landing).as_posix()
         if path.is_symlink() and not path.resolve().is_relative_to(root):
             # Nothing behind the link is read, so there is no hash and no time.
@@ -431,10 +432,10 @@ class _Batch:
                 good = good.join(bad_nodes, on=["load_id", "source_row"], how="anti")
                 bad = pl.concat([bad, bad_nodes.select(bad.columns)])
                 write_parquet(nodes, book.lake / "job_nodes" / f"{name}.parquet")
+            rows.append(_touched(book, good, RAW_TABLES[table]))
             _write_rows(book, table, good, name)
             if not bad.is_empty():
                 write_parquet(bad, book.quarantine / table / f"{name}.parquet")
-            rows.append(_touched(good, RAW_TABLES[table]))
             bad_rows.append(bad.select("load_id", "reason", pl.lit(table).alias("table")))
         records = self._records(name, rows, bad_rows)
         write_parquet(_record_frame(records), book.lake / "loads" / f"{name}.parquet")
@@ -716,22 +717,40 @@ def _write_rows(book: Book, table: str, rows: pl.DataFrame, batch: str) -> None:
         write_parquet(part, folder / f"{day}" / f"{batch}.parquet")
 
 
-def _touched(rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
-    """Per load: count of rows and the UTC dates that any of them says something about."""
-    first, last = (pl.col(column) for column in table.span)
+def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
+    """Per load: count of rows and the UTC dates that become stale by any of them.
+
+    Those are the dates of the row itself and, where its key says nothing of its time, those of the
+    versions of it that the lake holds already: an event that was moved leaves its former days, too.
+    What has no end yet holds up to the last date of the book.
+    """
+    start, end = pl.col("start"), pl.col("end")
+    span = {"start": table.span[0], "end": table.span[1]}
+    spans = rows.lazy().select("load_id", row_count=1, **span)
+    if table.span[0] not in table.key:
+        versions = pl.scan_parquet(book.lake / table.name / "*.parquet").select(*table.key, **span)
+        revised = (
+            rows.lazy()
+            .select("load_id", *table.key, row_count=0)
+            .join(versions, on=table.key, nulls_equal=True)
+            .select("load_id", "row_count", *span)
+        )
+        spans = pl.concat([spans, revised]).with_columns(
+            end=pl.when(start.is_null()).then(end).otherwise(end.fill_null(_end_of_book(book)))
+        )
     # The end is exclusive where it is not the start itself, so an interval up to midnight stays
     # within its day.
-    final = pl.max_horizontal(first, last - pl.duration(microseconds=1))
-    final = pl.min_horizontal(final, first.fill_null(last) + pl.duration(days=LONGEST_SPAN_DAYS))
+    final = pl.max_horizontal(start, end - pl.duration(microseconds=1))
+    final = pl.min_horizontal(final, start.fill_null(end) + pl.duration(days=LONGEST_SPAN_DAYS))
     return (
-        rows.lazy()
-        .select(
+        spans.select(
             "load_id",
-            first=pl.coalesce(first, last).dt.date(),
-            last=pl.coalesce(final, first).dt.date(),
+            "row_count",
+            first=pl.coalesce(start, end).dt.date(),
+            last=pl.coalesce(final, start).dt.date(),
         )
         .group_by("load_id", "first", "last")
-        .agg(pl.len().alias("row_count"))
+        .agg(pl.col("row_count").sum())
         .with_columns(touched_dates=pl.date_ranges("first", "last"))
         .group_by("load_id")
         .agg(
@@ -741,3 +760,9 @@ def _touched(rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
         .with_columns(table=pl.lit(table.name))
         .collect()
     )
+
+
+def _end_of_book(book: Book) -> pl.Expr:
+    """The instant up to which loads so far say anything, null before the first."""
+    dates = read_load_records(book).select(pl.col("touched_dates").explode().max())
+    return pl.lit(dates.item(), pl.Date).dt.offset_by("1d").cast(_UTC)

@@ -277,6 +277,43 @@ def test_an_event_until_the_end_of_time_touches_ten_years(book):
     assert len(lake.load(book).records[0].touched_dates) == lake.LONGEST_SPAN_DAYS + 1
 
 
+def test_an_open_event_touches_the_days_up_to_the_end_of_the_book(book):
+    put(book, "battery_csv/one.csv", BATTERY.replace("2026-04-05", "2026-08-17"))
+    lake.load(book)
+    put(book, "outages_csv/open.csv", OUTAGE.replace("2026-08-16T00:00Z", ""))
+    assert lake.load(book).records[0].touched_dates == [
+        date(2026, 8, day) for day in (14, 15, 16, 17)
+    ]
+
+
+def test_a_revised_event_touches_the_days_it_held_before(book):
+    put(book, "outages_csv/one.csv", OUTAGE)
+    lake.load(book)
+    moved = OUTAGE.replace("08-14T23:30", "08-20T23:30").replace("08-16T00:00", "08-21T00:00")
+    put(book, "outages_csv/two.csv", moved, arrived=datetime(2026, 4, 7, tzinfo=UTC))
+    record = lake.load(book).records[0]
+    assert record.row_count == 1
+    assert record.touched_dates == [date(2026, 8, day) for day in (14, 15, 20)]
+
+
+def test_a_job_that_ended_touches_the_days_on_which_it_seemed_to_run(book):
+    running = JOBS.replace("COMPLETED", "RUNNING").replace("2026-04-07T10:00:00", "Unknown")
+    put(book, "sacct/one.txt", running)
+    put(book, "battery_csv/one.csv", BATTERY.replace("2026-04-05", "2026-04-09"))
+    lake.load(book)
+    put(book, "sacct/two.txt", JOBS)
+    record = lake.load(book).records[0]
+    assert record.row_count == 1
+    assert record.touched_dates == [date(2026, 4, day) for day in (5, 6, 7, 8, 9)]
+
+
+def test_of_two_files_with_the_same_bytes_the_first_to_arrive_counts(book):
+    put(book, "battery_csv/a.csv", BATTERY, arrived=datetime(2026, 4, 7, tzinfo=UTC))
+    put(book, "battery_csv/z.csv", BATTERY, arrived=ARRIVED)
+    assert [record.source_file for record in lake.load(book).records] == ["battery_csv/z.csv"]
+    assert rows(book, "battery_samples")["known_at"].to_list() == [ARRIVED]
+
+
 def test_the_same_bytes_load_once_whatever_they_are_called(book):
     put(book, "battery_csv/a.csv", BATTERY)
     put(book, "battery_csv/b.csv", BATTERY)
