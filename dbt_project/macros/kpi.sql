@@ -93,10 +93,13 @@
     incidents.interrupted_gpu_hours * 60 / nullif(incidents.interrupted_gpu_count, 0) as caidi_minutes
 {% endmacro %}
 
-{# Quotient of two sums over the rows that have both, so that a gap in one does not bias it. #}
+{#
+    Quotient of two sums over the rows that have both, so that a gap in one does not bias it. Six decimals take out
+    what the order of the terms leaves in the last bits of a sum.
+#}
 {% macro ratio_of_sums(numerator, denominator) -%}
-    round(sum({{ numerator }}) filter (where {{ denominator }} is not null), 9)
-    / nullif(round(sum({{ denominator }}) filter (where ({{ numerator }}) is not null), 9), 0)
+    round(sum({{ numerator }}) filter (where {{ denominator }} is not null), 6)
+    / nullif(round(sum({{ denominator }}) filter (where ({{ numerator }}) is not null), 6), 0)
 {%- endmacro %}
 
 {# Number of 15-minute intervals between two local midnights, so that days of 23 and 25 hours come out right. #}
