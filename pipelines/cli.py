@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+import duckdb
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
@@ -58,7 +59,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except BookError as error:
             causes = error.causes
-        except OSError as error:
+        except (OSError, duckdb.IOException) as error:
             causes = [str(error)]
         for cause in causes:
             print(f"error: {' '.join(cause.split())}", file=sys.stderr)

@@ -1,5 +1,8 @@
 """The command line: exit status, errors one a line on standard error, what is printed."""
 
+import subprocess
+import sys
+
 import duckdb
 import pytest
 from typer.testing import CliRunner
@@ -77,6 +80,22 @@ def test_the_projects_own_reference_data_is_valid(book):
     result = wattbook(book, "validate")
     assert (result.exit_code, result.stderr.splitlines()[:-1]) == (0, [])
     assert not book.data_dir.exists()
+
+
+def test_a_warehouse_that_another_program_holds_open_is_an_error_of_one_line(book):
+    book.data_dir.mkdir(parents=True)
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, book.warehouse], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        result = wattbook(book, "build")
+        other.communicate(b"\n")
+    assert result.exit_code == 1
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "Conflicting lock is held" in errors[0]
 
 
 def test_load_prints_what_it_did_and_the_reason_of_each_failure(book):
