@@ -84,7 +84,7 @@ def test_the_projects_own_reference_data_is_valid(book):
 
 def test_a_warehouse_that_another_program_holds_open_is_an_error_of_one_line(book):
     book.data_dir.mkdir(parents=True)
-    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", hold, book.warehouse], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
