@@ -269,7 +269,7 @@ def invoke_dbt(
                 *arguments,
                 *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
                 *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
-                *("--log-level", "none", "--no-use-colors"),
+                *("--log-level", "none", "--log-level-file", "info", "--no-use-colors"),
             ]
         )
     # The adapter would keep the file open, for writing, until the process ends.
@@ -283,10 +283,13 @@ def parse(book: Book) -> dict[str, Any]:
     Raises:
         WarehouseError: the project cannot be read.
     """
-    answer = invoke_dbt(book, book.warehouse.resolve(), ["parse"])
-    if not answer.success:
-        raise WarehouseError(_causes(answer, []))
-    manifest: dict[str, Any] = json.loads(manifest_path(book).read_text())
+    # Several processes may load the same code location at once.
+    dbt_dir(book).mkdir(parents=True, exist_ok=True)
+    with FileLock(dbt_dir(book) / "parse.lock"):
+        answer = invoke_dbt(book, book.warehouse.resolve(), ["parse"])
+        if not answer.success:
+            raise WarehouseError(_causes(answer, []))
+        manifest: dict[str, Any] = json.loads(manifest_path(book).read_text())
     return manifest
 
 
