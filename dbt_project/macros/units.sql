@@ -3,7 +3,8 @@
 
     Sums of floats depend on the order of their terms in the last bits, and files load in any order. Energies
     are therefore rounded when staged: 1e-6 kWh is far below what any meter resolves, and makes results
-    identical byte for byte.
+    identical byte for byte. For the same reason a sum is rounded before it is divided: a rounded mean may lie on the
+    edge between two roundings, a rounded sum of rounded terms does not.
 #}
 {% macro round_kwh(expression) -%} round({{ expression }}, 6) {%- endmacro %}
 

@@ -35,7 +35,7 @@ samples as (
         arg_min(stored_kwh, sampled_at) filter (where stored_kwh is not null) as first_stored_kwh,
         arg_max(stored_kwh, sampled_at) filter (where stored_kwh is not null) as last_stored_kwh,
         arg_max(capacity_kwh, sampled_at) as capacity_kwh,
-        round(avg(available_discharge_kw), 6) as available_discharge_kw,
+        round(sum(available_discharge_kw), 6) / count(available_discharge_kw) as available_discharge_kw,
         bool_or(state in ('fault', 'disconnected')) as has_fault
     from {{ ref("stg_battery_samples") }}
     where {{ in_build_dates("utc_date") }}

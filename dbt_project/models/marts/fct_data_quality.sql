@@ -5,7 +5,7 @@ meter_coverage as (
     select
         'meter_readings' as source_table,
         utc_date,
-        round(avg(coverage_ratio), 6) as coverage_ratio
+        round(sum(coverage_ratio), 6) / count(*) as coverage_ratio
     from {{ ref("int_meter_roles_pivoted") }}
     group by utc_date
 
@@ -67,7 +67,7 @@ node_rows as (
         'gpu_samples' as source_table,
         utc_date,
         count(*) as row_count,
-        round(avg(coverage_ratio), 6) as coverage_ratio
+        round(sum(coverage_ratio), 6) / count(*) as coverage_ratio
     from {{ ref("stg_node_intervals") }}
     group by utc_date
 

@@ -6,18 +6,36 @@ revisions as (
 
 ),
 
--- The nodes of the revision that counts: those of the same load.
+-- Where the accounting shows no GPUs: the nodes of the revision that counts, which are those of the same load.
+job_nodes as (
+
+    select distinct
+        job_nodes.cluster,
+        job_nodes.job_id,
+        job_nodes.submitted_at,
+        job_nodes.load_id,
+        job_nodes.hostname
+    from {{ source("raw", "job_nodes") }} as job_nodes
+    inner join revisions
+        on
+            job_nodes.cluster = revisions.cluster
+            and job_nodes.job_id = revisions.job_id
+            and job_nodes.submitted_at is not distinct from revisions.submitted_at
+            and job_nodes.load_id = revisions.load_id
+    where revisions.gpu_count is null
+
+),
+
 node_counts as (
 
     select
         job_nodes.cluster,
         job_nodes.job_id,
         job_nodes.submitted_at,
-        job_nodes.load_id,
-        sum(nodes.gpu_count) as gpu_count
-    from (select distinct * from {{ source("raw", "job_nodes") }}) as job_nodes
+        cast(sum(nodes.gpu_count) as bigint) as gpu_count
+    from job_nodes
     inner join {{ source("raw", "nodes") }} as nodes on job_nodes.hostname = nodes.hostname
-    group by job_nodes.cluster, job_nodes.job_id, job_nodes.submitted_at, job_nodes.load_id
+    group by job_nodes.cluster, job_nodes.job_id, job_nodes.submitted_at
 
 ),
 
@@ -78,4 +96,3 @@ left join node_counts
         revisions.cluster = node_counts.cluster
         and revisions.job_id = node_counts.job_id
         and revisions.submitted_at is not distinct from node_counts.submitted_at
-        and revisions.load_id = node_counts.load_id
