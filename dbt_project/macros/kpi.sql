@@ -6,24 +6,24 @@
 
 {# Supply and marginal cost: what a site, or all sites together, had in each interval. #}
 {% macro kpi_supply_aggregates() %}
-    round(sum(coverage_ratio) / max(expected_interval_count), 9) as coverage_ratio,
+    round(sum(round(coverage_ratio, 9)), 9) / max(expected_interval_count) as coverage_ratio,
     count(availability_ratio) / max(expected_interval_count) as availability_coverage_ratio,
-    round(avg(effective_it_mw), 9) as mean_effective_it_mw,
+    {{ mean_of("effective_it_mw") }} as mean_effective_it_mw,
     quantile_cont(effective_it_mw, 0.05) as p5_effective_it_mw,
     min(effective_it_mw) as minimum_effective_it_mw,
-    round(avg(committed_it_mw), 9) as mean_committed_it_mw,
-    round(avg(availability_ratio), 9) as mean_availability_ratio,
+    {{ mean_of("committed_it_mw") }} as mean_committed_it_mw,
+    {{ mean_of("availability_ratio") }} as mean_availability_ratio,
     quantile_cont(availability_ratio, 0.05) as p5_availability_ratio,
     min(availability_ratio) as minimum_availability_ratio,
     avg(cast(is_fully_available as integer)) as fully_available_ratio,
-    round(avg(grid_mw), 9) as mean_grid_mw,
-    round(avg(local_mw), 9) as mean_local_mw,
-    round(avg(local_generation_mw), 9) as mean_local_generation_mw,
-    round(avg(local_storage_mw), 9) as mean_local_storage_mw,
+    {{ mean_of("grid_mw") }} as mean_grid_mw,
+    {{ mean_of("local_mw") }} as mean_local_mw,
+    {{ mean_of("local_generation_mw") }} as mean_local_generation_mw,
+    {{ mean_of("local_storage_mw") }} as mean_local_storage_mw,
     avg(cast(is_local_available as integer)) as local_time_availability_ratio,
-    round(avg(local_availability_ratio), 9) as local_mw_availability_ratio,
+    {{ mean_of("local_availability_ratio") }} as local_mw_availability_ratio,
     count(*) filter (where local_committed_mw > 0 and is_local_available is null) as local_excluded_interval_count,
-    round(avg(marginal_cost_per_gpu_hour), 9) as mean_marginal_cost_per_gpu_hour,
+    {{ mean_of("marginal_cost_per_gpu_hour") }} as mean_marginal_cost_per_gpu_hour,
     quantile_cont(marginal_cost_per_gpu_hour, 0.95) as p95_marginal_cost_per_gpu_hour,
     {%- for source in ["local_surplus", "grid", "battery", "constrained", "on_demand", "commitment"] %}
     avg(cast(marginal_source = '{{ source }}' as integer)) as marginal_{{ source }}_ratio,
@@ -112,6 +112,11 @@
 {# A sum over sites of which one is not known is not known: the interval is then absent from the means. #}
 {% macro sum_of_sites(column) -%}
     case
-        when count({{ column }}) = count(*) filter (where is_metered) then round(sum({{ column }}), 9)
+        when count({{ column }}) = count(*) filter (where is_metered) then round(sum(round({{ column }}, 9)), 9)
     end
+{%- endmacro %}
+
+{# Mean of the known values. Terms and sum are rounded, so that it does not depend on the order of the rows. #}
+{% macro mean_of(column) -%}
+    round(sum(round({{ column }}, 9)), 9) / nullif(count({{ column }}), 0)
 {%- endmacro %}

@@ -1,5 +1,5 @@
 -- Returns rows (test failure) for site days whose workloads do not bear all of the site's cost and CO2e, though every
--- interval of the day had all readings. Sums are rounded to 1e-6 each.
+-- interval of the day had all readings. Each of the terms, up to a thousand a day, is rounded to 1e-6.
 with
 
 workloads as (

@@ -36,8 +36,9 @@ clean_volumes as (
     select
         volumes.site_id,
         volumes.interval_started_at,
-        case when count(volumes.volume_mwh) = count(*) then sum(volumes.volume_mwh) * 1000 end as clean_kwh,
-        sum(volumes.volume_mwh * 1000 * factors.value_g_per_kwh) as clean_g
+        case when count(volumes.volume_mwh) = count(*) then round(sum(volumes.volume_mwh) * 1000, 6) end
+            as clean_kwh,
+        round(sum(volumes.volume_mwh * 1000 * factors.value_g_per_kwh), 6) as clean_g
     from {{ ref("int_contract_volumes") }} as volumes
     inner join months
         on

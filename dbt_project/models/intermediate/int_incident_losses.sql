@@ -128,8 +128,10 @@ select
     coalesce(shed.interrupted_gpu_count, 0) as interrupted_gpu_count,
     coalesce(capped.capped_gpu_hours, 0) as capped_gpu_hours,
     coalesce(shed.shed_gpu_hours, 0) + coalesce(capped.capped_gpu_hours, 0) as lost_gpu_hours,
-    (coalesce(shed.shed_gpu_hours, 0) + coalesce(capped.capped_gpu_hours, 0))
-    * workloads.value_per_lost_gpu_hour as lost_value
+    round(
+        (coalesce(shed.shed_gpu_hours, 0) + coalesce(capped.capped_gpu_hours, 0))
+        * workloads.value_per_lost_gpu_hour, 6
+    ) as lost_value
 from shed
 full join capped
     on

@@ -20,7 +20,7 @@ sums as (
         interval_started_at,
         utc_date,
         week,
-        round(avg(coverage_ratio) filter (where is_metered), 9) as coverage_ratio,
+        round(avg(round(coverage_ratio, 9)) filter (where is_metered), 9) as coverage_ratio,
         {%- for column in [
             "effective_it_mw",
             "committed_it_mw",
@@ -38,7 +38,7 @@ sums as (
         round(sum(local_committed_mw), 9) as local_committed_mw,
         count(*) filter (where local_committed_mw > 0) as local_site_count,
         count(local_available_committed_mw) as known_local_site_count,
-        round(sum(local_available_committed_mw), 9) as local_available_committed_mw,
+        round(sum(round(local_available_committed_mw, 9)), 9) as local_available_committed_mw,
         bool_and(is_local_available) as is_local_available,
         count(marginal_source) as priced_venue_count,
         -- The next GPU-hour goes where it costs least; constrained only where no venue has one left.

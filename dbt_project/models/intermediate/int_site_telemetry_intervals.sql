@@ -34,11 +34,11 @@ select
     round(sum(nodes.node_kwh), 6) as node_kwh,
     round(sum(nodes.gpu_kwh) filter (where nodes.has_both), 6) as gpu_kwh_of_metered_nodes,
     round(sum(nodes.node_kwh) filter (where nodes.has_both), 6) as node_kwh_of_metered_nodes,
-    round(sum(nodes.gpu_busy_s), 6) as gpu_busy_s,
-    round(sum(nodes.power_capped_s), 6) as power_capped_s,
-    round(sum(nodes.thermal_throttled_s), 6) as thermal_throttled_s,
-    round(sum(nodes.covered_s), 6) / (900 * site_gpus.gpu_count) as gpu_coverage_ratio,
-    round(sum(nodes.node_covered_s), 6) / (900 * site_gpus.node_count) as node_coverage_ratio
+    round(sum(round(nodes.gpu_busy_s, 3)), 3) as gpu_busy_s,
+    round(sum(round(nodes.power_capped_s, 3)), 3) as power_capped_s,
+    round(sum(round(nodes.thermal_throttled_s, 3)), 3) as thermal_throttled_s,
+    round(sum(round(nodes.covered_s, 3)), 3) / (900 * site_gpus.gpu_count) as gpu_coverage_ratio,
+    round(sum(round(nodes.node_covered_s, 3)), 3) / (900 * site_gpus.node_count) as node_coverage_ratio
 from nodes
 inner join site_gpus on nodes.site_id = site_gpus.site_id
 group by

@@ -203,9 +203,13 @@ measured_work as (
         slices.interval_started_at,
         slices.workload_id,
         round(sum(slices.allocated_gpu_s), 6) as measured_gpu_s,
-        round(sum(splits.gpu_busy_s * slices.allocated_gpu_s / splits.allocated_gpu_s), 6) as busy_gpu_s,
         round(
-            sum((splits.energy_kwh - splits.idle_kwh) * slices.allocated_gpu_s / splits.allocated_gpu_s), 9
+            sum(round(splits.gpu_busy_s * slices.allocated_gpu_s / splits.allocated_gpu_s, 6)), 6
+        ) as busy_gpu_s,
+        round(
+            sum(
+                round((splits.energy_kwh - splits.idle_kwh) * slices.allocated_gpu_s / splits.allocated_gpu_s, 6)
+            ), 6
         ) as energy_kwh
     from node_slices as slices
     inner join node_splits as splits
@@ -222,7 +226,7 @@ measured_idling as (
         site_id,
         interval_started_at,
         round(sum(greatest(installed_gpu_s - allocated_gpu_s, 0)), 6) as measured_gpu_s,
-        round(sum(idle_kwh), 9) as energy_kwh
+        round(sum(round(idle_kwh, 6)), 6) as energy_kwh
     from node_splits
     group by site_id, interval_started_at
 
@@ -263,7 +267,8 @@ work_totals as (
 
 ),
 
--- Measured energy where nodes were watched, their models' power for the rest.
+-- Measured energy where nodes were watched, their models' power for the rest. Terms are rounded before they are
+-- added, here as elsewhere, so that sums do not depend on their order.
 weights as (
 
     select
@@ -335,10 +340,10 @@ split as (
         intervals.utc_date,
         intervals.local_date,
         shares.workload_id,
-        shares.allocated_gpu_s / 3600 as allocated_gpu_hours,
-        shares.measured_gpu_s / 3600 as measured_gpu_hours,
-        shares.busy_gpu_s / 3600 as used_gpu_hours,
-        shares.idle_gpu_s / 3600 as idle_gpu_hours,
+        round(shares.allocated_gpu_s / 3600, 6) as allocated_gpu_hours,
+        round(shares.measured_gpu_s / 3600, 6) as measured_gpu_hours,
+        round(shares.busy_gpu_s / 3600, 6) as used_gpu_hours,
+        round(shares.idle_gpu_s / 3600, 6) as idle_gpu_hours,
         meters.it_load_kwh * shares.share_ratio as energy_kwh
     from intervals
     inner join {{ ref("int_meter_roles_pivoted") }} as meters
@@ -383,5 +388,5 @@ select
     measured_gpu_hours,
     used_gpu_hours,
     idle_gpu_hours,
-    round(energy_kwh, 9) as energy_kwh
+    {{ round_kwh("energy_kwh") }} as energy_kwh
 from split

@@ -36,9 +36,9 @@ select
     local_date,
     count(*) as interval_count,
     round(sum(gpu_kwh), 6) as gpu_kwh,
-    round(avg(gpu_coverage_ratio), 9) as gpu_coverage_ratio,
+    {{ mean_of("gpu_coverage_ratio") }} as gpu_coverage_ratio,
     round(sum(node_kwh), 6) as node_kwh,
-    round(avg(node_coverage_ratio), 9) as node_coverage_ratio,
+    {{ mean_of("node_coverage_ratio") }} as node_coverage_ratio,
     round(sum(it_kwh), 6) as it_kwh,
     round(sum(facility_kwh), 6) as facility_kwh,
     round(sum(consumption_kwh), 6) as consumption_kwh,
@@ -52,6 +52,6 @@ select
     round(sum(unaccounted_kwh), 6) / nullif(
         round(sum(consumption_kwh) filter (where unaccounted_kwh is not null), 6), 0
     ) as facility_to_supply_gap_ratio,
-    round(avg(meter_coverage_ratio), 9) as meter_coverage_ratio
+    {{ mean_of("meter_coverage_ratio") }} as meter_coverage_ratio
 from intervals
 group by site_id, local_date

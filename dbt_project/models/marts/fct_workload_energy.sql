@@ -24,14 +24,14 @@ intervals as (
         work.used_gpu_hours,
         work.idle_gpu_hours,
         work.energy_kwh,
-        work.energy_kwh * balance.local_kwh / nullif(balance.consumption_kwh, 0) as local_kwh,
-        work.energy_kwh * balance.contracted_kwh / nullif(balance.consumption_kwh, 0) as contracted_kwh,
-        work.energy_kwh * balance.grid_uncontracted_kwh / nullif(balance.consumption_kwh, 0) as grid_kwh,
-        work.energy_kwh * costs.energy_cost / nullif(balance.facility_kwh, 0) as energy_cost,
-        work.energy_kwh * costs.contract_cost / nullif(balance.facility_kwh, 0) as contract_cost,
-        work.energy_kwh * carbon.location_based_kg / nullif(balance.facility_kwh, 0) as location_based_kg,
-        work.energy_kwh * carbon.market_based_kg / nullif(balance.facility_kwh, 0) as market_based_kg,
-        work.energy_kwh * carbon.hourly_matched_kg / nullif(balance.facility_kwh, 0) as hourly_matched_kg
+        {{ round_kwh("work.energy_kwh * balance.local_kwh / nullif(balance.consumption_kwh, 0)") }} as local_kwh,
+        {{ round_kwh("work.energy_kwh * balance.contracted_kwh / nullif(balance.consumption_kwh, 0)") }} as contracted_kwh,
+        {{ round_kwh("work.energy_kwh * balance.grid_uncontracted_kwh / nullif(balance.consumption_kwh, 0)") }} as grid_kwh,
+        round(work.energy_kwh * costs.energy_cost / nullif(balance.facility_kwh, 0), 6) as energy_cost,
+        round(work.energy_kwh * costs.contract_cost / nullif(balance.facility_kwh, 0), 6) as contract_cost,
+        round(work.energy_kwh * carbon.location_based_kg / nullif(balance.facility_kwh, 0), 6) as location_based_kg,
+        round(work.energy_kwh * carbon.market_based_kg / nullif(balance.facility_kwh, 0), 6) as market_based_kg,
+        round(work.energy_kwh * carbon.hourly_matched_kg / nullif(balance.facility_kwh, 0), 6) as hourly_matched_kg
     from {{ ref("int_workload_intervals") }} as work
     left join {{ ref("fct_energy_balance") }} as balance
         on
