@@ -6,8 +6,9 @@ UV_VERSION := 0.13.9
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-# The package index pip is set up with serves uv as well, unless uv has its own.
-UV := UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || echo https://pypi.org/simple)}}" VIRTUAL_ENV=.venv $(BIN)/uv
+# Where pip is set up with a package index of its own, uv uses it too.
+UV := env $$(index="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}"; \
+	test -z "$$index" || test -n "$$UV_DEFAULT_INDEX" || echo "UV_DEFAULT_INDEX=$$index") VIRTUAL_ENV=.venv $(BIN)/uv
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .PHONY: demo test ui lint lock setup
