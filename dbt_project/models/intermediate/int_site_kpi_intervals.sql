@@ -179,8 +179,6 @@ cloud as (
 
 )
 
-select *
-from own
+select * from own -- noqa: AM07
 union all by name
-select *
-from cloud
+select * from cloud
