@@ -80,7 +80,10 @@ def csv_rows(content: bytes, *, expected: str) -> pl.DataFrame:
     Raises:
         UnreadableFile: when it is no CSV with a header of distinct names.
     """
-    header, *records = csv_records(decode(content, expected=expected), expected=expected)
+    found = csv_records(decode(content, expected=expected), expected=expected)
+    if not found:
+        raise UnreadableFile(f"the file holds no line: expected {expected}")
+    header, *records = found
     names = [name.strip() for name in header]
     if len(set(names)) != len(names) or "" in names:
         raise UnreadableFile(

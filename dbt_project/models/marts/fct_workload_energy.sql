@@ -12,6 +12,8 @@
 
 with
 
+-- An amount of a day is given where it is known for all intervals of which the energy is: a sum over fewer would
+-- not belong to the energy beside it.
 -- Losses between the grid and the facility meter are borne in proportion, so that all rows add up to the site's.
 intervals as (
 
@@ -60,7 +62,7 @@ days as (
         round(sum(measured_gpu_hours), 6)
         / nullif(round(sum(allocated_gpu_hours), 6), 0) as telemetry_coverage_ratio,
         {%- for amount in amounts %}
-        round(sum({{ amount }}), 6) as {{ amount }},
+        case when count({{ amount }}) = count(energy_kwh) then round(sum({{ amount }}), 6) end as {{ amount }},
         {%- endfor %}
         cast(null as double) as cloud_cost,
         count(energy_kwh) / count(*) as coverage_ratio
