@@ -102,10 +102,10 @@ select
     carbon_free_ratio,
     {{ used_times(kwh_to_mwh("charge_from_generation_kwh"), "generation_cost_per_mwh") }}
     + {{ used_times(kwh_to_mwh("charge_from_grid_kwh"), "import_price_per_mwh") }} as charge_cost,
-    {%- for method in ["location", "market", "hourly_matched"] %}
+    {% for method in ["location", "market", "hourly_matched"] -%}
     {{ used_times("charge_from_generation_kwh", "generation_g_per_kwh") }}
     + {{ used_times("charge_from_grid_kwh", method ~ "_g_per_kwh") }} as charge_{{ method }}_g,
-    {%- endfor %}
+    {% endfor -%}
     {{ used_times("charge_from_generation_kwh", "generation_carbon_free_ratio") }}
     + {{ used_times("charge_from_grid_kwh", "carbon_free_ratio") }} as charge_carbon_free_kwh,
     currency_code

@@ -37,11 +37,7 @@ spine as (
         site_id,
         unnest(
             generate_series(
-                {% if build_from() -%}
-                greatest(first_started_at, cast({{ build_from() }} as timestamptz)),
-                {%- else -%}
-                first_started_at,
-                {%- endif %}
+                greatest(first_started_at, {{ build_from() or "first_started_at" }}),
                 last_ended_at - interval 15 minutes,
                 interval 15 minutes
             )

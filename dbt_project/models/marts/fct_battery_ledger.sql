@@ -45,28 +45,28 @@ steps as (
 first_stocks as (
 
     select
-        battery_id,
-        {%- for measure, factor in measures.items() %}
+        {% for measure, factor in measures.items() -%}
         coalesce(
             arg_min(opening_stored_kwh, interval_started_at) filter (where opening_stored_kwh is not null)
             * arg_min({{ factor }}, interval_started_at) filter (where {{ factor }} is not null),
             0
-        ) as stored_{{ measure }}{{ "," if not loop.last }}
-        {%- endfor %}
+        ) as stored_{{ measure }},
+        {% endfor -%}
+        battery_id
     from steps
     group by battery_id
 
 ),
 
 {% if is_incremental() -%}
--- What the last interval that stays left in the battery.
+-- What the last interval before the rebuilt days left in the battery.
 kept_stocks as (
 
     select
-        battery_id,
-        {%- for measure in measures %}
-        stored_{{ measure }}{{ "," if not loop.last }}
-        {%- endfor %}
+        {% for measure in measures -%}
+        stored_{{ measure }},
+        {% endfor -%}
+        battery_id
     from {{ this }}
     where not ({{ in_build_dates("utc_date") }})
     qualify row_number() over (partition by battery_id order by interval_started_at desc) = 1
@@ -74,45 +74,51 @@ kept_stocks as (
 ),
 
 {% endif -%}
+start_stocks as (
 
-ledger as (
-
-    select
-        first_stocks.battery_id,
-        cast(0 as bigint) as step,
-        {%- for measure in measures %}
-        {% if is_incremental() -%}
-        coalesce(kept_stocks.stored_{{ measure }}, first_stocks.stored_{{ measure }})
-        {%- else -%}
-        first_stocks.stored_{{ measure }}
-        {%- endif %} as stored_{{ measure }},
-        cast(0 as double) as taken_{{ measure }}{{ "," if not loop.last }}
-        {%- endfor %}
+    select *
     from first_stocks
-    {%- if is_incremental() %}
-    left join kept_stocks on first_stocks.battery_id = kept_stocks.battery_id
-    {%- endif %}
+    {% if is_incremental() -%}
+    where battery_id not in (select kept_stocks.battery_id from kept_stocks)
 
     union all
 
-    {# A charge without price or factor is taken in at the average of the stock. #}
+    select *
+    from kept_stocks
+    {% endif %}
+
+),
+
+-- A charge without price or factor is taken in at the average of the stock.
+ledger as (
+
     select
-        steps.battery_id,
-        steps.step,
-        {%- for measure in measures %}
-        {%- set total %}
+        {% for measure in measures -%}
+        stored_{{ measure }},
+        cast(0 as double) as taken_{{ measure }},
+        {% endfor -%}
+        battery_id,
+        cast(0 as bigint) as step
+    from start_stocks
+
+    union all
+
+    select
+        {% for measure in measures -%}
+        {% set total -%}
             (
                 ledger.stored_{{ measure }}
                 + coalesce(steps.charge_{{ measure }}, ledger.stored_{{ measure }} * steps.added_ratio)
             )
-        {%- endset %}
+        {%- endset -%}
         case
             when steps.is_metered then {{ total }} * (1 - steps.taken_ratio)
             else ledger.stored_{{ measure }}
         end as stored_{{ measure }},
-        case when steps.is_metered then {{ total }} * steps.taken_ratio end
-            as taken_{{ measure }}{{ "," if not loop.last }}
-        {%- endfor %}
+        case when steps.is_metered then {{ total }} * steps.taken_ratio end as taken_{{ measure }},
+        {% endfor -%}
+        steps.battery_id,
+        steps.step
     from ledger
     inner join steps
         on
@@ -137,11 +143,11 @@ select
     {{ round_kwh(
         "steps.opening_stored_kwh + steps.charge_kwh - steps.discharge_kwh - steps.closing_stored_kwh"
     ) }} as loss_kwh,
-    {%- for measure in ["cost", "location_g", "market_g", "hourly_matched_g"] %}
+    {% for measure in ["cost", "location_g", "market_g", "hourly_matched_g"] -%}
     steps.charge_{{ measure }},
     ledger.taken_{{ measure }} as discharge_{{ measure }},
     ledger.stored_{{ measure }},
-    {%- endfor %}
+    {% endfor -%}
     steps.charge_carbon_free_kwh,
     case
         when steps.discharge_kwh = 0 then 0
@@ -150,9 +156,9 @@ select
     ledger.stored_carbon_free_kwh,
     ledger.stored_energy_kwh,
     ledger.stored_cost / nullif({{ kwh_to_mwh("steps.closing_stored_kwh") }}, 0) as average_cost_per_mwh,
-    {%- for method in ["location", "market", "hourly_matched"] %}
+    {% for method in ["location", "market", "hourly_matched"] -%}
     ledger.stored_{{ method }}_g / nullif(steps.closing_stored_kwh, 0) as average_{{ method }}_g_per_kwh,
-    {%- endfor %}
+    {% endfor -%}
     steps.is_metered,
     steps.currency_code
 from steps

@@ -1,9 +1,9 @@
 with
 
+-- A reading of a plant that no site's meter stands beside has no coverage to measure.
 meter_coverage as (
 
     select
-        'meter_readings' as source_table,
         utc_date,
         round(sum(coverage_ratio), 6) / count(*) as coverage_ratio
     from {{ ref("int_meter_roles_pivoted") }}
@@ -15,11 +15,13 @@ meter_rows as (
 
     select
         'meter_readings' as source_table,
-        utc_date,
-        count(energy_kwh) as row_count,
-        count(*) filter (where is_estimated) as estimated_row_count
-    from {{ ref("stg_meter_readings") }}
-    group by utc_date
+        readings.utc_date,
+        count(readings.energy_kwh) as row_count,
+        count(*) filter (where readings.is_estimated) as estimated_row_count,
+        max(meter_coverage.coverage_ratio) as coverage_ratio
+    from {{ ref("stg_meter_readings") }} as readings
+    left join meter_coverage on readings.utc_date = meter_coverage.utc_date
+    group by readings.utc_date
 
 ),
 
@@ -114,9 +116,7 @@ refused_rows as (
 
 counted as (
 
-    select *
-    from meter_rows
-    inner join meter_coverage using (source_table, utc_date)
+    select * from meter_rows
 
     union all by name
 

@@ -51,4 +51,4 @@ from accounts
 where
     coverage_ratio >= 1
     and {{ in_build_dates("utc_date") }}
-qualify row_number() over (partition by zone, interval_started_at order by known_at desc, duration_s) = 1
+qualify row_number() over (partition by zone, interval_started_at order by known_at desc, duration_s asc) = 1

@@ -44,7 +44,7 @@ chosen as (
         and {{ in_build_dates("utc_date") }}
     qualify row_number() over (
         partition by zone, market, sequence, interval_started_at
-        order by known_at desc, duration_s, source_currency_code
+        order by known_at desc, duration_s asc, source_currency_code asc
     ) = 1
 
 )

@@ -64,7 +64,7 @@ chosen as (
     where {{ in_build_dates("utc_date") }}
     qualify row_number() over (
         partition by meter_id, flow, interval_started_at
-        order by coverage_ratio desc, known_at desc, duration_s
+        order by coverage_ratio desc, known_at desc, duration_s asc
     ) = 1
 
 )

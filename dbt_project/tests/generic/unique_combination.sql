@@ -9,8 +9,8 @@ select
 from {{ model }}
 group by {{ columns | join(", ") }}
 having
+    {% for column in columns if column not in nullable_columns -%}
+    {{ column }} is null
+    or {% endfor -%}
     count(*) > 1
-    {%- for column in columns if column not in nullable_columns %}
-    or {{ column }} is null
-    {%- endfor %}
 {% endtest %}
