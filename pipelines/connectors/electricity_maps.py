@@ -135,7 +135,7 @@ def _api_entries(content: bytes) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def _as_text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return None if value in (None, "") else str(value)
 
 
 def _carbon(rows: pl.DataFrame, time: str, length: timedelta | None) -> pl.DataFrame:
