@@ -1,11 +1,12 @@
 """The raw tables of the lake: one dataframely schema per table, declared once.
 
-What belongs here: columns, types, ranges and natural keys of the raw tables, and the columns that say
-where a row came from. What does not: parsing (`connectors/`), writing files (`lake.py`) and anything
-that is computed from the rows (dbt).
+What belongs here: columns, types, ranges and natural keys of the raw tables, and the columns that
+say where a row came from. What does not: parsing (`connectors/`), writing files (`lake.py`) and
+anything that is computed from the rows (dbt).
 
-All times are UTC with microseconds. Units are those of the column's name; the two tables that keep a unit
-column (`meter_readings.unit`, `cloud_charges.consumed_unit`) are converted in dbt staging, nowhere else.
+All times are UTC with microseconds. Units are those of the column's name; the two tables that keep
+a unit column (`meter_readings.unit`, `cloud_charges.consumed_unit`) are converted in dbt staging,
+nowhere else.
 """
 
 from collections.abc import Sequence
@@ -31,9 +32,13 @@ class Provenance(dy.Schema):
     """Where a row came from and since when it is known; part of every raw table."""
 
     known_at = _instant()
-    source_file = dy.String(description="Path below landing/, with !member for a file inside an archive.")
+    source_file = dy.String(
+        description="Path below landing/, with !member for a file inside an archive."
+    )
     source_row = dy.Int64(min=0, description="Ordinal of the row in its file, as parsed.")
-    load_id = dy.String(regex="^[0-9a-f]{16}$", description="First 16 hex digits of the file's sha256.")
+    load_id = dy.String(
+        regex="^[0-9a-f]{16}$", description="First 16 hex digits of the file's sha256."
+    )
 
 
 class GpuSamples(Provenance):
@@ -41,13 +46,21 @@ class GpuSamples(Provenance):
 
     sampled_at = _instant()
     hostname = dy.String(min_length=1)
-    gpu_index = dy.String(min_length=1, description="Board index on its host; never a MIG instance.")
+    gpu_index = dy.String(
+        min_length=1, description="Board index on its host; never a MIG instance."
+    )
     power_w = dy.Float64(nullable=True, min=0, max=5000)
     energy_counter_millijoules = dy.Int64(nullable=True, min=0)
     utilization_ratio = dy.Float64(nullable=True, min=0, max=1)
-    power_violation_ns = dy.Int64(nullable=True, min=0, description="Counter: time held back by a power limit.")
-    thermal_violation_ns = dy.Int64(nullable=True, min=0, description="Counter: time held back by temperature.")
-    clocks_event_reasons = dy.Int64(nullable=True, min=0, description="NVML bit mask at the sample.")
+    power_violation_ns = dy.Int64(
+        nullable=True, min=0, description="Counter: time held back by a power limit."
+    )
+    thermal_violation_ns = dy.Int64(
+        nullable=True, min=0, description="Counter: time held back by temperature."
+    )
+    clocks_event_reasons = dy.Int64(
+        nullable=True, min=0, description="NVML bit mask at the sample."
+    )
 
 
 class NodePowerSamples(Provenance):
@@ -74,13 +87,18 @@ class Jobs(Provenance):
     ended_at = _instant(nullable=True)
     elapsed_s = dy.Int64(min=0)
     node_count = dy.Int64(min=0)
-    gpu_count = dy.Int64(nullable=True, min=0, description="Null where the accounting shows no GPUs at all.")
+    gpu_count = dy.Int64(
+        nullable=True, min=0, description="Null where the accounting shows no GPUs at all."
+    )
     node_list = dy.String(nullable=True, description="Slurm host list expression, as received.")
     consumed_energy_j = dy.Int64(nullable=True, min=0)
-    comment = dy.String(nullable=True, description="Reason left by the scheduler, e.g. energy:curtailment_order.")
+    comment = dy.String(
+        nullable=True, description="Reason left by the scheduler, e.g. energy:curtailment_order."
+    )
 
     @dy.rule()
     def ends_after_start(cls) -> pl.Expr:
+        """It ends no earlier than it starts."""
         return (pl.col("ended_at") >= pl.col("started_at")).fill_null(value=True)
 
 
@@ -97,15 +115,17 @@ class MeterReadings(Provenance):
 
     @dy.rule()
     def interval_is_forward(cls) -> pl.Expr:
+        """The interval ends after it starts."""
         return _interval_is_forward()
 
     @dy.rule()
     def quantity_unless_missing(cls) -> pl.Expr:
+        """A reading has a quantity unless it is missing."""
         return (pl.col("quality") == "missing") == pl.col("quantity").is_null()
 
 
 class BatterySamples(Provenance):
-    """One row per battery and sample time. The sign of `power_kw` is pinned per battery in reference data."""
+    """One row per battery and sample time; reference data pins the sign of `power_kw`."""
 
     battery_id = dy.String(min_length=1)
     sampled_at = _instant()
@@ -130,6 +150,7 @@ class MarketPrices(Provenance):
 
     @dy.rule()
     def interval_is_forward(cls) -> pl.Expr:
+        """The interval ends after it starts."""
         return _interval_is_forward()
 
 
@@ -145,6 +166,7 @@ class GridGenerationMix(Provenance):
 
     @dy.rule()
     def interval_is_forward(cls) -> pl.Expr:
+        """The interval ends after it starts."""
         return _interval_is_forward()
 
 
@@ -163,6 +185,7 @@ class GridCarbon(Provenance):
 
     @dy.rule()
     def interval_is_forward(cls) -> pl.Expr:
+        """The interval ends after it starts."""
         return _interval_is_forward()
 
 
@@ -179,11 +202,15 @@ class GridEvents(Provenance):
 
     @dy.rule()
     def ends_after_start(cls) -> pl.Expr:
+        """It ends no earlier than it starts."""
         return (pl.col("ended_at") > pl.col("started_at")).fill_null(value=True)
 
     @dy.rule()
     def curtailment_has_limit(cls) -> pl.Expr:
-        return (pl.col("event_type") != "curtailment_order") | pl.col("import_limit_kw").is_not_null()
+        """A curtailment order says to how much."""
+        return (pl.col("event_type") != "curtailment_order") | pl.col(
+            "import_limit_kw"
+        ).is_not_null()
 
 
 class CloudCharges(Provenance):
@@ -227,8 +254,8 @@ class CloudCharges(Provenance):
 class RawTable:
     """A raw table: its schema, its natural key, and the time span of a row.
 
-    `span` names the columns of the first and last instant a row says something about; the UTC days from one to
-    the other are the days that a new row makes stale.
+    `span` names the columns of the first and last instant a row says something about; the UTC days
+    from one to the other are the days that a new row makes stale.
     """
 
     name: str
@@ -246,9 +273,16 @@ RAW_TABLES: dict[str, RawTable] = {
         RawTable("gpu_samples", GpuSamples, ("hostname", "gpu_index", "sampled_at"), _SAMPLE),
         RawTable("node_power_samples", NodePowerSamples, ("hostname", "sampled_at"), _SAMPLE),
         RawTable("jobs", Jobs, ("cluster", "job_id", "submitted_at"), ("started_at", "ended_at")),
-        RawTable("meter_readings", MeterReadings, ("meter_id", "flow", "interval_started_at"), _INTERVAL),
+        RawTable(
+            "meter_readings", MeterReadings, ("meter_id", "flow", "interval_started_at"), _INTERVAL
+        ),
         RawTable("battery_samples", BatterySamples, ("battery_id", "sampled_at"), _SAMPLE),
-        RawTable("market_prices", MarketPrices, ("zone", "market", "sequence", "interval_started_at"), _INTERVAL),
+        RawTable(
+            "market_prices",
+            MarketPrices,
+            ("zone", "market", "sequence", "interval_started_at"),
+            _INTERVAL,
+        ),
         RawTable(
             "grid_generation_mix",
             GridGenerationMix,
@@ -282,5 +316,5 @@ PROVENANCE_COLUMNS: tuple[str, ...] = tuple(Provenance.column_names())
 
 
 def payload_columns(table: RawTable) -> list[str]:
-    """Columns a connector fills; `known_at` is among them only where the source gives a publication time."""
+    """Columns a connector fills, besides `known_at` where the source gives a publication time."""
     return [name for name in table.schema.column_names() if name not in PROVENANCE_COLUMNS]

@@ -1,7 +1,7 @@
 """Where a book lives.
 
-What belongs here: the folders of one book. What does not: what is in them, and `truth/`, which only the
-simulator and the tests know.
+What belongs here: the folders of one book. What does not: what is in them, and `truth/`, which
+only the simulator and the tests know.
 """
 
 from dataclasses import dataclass
