@@ -122,7 +122,12 @@ job_nodes as (
         hostname,
         count(*) over (partition by cluster, job_id, submitted_at, load_id) as node_count
     from (
-        select distinct job_nodes.*
+        select distinct
+            job_nodes.cluster,
+            job_nodes.job_id,
+            job_nodes.submitted_at,
+            job_nodes.load_id,
+            job_nodes.hostname
         from {{ source("raw", "job_nodes") }} as job_nodes
         semi join watched_jobs
             on

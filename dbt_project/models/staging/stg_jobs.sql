@@ -6,14 +6,13 @@ revisions as (
 
 ),
 
--- Where the accounting shows no GPUs: the nodes of the revision that counts, which are those of the same load.
+-- Where the accounting shows no GPUs: the nodes of the revision that counts, which come from the same row.
 job_nodes as (
 
     select distinct
         job_nodes.cluster,
         job_nodes.job_id,
         job_nodes.submitted_at,
-        job_nodes.load_id,
         job_nodes.hostname
     from {{ source("raw", "job_nodes") }} as job_nodes
     inner join revisions
@@ -22,6 +21,7 @@ job_nodes as (
             and job_nodes.job_id = revisions.job_id
             and job_nodes.submitted_at is not distinct from revisions.submitted_at
             and job_nodes.load_id = revisions.load_id
+            and job_nodes.source_row = revisions.source_row
     where revisions.gpu_count is null
 
 ),
