@@ -256,7 +256,8 @@ class SiteTruth:
 
     def _margin(self) -> None:
         hours = clock.INTERVAL_HOURS
-        exports = self.exported > 0
+        # Less is what rounding leaves of a flow that is not there.
+        exports = self.exported > 1e-6
         on_grid = ~self.is_out & (self.imported / hours < _LIMIT_RATIO * self.grid_mw * 1000)
         battery_price = np.full(self.count, np.inf)
         for run, ledger, usable in zip(self.batteries, self.ledgers, self.usable, strict=True):
