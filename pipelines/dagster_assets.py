@@ -125,6 +125,8 @@ def models(
             todo.dbt_arguments, context=context, target_path=warehouse.dbt_dir(book.book) / "runs"
         )
         yield from run.stream().fetch_column_metadata()
+        # Column metadata is asked for in this process, in which the file is then read to publish.
+        warehouse.close_connections()
         warehouse.keep_manifest(book.book, run.target_path / "manifest.json")
 
 

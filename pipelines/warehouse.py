@@ -255,7 +255,6 @@ def invoke_dbt(
 ) -> "dbtRunnerResult":
     """Run a dbt command in this process, writing nothing but the warehouse and `dbt_dir`."""
     # dbt takes two seconds to import, and a build with nothing to do does not need it.
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
     def report(event: Any) -> None:
@@ -272,9 +271,15 @@ def invoke_dbt(
                 *("--log-level", "none", "--log-level-file", "info", "--no-use-colors"),
             ]
         )
-    # The adapter would keep the file open, for writing, until the process ends.
-    DuckDBConnectionManager.close_all_connections()
+    close_connections()
     return answer
+
+
+def close_connections() -> None:
+    """Close what dbt's adapter would keep open, for writing, until the process ends."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    DuckDBConnectionManager.close_all_connections()
 
 
 def parse(book: Book) -> dict[str, Any]:
