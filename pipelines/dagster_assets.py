@@ -126,6 +126,8 @@ def models(
         )
         yield from run.stream().fetch_column_metadata()
         # Column metadata is asked for in this process, in which the file is then read to publish.
+        if run.adapter is not None:
+            run.adapter.cleanup_connections()
         warehouse.close_connections()
         warehouse.keep_manifest(book.book, run.target_path / "manifest.json")
 
