@@ -3,8 +3,9 @@
 What belongs here: reading arguments, showing progress, results and errors. What does not: doing the
 work, which the functions of the other modules do, the same that the Dagster assets call.
 
-Exit status: 0 done, 1 failed, 2 wrong use. Errors go to standard error, one cause a line. Modules
-are imported where a command needs them, so that `wattbook sql` and `--help` answer at once.
+Exit status: 0 done, 1 failed, 2 wrong use; 1 also where files or rows were refused, though all the
+others were loaded. Errors go to standard error, one cause a line. Modules are imported where a
+command needs them, so that `wattbook sql` and `--help` answer at once.
 """
 
 import sys
@@ -137,7 +138,8 @@ def simulate(context: typer.Context, until: UntilOption = DEMO_UNTIL) -> None:
 @app.command()
 def load(context: typer.Context) -> None:
     """Load what is new in landing/ into the lake; say what was skipped, refused or failed."""
-    _load(context.obj)
+    if not _load(context.obj):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -229,7 +231,8 @@ def _simulate(book: Book, until: str) -> None:
         landing.simulate(book.data_dir, until=instant, progress=report)
 
 
-def _load(book: Book) -> None:
+def _load(book: Book) -> bool:
+    """Load; whether nothing was refused."""
     from pipelines import lake
 
     with _step("load") as report:
@@ -241,6 +244,7 @@ def _load(book: Book) -> None:
     for record in summary.records:
         if record.reason:
             print(f"{record.status}: {record.source_file}: {record.reason}", file=sys.stderr)
+    return not (summary.failed or summary.partial)
 
 
 def _build(book: Book, dates: list[date] | None = None, as_of: datetime | None = None) -> None:
@@ -272,7 +276,7 @@ def _publish(book: Book) -> None:
 def _run(book: Book) -> None:
     from pipelines import publish, week
 
-    _load(book)
+    is_sound = _load(book)
     _build(book)
     if publish.is_current(book):
         out.print("nothing new to publish")
@@ -280,6 +284,8 @@ def _run(book: Book) -> None:
         _publish(book)
     for part in week.latest(book):
         out.print(part)
+    if not is_sound:
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def test_load_prints_what_it_did_and_the_reason_of_each_failure(book):
     folder.mkdir(parents=True)
     (folder / "page.txt").write_text("unreadable")
     result = wattbook(book, "load")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert result.stdout == (
         "loaded 0, skipped 0, partly loaded 0 (0 rows quarantined), failed 1\n"
     )
