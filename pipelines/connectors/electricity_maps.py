@@ -77,11 +77,6 @@ def _read_portal(content: bytes, file_name: str) -> pl.DataFrame:
     rows = rows.rename(names)
     required = [_TIME, "zone", "direct", "life_cycle", "is_estimated"]
     require_columns(rows, required, expected=_EXPECTED)
-    # The header says UTC; a time that carries an offset of its own is left as it is.
-    is_bare = pl.col(_TIME).str.contains(r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2})?(\.\d+)?$")
-    rows = rows.with_columns(
-        pl.when(is_bare).then(pl.col(_TIME) + "Z").otherwise(_TIME).alias(_TIME)
-    )
     return _carbon(rows, _TIME, _interval_length(file_name))
 
 
@@ -139,7 +134,7 @@ def _as_text(value: object) -> str | None:
 
 
 def _carbon(rows: pl.DataFrame, time: str, length: timedelta | None) -> pl.DataFrame:
-    started = instant(time).required(time, "the start of the interval")
+    started = instant(time, is_utc=time == _TIME).required(time, "the start of the interval")
     estimated = code("is_estimated", _BOOLEAN).required("data estimated", "true or false")
     step = started.value.sort().diff()
     shortest = pl.min_horizontal(step.filter(step > timedelta(0)).min().over("zone"), pl.lit(_HOUR))

@@ -8,8 +8,8 @@ from io import BytesIO
 
 import polars as pl
 
-from pipelines.connectors.columns import joined_reasons, number, reason, utc_instant
-from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+from pipelines.connectors.common import Context, Tables, UnreadableFile
+from pipelines.connectors.parsing import assemble, instant, number, text
 
 _TEXTS = {
     "ProviderName": "provider_name",
@@ -76,49 +76,18 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
             f"{file_name}: found the columns {charges.columns[:8]}, expected those of FOCUS 1.0 "
             f"to 1.2 (missing: {', '.join(missing)}); export the bill as FOCUS with all columns"
         )
-    texts, times, numbers = (
-        {name: column for name, column in columns.items() if name in charges.columns}
-        for columns in (_TEXTS, _TIMES, _NUMBERS)
+    rows = charges.select(
+        _as_text(name, charges.schema[name])
+        for name in (*_TEXTS, *_TIMES, *_NUMBERS)
+        if name in charges.columns
     )
-    text = charges.select(_as_text(name, charges.schema[name]) for name in texts | times | numbers)
-    value = {name: number(pl.col(name)) for name in numbers}
-    instant = {name: utc_instant(pl.col(name)) for name in times}
-    reasons = [
-        *(
-            reason(
-                pl.col(name).is_not_null() & ~value[name].is_finite().fill_null(value=False),
-                field=name,
-                found=pl.col(name),
-                expected="a number",
-            )
-            for name in numbers
-        ),
-        *(
-            reason(
-                instant[name].is_null(),
-                field=name,
-                found=pl.col(name),
-                expected="a time such as 2026-11-01T00:00:00Z",
-            )
-            for name in times
-        ),
-        *(
-            reason(pl.col(name).is_null(), field=name, found=pl.col(name), expected="a value")
-            for name in _MANDATORY
-            if name not in times
-        ),
-    ]
-    return {
-        "cloud_charges": text.select(
-            *(pl.col(name).alias(column) for name, column in texts.items()),
-            *(instant[name].alias(column) for name, column in times.items()),
-            *(
-                pl.when(value[name].is_finite()).then(value[name]).alias(column)
-                for name, column in numbers.items()
-            ),
-            joined_reasons(*reasons).alias(REJECT_REASON),
-        )
-    }
+    fields = {name: text(name) for name in _TEXTS}
+    fields |= {name: instant(name, is_utc=True) for name in _TIMES}
+    fields |= {name: number(name) for name in _NUMBERS}
+    fields |= {name: fields[name].required(name, "a value") for name in _MANDATORY}
+    columns = _TEXTS | _TIMES | _NUMBERS
+    present = {columns[name]: fields[name] for name in columns if name in rows.columns}
+    return {"cloud_charges": assemble(rows, present)}
 
 
 def _charges(content: bytes, file_name: str) -> pl.DataFrame:

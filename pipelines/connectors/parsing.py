@@ -1,11 +1,14 @@
 """Text to values for the connectors: safe decoding, and columns with the reasons they reject.
 
-What belongs here: what several formats need alike (UTF-8, CSV, XML, times with a zone, numbers).
-What does not: the meaning of any one format's fields.
+What belongs here: what several formats need alike (UTF-8, CSV, XML, times, numbers, the words of a
+reason). What does not: the meaning of any one format's fields.
 
-A `Field` is a column in the making: the value, null where the text cannot be understood, and the
-reason in words where that rejects the row. Numbers are finite, times carry a zone,
-nothing is guessed.
+One set of rules for all formats. A number is finite. A time carries Z or an offset; without one it
+is rejected, unless the format itself says that its times are UTC (`is_utc`). Space around a value
+does not count. Nothing is guessed.
+
+`parsed_number` and `parsed_instant` give the value, null where the text is none. A `Field` is a
+column in the making: that value, and the reason in words where it rejects the row.
 """
 
 import csv
@@ -37,7 +40,7 @@ class Field:
     def required(self, name: str, expected: str) -> "Field":
         """The same field, with a reason where the value is null and nothing says why."""
         is_unexplained = self.value.is_null() & self.reason.is_null()
-        missing = pl.when(is_unexplained).then(pl.lit(f"{name} is empty: expected {expected}"))
+        missing = reason(is_unexplained, field=name, found=None, expected=expected)
         return Field(self.value, pl.coalesce(self.reason, missing))
 
 
@@ -154,32 +157,30 @@ def text(column: str) -> Field:
     return Field(pl.col(column), pl.lit(None, pl.String))
 
 
-def instant(column: str) -> Field:
-    """A time with a zone, ISO 8601 (`T` or a space between date and time)."""
+def instant(column: str, *, is_utc: bool = False) -> Field:
+    """A time with a zone, ISO 8601; `is_utc` where the format says so of times without one."""
     raw = pl.col(column)
-    parsed = parsed_instant(raw)
-    reason = (
-        pl.when(raw.is_null() | parsed.is_not_null())
-        .then(None)
-        .when(~raw.str.contains(_ZONE) & parsed_instant(raw + "Z").is_not_null())
-        .then(
-            pl.format(
-                f"{column} '{{}}' has no time zone: expected Z or an offset such as +02:00", raw
-            )
-        )
-        .otherwise(
-            pl.format(f"{column} '{{}}': expected a time such as 2026-04-05T12:00:00Z", shown(raw))
-        )
+    parsed = parsed_instant(raw, is_utc=is_utc)
+    is_time = parsed_instant(raw, is_utc=True).is_not_null()
+    zone_missing = pl.when(is_time).then(
+        pl.format(f"{column} '{{}}' has no time zone: expected Z or an offset such as +02:00", raw)
     )
-    return Field(parsed, reason)
+    no_time = reason(
+        raw.is_not_null(), field=column, found=raw, expected="a time such as 2026-04-05T12:00:00Z"
+    )
+    return Field(parsed, pl.when(parsed.is_null()).then(pl.coalesce(zone_missing, no_time)))
 
 
-def parsed_instant(raw: pl.Expr) -> pl.Expr:
-    """UTC time of a text with a zone, null where it is none; seconds may be left out."""
-    iso = (
-        raw.str.replace(" ", "T", literal=True)
-        .str.replace(r"(T\d{2}:\d{2})" + _ZONE, "${1}:00${2}")
-        .str.replace(r"(T.*[+-]\d{2})$", "${1}:00")
+def parsed_instant(raw: pl.Expr, *, is_utc: bool = False) -> pl.Expr:
+    """UTC time of ISO 8601 text (`T` or a space before the time of day), null where it is none.
+
+    Seconds may be left out. Text without a zone is null, or UTC where `is_utc`.
+    """
+    iso = raw.str.strip_chars().str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
+    if is_utc:
+        iso = iso.str.replace(r"^(.{10}T[\d:.]+)$", "${1}Z")
+    iso = iso.str.replace(r"(T\d{2}:\d{2})" + _ZONE, "${1}:00${2}").str.replace(
+        r"(T.*[+-]\d{2})$", "${1}:00"
     )
     in_form = pl.when(iso.str.contains(r"^\d{4}-\d{2}-\d{2}T.*" + _ZONE)).then(iso)
     return in_form.str.to_datetime(
@@ -187,20 +188,10 @@ def parsed_instant(raw: pl.Expr) -> pl.Expr:
     )
 
 
-def number(
-    column: str,
-    *,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    of: pl.Expr | None = None,
-) -> Field:
-    """A finite number within bounds; null where the text is null.
-
-    `of` is the text where it is not the column itself; `column` then only names it in the reason.
-    """
-    raw = pl.col(column) if of is None else of
-    parsed = raw.cast(pl.Float64, strict=False)
-    is_number = parsed.is_finite().fill_null(value=False)
+def number(column: str, *, at_least: float | None = None, at_most: float | None = None) -> Field:
+    """A finite number within bounds; null where the text is null."""
+    raw = pl.col(column)
+    parsed = parsed_number(raw)
     is_bounded = pl.lit(value=True)
     bounds = ""
     if at_least is not None:
@@ -209,12 +200,22 @@ def number(
     if at_most is not None:
         is_bounded &= parsed <= at_most
         bounds += f", at most {at_most:g}"
-    is_fine = is_number & is_bounded.fill_null(value=False)
-    reason = pl.format(f"{column} '{{}}': expected a number{bounds}", shown(raw))
+    is_fine = parsed.is_not_null() & is_bounded
     return Field(
         pl.when(is_fine).then(parsed),
-        pl.when(raw.is_not_null() & ~is_fine).then(reason),
+        reason(
+            raw.is_not_null() & ~is_fine.fill_null(value=False),
+            field=column,
+            found=raw,
+            expected=f"a number{bounds}",
+        ),
     )
+
+
+def parsed_number(raw: pl.Expr) -> pl.Expr:
+    """Finite number of a text, null where it is none."""
+    parsed = raw.str.strip_chars().cast(pl.Float64, strict=False)
+    return pl.when(parsed.is_finite()).then(parsed)
 
 
 def code(column: str, values: dict[str, str]) -> Field:
@@ -222,13 +223,29 @@ def code(column: str, values: dict[str, str]) -> Field:
     raw = pl.col(column)
     known = {key.lower(): value for key, value in values.items()}
     value = raw.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.String)
-    reason = pl.format(f"{column} '{{}}': expected one of {', '.join(values)}", shown(raw))
-    return Field(value, pl.when(raw.is_not_null() & value.is_null()).then(reason))
+    is_unknown = raw.is_not_null() & value.is_null()
+    expected = f"one of {', '.join(values)}"
+    return Field(value, reason(is_unknown, field=column, found=raw, expected=expected))
 
 
 def constant(value: object, dtype: type[pl.DataType] = pl.String) -> Field:
     """The same value in every row."""
     return Field(pl.lit(value, dtype), pl.lit(None, pl.String))
+
+
+def reason(wrong: pl.Expr, *, field: str, found: pl.Expr | None, expected: str) -> pl.Expr:
+    """The reject reason of a field where `wrong`, else null; `found` is None or null if empty."""
+    empty = pl.lit(f"{field} is empty: expected {expected}")
+    if found is None:
+        return pl.when(wrong).then(empty)
+    said = pl.concat_str(pl.lit(f"{field} '"), shown(found), pl.lit(f"': expected {expected}"))
+    return pl.when(wrong).then(pl.coalesce(said, empty))
+
+
+def joined_reasons(*reasons: pl.Expr) -> pl.Expr:
+    """All reasons of a row in one text, null where there is none."""
+    told = pl.concat_str(*reasons, separator="; ", ignore_nulls=True)
+    return pl.when(told != "").then(told)
 
 
 def shown(raw: pl.Expr) -> pl.Expr:
@@ -241,10 +258,7 @@ def assemble(
 ) -> pl.DataFrame:
     """Columns of the fields, and `reject_reason` from the fields, `reasons` and the rows' own."""
     own = [pl.col(REJECT_REASON)] if REJECT_REASON in rows.columns else []
-    told = pl.concat_str(
-        *(field.reason for field in fields.values()), *reasons, separator="; ", ignore_nulls=True
-    )
-    found = pl.when(told != "").then(told)
+    found = joined_reasons(*(field.reason for field in fields.values()), *reasons)
     return rows.select(
         *(field.value.alias(name) for name, field in fields.items()),
         pl.coalesce(*own, found).alias(REJECT_REASON),

@@ -150,12 +150,9 @@ def _list(rows: pl.DataFrame, time: str, price: str, file_name: str) -> pl.DataF
             f"the file name '{file_name}' does not start with a zone: expected one such as "
             "DE-LU_prices_2024.csv"
         )
-    if time == "datetime(utc)":
-        is_bare = pl.col(time).str.contains(r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2})?(\.\d+)?$")
-        rows = rows.with_columns(
-            pl.when(is_bare).then(pl.col(time) + "Z").otherwise(pl.col(time)).alias(time)
-        )
-    started = instant(time).required(time, "the start of the interval")
+    started = instant(time, is_utc=time == "datetime(utc)").required(
+        time, "the start of the interval"
+    )
     step = started.value.sort().diff()
     shortest = pl.min_horizontal(step.filter(step > timedelta(0)).min(), pl.lit(_HOUR))
     currency = _PRICE.match(price)

@@ -14,8 +14,14 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.connectors.columns import joined_reasons, number, reason, utc_instant
 from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+from pipelines.connectors.parsing import (
+    UTC_TIME,
+    joined_reasons,
+    parsed_instant,
+    parsed_number,
+    reason,
+)
 
 GPU_METRICS: Mapping[str, Sequence[str]] = {
     "power_w": (
@@ -317,7 +323,7 @@ def _node_rows(samples: pl.DataFrame) -> pl.DataFrame:
 def _plain_number(name: str, dtype: pl.DataType) -> pl.Expr:
     """A finite number of a column of text or numbers, else null."""
     value = pl.col(name)
-    as_number = number(value) if dtype == pl.String else value.cast(pl.Float64)
+    as_number = parsed_number(value) if dtype == pl.String else value.cast(pl.Float64)
     return pl.when(as_number.is_finite() & (as_number > -_OUT_OF_RANGE)).then(as_number)
 
 
@@ -368,7 +374,7 @@ def _label_reason(column: str, labels: Sequence[str]) -> pl.Expr:
     return reason(
         pl.col(column).is_null(),
         field=column,
-        found=pl.lit("no label"),
+        found=None,
         expected=f"one of the labels {', '.join(labels)}",
     )
 
@@ -393,7 +399,10 @@ def _times(column: pl.Series) -> pl.Series:
     if column.dtype == pl.String:
         frame = column.rename("time").to_frame()
         return frame.select(
-            pl.coalesce(_from_epoch(number(pl.col("time"))), utc_instant(pl.col("time")))
+            pl.coalesce(
+                _from_epoch(parsed_number(pl.col("time"))),
+                parsed_instant(pl.col("time"), is_utc=True),
+            )
         ).to_series()
     return column.rename("time").to_frame().select(_from_epoch(pl.col("time"))).to_series()
 
@@ -410,4 +419,4 @@ def _from_epoch(seconds: pl.Expr) -> pl.Expr:
         .then(value)
         .otherwise(value / 1e3)
     )
-    return microseconds.round(0).cast(pl.Int64, strict=False).cast(pl.Datetime("us", "UTC"))
+    return microseconds.round(0).cast(pl.Int64, strict=False).cast(UTC_TIME)

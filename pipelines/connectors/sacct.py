@@ -14,8 +14,8 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.connectors.columns import joined_reasons, reason
 from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+from pipelines.connectors.parsing import UTC_TIME, joined_reasons, reason
 
 _MANDATORY = ("JobID", "Cluster", "State", "Start", "End", "ElapsedRaw")
 _TEXTS = {
@@ -160,7 +160,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
             for column, name in _TEXTS.items()
         },
         state=pl.col("State").str.extract(r"^(\w+)").str.to_uppercase(),
-        submitted_at=pl.lit(None, pl.Datetime("us", "UTC")) if submitted is None else submitted,
+        submitted_at=pl.lit(None, UTC_TIME) if submitted is None else submitted,
         started_at=started,
         ended_at=ended,
         elapsed_s="elapsed_s",
@@ -229,9 +229,9 @@ def _time_reason(name: str) -> pl.Expr:
         ),
         reason(
             is_missing & pl.col("zone").is_null(),
-            field=name,
-            found=pl.format("{} of cluster {}", name, pl.col("Cluster").fill_null("(none)")),
-            expected="a cluster whose time zone is known, for the time has no offset: declare the "
+            field="Cluster",
+            found=pl.col("Cluster"),
+            expected=f"a cluster whose time zone is known, for {name} has no offset: declare the "
             "cluster in data/reference/sites and load again",
         ),
         reason(
@@ -334,4 +334,4 @@ def _plain(value: Any) -> Any:
 
 def _from_epoch(seconds: pl.Expr) -> pl.Expr:
     within = pl.when(seconds <= _LAST_SECOND).then(seconds.cast(pl.Int64))
-    return (within * 1_000_000).cast(pl.Datetime("us", "UTC"))
+    return (within * 1_000_000).cast(UTC_TIME)

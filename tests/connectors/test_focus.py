@@ -80,10 +80,10 @@ def test_literal_null_is_null_and_times_without_offset_are_utc():
 def test_a_value_that_cannot_be_read_is_rejected_with_field_found_and_expected():
     line = "AWS,NULL,USD,soon,2024-10-01,2024-09-18 22:00:00,2024-09-18 23:00:00,Usage,free,0,x,1\n"
     assert read((HEADER + line).encode())["reject_reason"].to_list() == [
-        "BilledCost: found 'free', expected a number; "
-        "BillingPeriodStart: found 'soon', expected a time such as 2026-11-01T00:00:00Z; "
-        "BillingPeriodEnd: found '2024-10-01', expected a time such as 2026-11-01T00:00:00Z; "
-        "BillingAccountId: found 'nothing', expected a value"
+        "BillingAccountId is empty: expected a value; "
+        "BillingPeriodStart 'soon': expected a time such as 2026-04-05T12:00:00Z; "
+        "BillingPeriodEnd '2024-10-01': expected a time such as 2026-04-05T12:00:00Z; "
+        "BilledCost 'free': expected a number"
     ]
 
 

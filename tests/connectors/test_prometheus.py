@@ -150,14 +150,14 @@ def test_mig_instances_repeat_their_board_and_make_one_row():
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "n/a"])
 def test_a_value_that_is_no_number_is_rejected_with_field_found_and_expected(value: str):
     rows = read(answer((board("DCGM_FI_DEV_POWER_USAGE"), [[SECONDS, value]])))["gpu_samples"]
-    reason = f"power_w (DCGM_FI_DEV_POWER_USAGE): found '{value}', expected a number"
+    reason = f"power_w (DCGM_FI_DEV_POWER_USAGE) '{value}': expected a number"
     assert rows.to_dicts() == [sample(reject_reason=reason)]
 
 
 def test_a_series_without_a_host_is_rejected_and_says_which_labels_would_do():
     series = ({"__name__": "DCGM_FI_DEV_POWER_USAGE", "gpu": "0"}, [[SECONDS, "50"]])
     reason = (
-        "hostname: found 'no label', expected one of the labels "
+        "hostname is empty: expected one of the labels "
         "exported_Hostname, exported_hostname, Hostname, hostname"
     )
     assert read(answer(series))["gpu_samples"].to_dicts() == [
@@ -202,15 +202,13 @@ def test_a_wide_csv_export_reads_like_the_parquet_export():
         sample(power_w=50.5, utilization_ratio=0.91),
         sample(
             sampled_at=MIDNIGHT + timedelta(minutes=1),
-            reject_reason="utilization_ratio (DCGM_FI_DEV_GPU_UTIL): "
-            "found 'NaN', expected a number",
+            reject_reason="utilization_ratio (DCGM_FI_DEV_GPU_UTIL) 'NaN': expected a number",
         ),
         sample(sampled_at=MIDNIGHT + timedelta(minutes=2), power_w=52.0),
         sample(
             sampled_at=None,
             power_w=53.0,
-            reject_reason="sampled_at: found 'yesterday', "
-            "expected a time: seconds since 1970 or ISO 8601",
+            reject_reason="sampled_at 'yesterday': expected a time: seconds since 1970 or ISO 8601",
         ),
     ]
 

@@ -157,7 +157,7 @@ def test_in_the_repeated_hour_the_elapsed_time_tells_which_hour_is_meant(
 def test_a_time_that_the_clocks_skip_is_rejected():
     row = job("1|juelich|COMPLETED||2026-03-29T02:30:00|2026-03-29T04:00:00|3600|1|")
     assert row["reject_reason"] == (
-        "Start: found '2026-03-29T02:30:00', expected a time that exists in the cluster's zone: "
+        "Start '2026-03-29T02:30:00': expected a time that exists in the cluster's zone: "
         "the clocks skip this hour"
     )
 
@@ -185,9 +185,8 @@ def test_a_cluster_without_a_time_zone_needs_one_unless_its_times_have_offsets()
         "2|elsewhere|RUNNING||2026-10-01T00:00:00Z|Unknown|60|1|\n"
     )
     assert [row["reject_reason"] for row in rows] == [
-        "Start: found '2026-10-01T00:00:00 of cluster elsewhere', "
-        "expected a cluster whose time zone is known, "
-        "for the time has no offset: declare the cluster in data/reference/sites and load again",
+        "Cluster 'elsewhere': expected a cluster whose time zone is known, "
+        "for Start has no offset: declare the cluster in data/reference/sites and load again",
         None,
     ]
 
@@ -199,9 +198,9 @@ def test_values_that_cannot_be_read_are_rejected_with_field_found_and_expected()
         "2|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|cpu=1|too|many\n"
     )
     assert [row["reject_reason"] for row in rows] == [
-        "ElapsedRaw: found '1:00', expected whole seconds; Start: found 'yesterday', "
+        "ElapsedRaw '1:00': expected whole seconds; Start 'yesterday': "
         "expected a time such as 2026-11-01T00:00:00, with or without an offset",
-        "line: found '11 fields', expected 9 as in the header (a value may hold a '|')",
+        "line '11 fields': expected 9 as in the header (a value may hold a '|')",
     ]
 
 

@@ -1,0 +1,70 @@
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from pipelines.connectors.parsing import assemble, instant, number
+
+NOON = datetime(2026, 4, 5, 12, tzinfo=UTC)
+
+
+def one(text: str | None, field) -> tuple[object, str | None]:
+    """Value and reject reason of a row whose `told` is this text."""
+    rows = pl.DataFrame({"told": [text]}, schema={"told": pl.String})
+    return assemble(rows, {"value": field}).row(0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-04-05T12:00:00Z",
+        "2026-04-05 12:00Z",
+        "2026-04-05T14:00:00.000+02:00",
+        "2026-04-05 14:00:00+0200",
+        " 2026-04-05T10:00-02 ",
+    ],
+)
+@pytest.mark.parametrize("is_utc", [False, True])
+def test_a_time_with_a_zone_is_the_same_instant_in_every_format(text, is_utc):
+    assert one(text, instant("told", is_utc=is_utc)) == (NOON, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-04-05T12:00:00", "2026-04-05 12:00", "2026-04-05T12:00:00.0"]
+)
+def test_a_time_without_a_zone_is_utc_only_where_the_format_says_so(text):
+    assert one(text, instant("told", is_utc=True)) == (NOON, None)
+    assert one(text, instant("told")) == (
+        None,
+        f"told '{text}' has no time zone: expected Z or an offset such as +02:00",
+    )
+
+
+@pytest.mark.parametrize("text", ["2026-04-05", "12:00", "soon", "2026-02-30T00:00:00Z", ""])
+@pytest.mark.parametrize("is_utc", [False, True])
+def test_what_is_no_time_is_rejected_in_every_format(text, is_utc):
+    expected = (None, f"told '{text}': expected a time such as 2026-04-05T12:00:00Z")
+    assert one(text, instant("told", is_utc=is_utc)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1.5", 1.5), (" -2e3 ", -2000.0), ("0", 0.0), (None, None)]
+)
+def test_a_number_is_read_and_nothing_is_nothing(text, value):
+    assert one(text, number("told")) == (value, None)
+
+
+@pytest.mark.parametrize("text", ["NaN", "inf", "1,5", "1e400", "", "x" * 100])
+def test_what_is_no_finite_number_is_rejected_with_what_was_found(text):
+    assert one(text, number("told")) == (None, f"told '{text[:60]}': expected a number")
+
+
+def test_a_bound_is_told_and_an_empty_required_field_is_named():
+    assert one("101", number("told", at_least=0, at_most=100)) == (
+        None,
+        "told '101': expected a number, at least 0, at most 100",
+    )
+    assert one(None, number("told").required("told", "a power")) == (
+        None,
+        "told is empty: expected a power",
+    )
