@@ -1,7 +1,10 @@
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 import polars as pl
 import pytest
+from greenbutton_objects.enums import FlowDirectionType, QualityOfReading, UomType
+from greenbutton_objects.parse import parse_feed
 from grid_fixtures import CONTEXT, accepted, assert_fits_raw_table, real_file, reasons
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -258,6 +261,65 @@ def test_what_the_writer_writes_is_read_back(meters, readings):
     assert reasons(back) == []
     key = ["meter_id", "flow", "interval_started_at"]
     assert_frame_equal(accepted(back).sort(key), rows.sort(key))
+
+
+def test_what_the_writer_writes_is_read_by_greenbutton_objects():
+    start, quarter = datetime(2026, 4, 5, tzinfo=UTC), timedelta(minutes=15)
+    told = [
+        ("SPK-PCC", "import", 0, 9_000_000.0, "measured"),
+        ("SPK-PCC", "import", 1, 9_000_001.0, "estimated"),
+        ("SPK-PCC", "export", 0, 0.0, "measured"),
+        ("SPK-PV", "export", 1, 250.0, "substituted"),
+    ]
+    rows = pl.DataFrame(
+        [
+            (meter, flow, start + i * quarter, start + (i + 1) * quarter, quantity, "Wh", quality)
+            for meter, flow, i, quantity, quality in told
+        ],
+        schema=[
+            "meter_id",
+            "flow",
+            "interval_started_at",
+            "interval_ended_at",
+            "quantity",
+            "unit",
+            "quality",
+        ],
+        orient="row",
+    )
+
+    points = parse_feed(BytesIO(write_green_button(rows, published_at=PUBLISHED)))
+
+    import_, export = FlowDirectionType.forward, FlowDirectionType.reverse
+    back = {
+        (
+            point.title,
+            meter.readingType.flowDirection,
+            reading.timePeriod.start,
+            reading.timePeriod.duration,
+            reading.value,
+            reading.value_units,
+            *(quality.quality for quality in reading.readingQualities),
+        )
+        for point in points
+        for meter in point.meterReadings
+        for reading in meter.intervalReadings
+    }
+    wh, valid = UomType.wattHours, QualityOfReading.validated
+    assert back == {
+        ("SPK-PCC", import_, start, quarter, 9_000_000, wh, valid),
+        (
+            "SPK-PCC",
+            import_,
+            start + quarter,
+            quarter,
+            9_000_001,
+            wh,
+            QualityOfReading.estimatedUsingReferenceDay,
+        ),
+        ("SPK-PCC", export, start, quarter, 0, wh, valid),
+        ("SPK-PV", export, start + quarter, quarter, 250, wh, QualityOfReading.manuallyEdited),
+    }
 
 
 def test_kwh_and_mwh_are_written_in_whole_wh():

@@ -39,7 +39,17 @@ _COLUMNS = {
     "SubAccountId": "sub_account_id",
     "Tags": "tags",
 }
-_SAME_AS_PROVIDER = ("InvoiceIssuerName", "PublisherName")
+# Columns that a bill must have though the book has no use for them, and what stands in each.
+_ALSO = {
+    "BillingAccountName": "BillingAccountId",
+    "CommitmentDiscountName": "CommitmentDiscountId",
+    "InvoiceIssuerName": "ProviderName",
+    "PublisherName": "ProviderName",
+    "RegionName": "RegionId",
+    "ResourceName": "ResourceId",
+    "SkuPriceId": "SkuId",
+    "SubAccountName": "SubAccountId",
+}
 
 
 def write_focus(cloud_charges: pl.DataFrame) -> bytes:
@@ -47,11 +57,12 @@ def write_focus(cloud_charges: pl.DataFrame) -> bytes:
     times = [name for name in _COLUMNS.values() if name.endswith("_at")]
     text = (
         cloud_charges.with_columns(pl.col(times).dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
-        .select(
-            *(pl.col(column).alias(name) for name, column in _COLUMNS.items()),
-            BillingAccountName="billing_account_id",
+        .select(pl.col(column).alias(name) for name, column in _COLUMNS.items())
+        .with_columns(
+            *(pl.col(other).alias(name) for name, other in _ALSO.items()),
+            # An id is its kind, a slash and a name.
+            ResourceType=pl.col("ResourceId").str.extract("^([^/]+)/"),
         )
-        .with_columns(pl.col("ProviderName").alias(name) for name in _SAME_AS_PROVIDER)
         .write_csv()
     )
     return text.encode()

@@ -180,6 +180,7 @@ def test_a_bill_has_the_mandatory_columns_of_focus_and_times_in_utc():
         "billed_cost": 0.0,
         "effective_cost": 61.25,
         "currency_code": "USD",
+        "resource_id": "instance-group/assistant-inference",
         "tags": '{"workload": "assistant-inference"}',
     }
     bill = pl.DataFrame([charge], schema={name: columns[name].dtype for name in names})
@@ -197,6 +198,7 @@ def test_a_bill_has_the_mandatory_columns_of_focus_and_times_in_utc():
         "ChargeDescription",
         "ChargePeriodEnd",
         "ChargePeriodStart",
+        "CommitmentDiscountName",
         "ContractedCost",
         "EffectiveCost",
         "InvoiceIssuerName",
@@ -205,9 +207,14 @@ def test_a_bill_has_the_mandatory_columns_of_focus_and_times_in_utc():
         "PricingUnit",
         "ProviderName",
         "PublisherName",
+        "RegionName",
+        "ResourceName",
         "ServiceCategory",
         "ServiceName",
+        "SkuPriceId",
+        "SubAccountName",
     }
+    assert rows[0]["ResourceType"] == "instance-group"
     assert (rows[0]["ChargePeriodStart"], rows[0]["EffectiveCost"], rows[0]["Tags"]) == (
         "2026-10-05T13:00:00Z",
         "61.25",
