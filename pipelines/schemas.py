@@ -250,6 +250,32 @@ class CloudCharges(Provenance):
     tags = dy.String(nullable=True, description="JSON object, as received.")
 
 
+class Certificates(Provenance):
+    """One row per bundle of energy attribute certificates, as its registry has it."""
+
+    issuing_body = dy.String(min_length=1)
+    issuance_id = dy.String(min_length=1, description="Stays the same when a bundle is split.")
+    device_id = dy.String(nullable=True, description="Production device; null where not named.")
+    first_certificate = dy.Int64(min=0, description="Number of the bundle's first certificate.")
+    last_certificate = dy.Int64(min=0, description="Number of the last one, inclusive.")
+    quantity_wh = dy.Int64(min=1)
+    energy_source = dy.String(min_length=1)
+    production_started_at = _instant()
+    production_ended_at = _instant()
+    expires_at = _instant(nullable=True)
+    is_storage = dy.Bool(description="Whether a storage device gave off the energy.")
+    market_zone = dy.String(min_length=1, description="Zone for which the bundle was issued.")
+    status = _one_of(
+        *("active", "cancelled", "claimed", "expired", "withdrawn", "locked", "reserved"),
+        "bundle_split",
+    )
+
+    @dy.rule()
+    def production_is_forward(cls) -> pl.Expr:
+        """Production ends after it starts."""
+        return pl.col("production_ended_at") > pl.col("production_started_at")
+
+
 @dataclass(frozen=True)
 class RawTable:
     """A raw table: its schema, its natural key, and the time span of a row.
@@ -308,6 +334,12 @@ RAW_TABLES: dict[str, RawTable] = {
                 "tags",
             ),
             ("charge_period_started_at", "charge_period_ended_at"),
+        ),
+        RawTable(
+            "certificates",
+            Certificates,
+            ("issuing_body", "issuance_id", "first_certificate", "last_certificate"),
+            ("production_started_at", "production_ended_at"),
         ),
     )
 }

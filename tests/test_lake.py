@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from pipelines import lake
+from pipelines.connectors import FORMATS
 from pipelines.schemas import RAW_TABLES
 from pipelines.settings import PROJECT_REFERENCE, Book
 
@@ -135,11 +136,7 @@ def test_a_good_file_is_loaded_with_where_it_came_from_and_a_record(book):
     }
 
 
-UNKNOWN_FOLDER = (
-    "found landing folder 'misc', expected one of prometheus, dcgm_scrape, sacct, focus,"
-    " green_button, nem12, battery_csv, entsoe, electricity_maps, openadr, outages_csv, prices_csv:"
-    " move the file"
-)
+UNKNOWN_FOLDER = f"found landing folder 'misc', expected one of {', '.join(FORMATS)}: move the file"
 BOMB = zipped(a_csv="0" * 3_000_000)
 FAILURES: dict[str, tuple[bytes, str]] = {
     "misc/readme.txt": (b"hello", UNKNOWN_FOLDER),

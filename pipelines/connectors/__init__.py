@@ -22,6 +22,7 @@ FORMATS: tuple[str, ...] = (
     "openadr",
     "outages_csv",
     "prices_csv",
+    "certificates",
 )
 """Landing folders; each is read by the module of the same name in this package."""
 
