@@ -276,6 +276,25 @@ class Certificates(Provenance):
         return pl.col("production_ended_at") > pl.col("production_started_at")
 
 
+class Invoices(Provenance):
+    """One row per line of a counterparty's invoice, in the invoice's currency, net of tax."""
+
+    invoice_id = dy.String(min_length=1)
+    invoice_line_number = dy.Int64(min=1)
+    contract_id = dy.String(min_length=1)
+    billing_month = dy.Date(description="First day of the contract's local month.")
+    line = dy.String(min_length=1, description="As in the contract's statement, e.g. energy.")
+    terms_from = dy.Date(
+        nullable=True, description="Since when the terms charged for hold; null if not said."
+    )
+    quantity = dy.Float64(nullable=True)
+    quantity_unit = dy.String(nullable=True)
+    unit_price = dy.Float64(nullable=True)
+    amount = dy.Float64(description="Positive when the buyer pays.")
+    currency_code = dy.String(regex="^[A-Z]{3}$")
+    issued_at = _instant()
+
+
 @dataclass(frozen=True)
 class RawTable:
     """A raw table: its schema, its natural key, and the time span of a row.
@@ -340,6 +359,12 @@ RAW_TABLES: dict[str, RawTable] = {
             Certificates,
             ("issuing_body", "issuance_id", "first_certificate", "last_certificate"),
             ("production_started_at", "production_ended_at"),
+        ),
+        RawTable(
+            "invoices",
+            Invoices,
+            ("contract_id", "invoice_id", "invoice_line_number"),
+            ("issued_at", "issued_at"),
         ),
     )
 }

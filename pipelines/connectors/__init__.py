@@ -23,6 +23,7 @@ FORMATS: tuple[str, ...] = (
     "outages_csv",
     "prices_csv",
     "certificates",
+    "invoices",
 )
 """Landing folders; each is read by the module of the same name in this package."""
 
