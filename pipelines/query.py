@@ -5,6 +5,7 @@ not: writing what is asked (`publish.py`), or any figure's formula (`dbt_project
 """
 
 import io
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -26,11 +27,14 @@ class QueryError(BookError):
     """The question cannot be answered; the cause says why in one line."""
 
 
-def run_sql(book: Book, team: str, sql: str) -> pl.DataFrame:
+def run_sql(
+    book: Book, team: str, sql: str, parameters: Mapping[str, object] | None = None
+) -> pl.DataFrame:
     """The rows one SQL statement gives on what `team` sees.
 
-    Tables can be named with or without their schema `marts`; times come back in UTC. The statement
-    can reach nothing but the team's file: no other files, no extensions, no settings, no network.
+    `parameters` are the values of `$name` in the statement. Tables can be named with or without
+    their schema `marts`; times come back in UTC. The statement can reach nothing but the team's
+    file: no other files, no extensions, no settings, no network.
 
     Raises:
         QueryError: no such team, nothing published yet, or the statement is wrong.
@@ -53,7 +57,7 @@ def run_sql(book: Book, team: str, sql: str) -> pl.DataFrame:
             statements = connection.extract_statements(sql)
             if len(statements) != 1:
                 raise QueryError([f"found {len(statements)} SQL statements: ask one at a time"])
-            relation = connection.sql(statements[0])
+            relation = connection.sql(statements[0], params=dict(parameters or {}))
             if relation is None:
                 raise QueryError(
                     "the statement gives no rows: ask with select, from, describe or show"
