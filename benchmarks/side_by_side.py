@@ -304,7 +304,7 @@ def _built(book: Book, days: list[date]) -> pl.DataFrame:
     """Rows of a late mart after a build of these days."""
     warehouse.build(book, days)
     with duckdb.connect(str(book.warehouse), read_only=True) as connection:
-        table = connection.execute(f"from marts.{LATE_MART} order by all").to_arrow_table()
+        table = connection.sql(f"from marts.{LATE_MART} order by all").to_arrow_table()
     return pl.DataFrame(table)
 
 
