@@ -1,7 +1,7 @@
 """Writing a file so that it is there whole or not at all.
 
 What belongs here: the one way in which Parquet files of the lake are put in place. What does not:
-which files there are (`lake.py`, `reference.py`, `rollup.py`).
+which files there are (`lake.py`, `reference/`, `rollup.py`).
 """
 
 import tempfile

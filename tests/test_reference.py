@@ -560,7 +560,7 @@ def test_a_document_of_another_shape_is_a_mistake_not_a_crash(folder: Path):
     (folder / "meters.yml").write_text("- POI\n- [1, 2]\n")
 
     assert causes(folder) == [
-        "meters.yml:1: input should be a valid dictionary or instance of _Meters"
+        "meters.yml:1: input should be a valid dictionary or instance of Meters"
     ]
 
 

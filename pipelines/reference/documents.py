@@ -1,0 +1,158 @@
+"""YAML files with the line of every field, and the mistakes found in them.
+
+What belongs here: reading a file against its model, and saying where and how it is wrong. What does
+not: which files there are (`loading.py`) and what they mean.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from pipelines.errors import BookError
+
+Place = Sequence[str | int]
+"""Where a field stands in its document: names of fields and indexes of lists."""
+
+
+class ReferenceErrors(BookError):  # noqa: N818 - it carries all mistakes of a folder
+    """Every mistake in the reference data, one cause a line."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file: its value, and the line of every field."""
+
+    name: str
+    value: Any
+    lines: dict[tuple[str | int, ...], int]
+
+    def line(self, place: Place) -> int | None:
+        """The line of a field, or of the nearest mapping around it that is there."""
+        for length in range(len(place), -1, -1):
+            if tuple(place[:length]) in self.lines:
+                return self.lines[tuple(place[:length])]
+        return None
+
+
+class Mistakes:
+    """Collects what is wrong, one sentence per mistake."""
+
+    def __init__(self) -> None:
+        self.causes: list[str] = []
+
+    def add(self, document: Document, place: Place, what: str) -> None:
+        """Note what is wrong with a field of a document."""
+        line = document.line(place)
+        where = document.name if line is None else f"{document.name}:{line}"
+        field = ".".join(str(part) for part in place)
+        self.causes.append(f"{where}: {field}: {what}" if field else f"{where}: {what}")
+
+
+class Reader:
+    """Reads the files of a folder and remembers where everything stood."""
+
+    def __init__(self, folder: Path, mistakes: Mistakes) -> None:
+        self.folder = folder
+        self.mistakes = mistakes
+        self.documents: dict[str, Document] = {}
+
+    def one(self, name: str, model: type[BaseModel]) -> Any:
+        """The checked content of a file, None where it has a mistake."""
+        path = self.folder / name
+        if not path.is_file():
+            self.mistakes.causes.append(f"{name}: not found in {self.folder}: add the file")
+            return None
+        return self._read(path, name, TypeAdapter(model))
+
+    def each(self, folder: str, adapter: TypeAdapter[Any]) -> list[Any]:
+        """The checked contents of the YAML files of a folder, in order of their names."""
+        files = sorted((self.folder / folder).glob("*.yml"))
+        return [self._read(path, f"{folder}/{path.name}", adapter) for path in files]
+
+    def _read(self, path: Path, name: str, adapter: TypeAdapter[Any]) -> Any:
+        try:
+            text = path.read_text(encoding="utf-8")
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            value = yaml.safe_load(text)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            self.mistakes.causes.append(f"{name}: is not YAML: {error}")
+            return None
+        document = Document(name, value, dict(_lines(node, ())))
+        self.documents[name] = document
+        for repeated in _repeated_fields(node, ()):
+            self.mistakes.add(
+                document, repeated, "found twice, expected once: remove one of the two"
+            )
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            for problem in error.errors():
+                place = _place(problem["loc"], value)
+                self.mistakes.add(document, place, _sentence(problem))
+            return None
+
+
+def _lines(
+    node: yaml.Node | None, place: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    if node is None:
+        return
+    yield place, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, child in node.value:
+            for inner, line in _lines(child, (*place, key.value)):
+                yield inner, key.start_mark.line + 1 if inner == (*place, key.value) else line
+    elif isinstance(node, yaml.SequenceNode):
+        for index, child in enumerate(node.value):
+            yield from _lines(child, (*place, index))
+
+
+def _repeated_fields(
+    node: yaml.Node | None, place: tuple[str | int, ...]
+) -> Iterator[tuple[str | int, ...]]:
+    """Fields given twice in one mapping, of which YAML would silently take the last."""
+    if isinstance(node, yaml.MappingNode):
+        yield from ((*place, name) for name in repeated(key.value for key, _ in node.value))
+        for key, child in node.value:
+            yield from _repeated_fields(child, (*place, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, child in enumerate(node.value):
+            yield from _repeated_fields(child, (*place, index))
+
+
+def _place(location: tuple[str | int, ...], value: Any) -> list[str | int]:
+    """The location without the names of union members, which stand in no file."""
+    place: list[str | int] = []
+    for part in location:
+        if isinstance(value, dict) and part not in value and part == value.get("kind"):
+            continue
+        place.append(part)
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            value = None
+    return place
+
+
+def _sentence(problem: Any) -> str:
+    """Found, expected, and how to mend it."""
+    if problem["type"] == "missing":
+        return "not found, expected a value: add the field"
+    if problem["type"] == "extra_forbidden":
+        return "found an unknown field: remove it or correct its name"
+    message = problem["msg"]
+    found = problem["input"]
+    shown = "" if isinstance(found, dict | list | BaseModel) else f"found {found!r}; "
+    return f"{shown}{message[0].lower()}{message[1:]}"
+
+
+def repeated(names: Iterable[Any]) -> list[Any]:
+    """The names that stand more than once, each once."""
+    return [name for name, count in Counter(names).items() if count > 1]

@@ -1,0 +1,40 @@
+"""The reference data of a book as one value.
+
+What belongs here: `Reference`. What does not: how it is read (`loading.py`), checked (`checks.py`)
+and laid out in tables (`tables.py`).
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipelines.reference.contracts import Contract
+from pipelines.reference.factors import EmissionFactor
+from pipelines.reference.organization import (
+    CapacityPlan,
+    Organization,
+    Target,
+    Workload,
+    WorkloadRule,
+)
+from pipelines.reference.sites import GpuModel, Meter, Site
+from pipelines.reference.tariffs import Tariff
+
+
+@dataclass(frozen=True)
+class Reference:
+    """All reference data of a book, valid as a whole."""
+
+    organization: Organization
+    gpu_models: list[GpuModel]
+    sites: list[Site]
+    meters: list[Meter]
+    contracts: list[Contract]
+    tariffs: list[Tariff]
+    workloads: list[Workload]
+    rules: list[WorkloadRule]
+    capacity_plan: CapacityPlan
+    emission_factors: list[EmissionFactor]
+    targets: list[Target]
+    fx_rates: pl.DataFrame
+    """rate_date, currency_code, rate_to_reporting: one row per date and currency."""

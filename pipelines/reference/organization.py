@@ -1,0 +1,95 @@
+"""The organization: its zones, what it runs, what it promised and what it aims at.
+
+What belongs here: `organization.yml`, `workloads.yml`, `capacity_plan.yml` and `targets.yml`. What
+does not: what stands at one site (`sites.py`).
+"""
+
+from typing import Literal
+
+from pipelines.reference.fields import (
+    Amount,
+    Basis,
+    Currency,
+    Identifier,
+    Model,
+    Month,
+    TimeZone,
+    VenueKind,
+)
+
+
+class Zone(Model):
+    """A bidding zone, hub or carbon zone that other files may name."""
+
+    zone: str
+    kind: Literal["bidding", "carbon"]
+    name: str
+
+
+class Organization(Model):
+    """The organization whose book this is."""
+
+    organization_id: Identifier
+    name: str
+    time_zone: TimeZone
+    reporting_currency: Currency
+    emission_factor_basis: Basis
+    zones: list[Zone]
+
+
+class Workload(Model):
+    """What runs, how much it minds waiting, and where it may run."""
+
+    workload_id: Identifier
+    name: str
+    criticality: Literal["sensitive", "tolerant"]
+    max_deferral_hours: Amount
+    allowed_venues: list[VenueKind]
+    value_per_lost_gpu_hour: Amount
+
+
+class WorkloadRule(Model):
+    """Job attributes that make a job part of a workload; one left out matches anything."""
+
+    cluster: str = "*"
+    partition: str = "*"
+    qos: str = "*"
+    account: str = "*"
+    workload_id: str
+
+
+class Workloads(Model):
+    """All of `workloads.yml`."""
+
+    workloads: list[Workload]
+    rules: list[WorkloadRule]
+
+
+class Commitment(Model):
+    """IT power promised at a site from a local month on."""
+
+    site_id: str
+    from_month: Month
+    committed_it_mw: Amount
+
+
+class CapacityPlan(Model):
+    """Commitments; each holds until the site's next one, the last until `until`."""
+
+    until: Month
+    commitments: list[Commitment]
+
+
+class Target(Model):
+    """What a KPI should reach, everywhere or at one site."""
+
+    kpi_id: str
+    site_id: str | None = None
+    target: float
+    direction: Literal["at_least", "at_most"]
+
+
+class Targets(Model):
+    """All of `targets.yml`."""
+
+    targets: list[Target]

@@ -1,0 +1,162 @@
+"""Sites and what stands at them: nodes, connection, batteries, meters.
+
+What belongs here: the files of `sites/`, `gpu_models.yml` and `meters.yml`. What does not: what is
+paid (`contracts.py`, `tariffs.py`).
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipelines.reference.fields import (
+    Amount,
+    Currency,
+    Dated,
+    Efficiency,
+    Identifier,
+    Model,
+    Share,
+    Terms,
+    TimeZone,
+    VenueKind,
+)
+
+
+class GpuModel(Model):
+    """Power of one GPU when idle and at its limit, and what making it emitted."""
+
+    gpu_model: Identifier
+    idle_w: Amount
+    peak_w: Annotated[float, Field(gt=0)]
+    embodied_kg: Amount
+    lifetime_hours: Annotated[float, Field(gt=0)]
+
+
+class GpuModels(Model):
+    """All of `gpu_models.yml`."""
+
+    gpu_models: list[GpuModel]
+
+
+class NodeGroup(Model):
+    """Nodes of one kind: host names are the prefix and a number of so many digits."""
+
+    name_prefix: str
+    first: Annotated[int, Field(ge=0)]
+    last: Annotated[int, Field(ge=0, le=999_999)]
+    digits: Annotated[int, Field(ge=1, le=9)]
+    gpus_per_node: Annotated[int, Field(ge=0, le=64)]
+    gpu_model: str
+    host_idle_w: Amount
+    host_peak_w: Amount
+
+
+class SiteTerms(Terms):
+    """Connection, limits and commitments of a site while they hold."""
+
+    grid_firm_mw: Amount
+    grid_non_firm_mw: Amount
+    electrical_limit_mw: Amount
+    cooling_limit_mw: Amount
+    it_capacity_mw: Amount
+    design_pue: Annotated[float, Field(ge=1)]
+    variable_cost_per_gpu_hour: Amount
+    local_committed_mw: Amount
+    is_local_islandable: bool
+    sustain_hours: Annotated[float, Field(gt=0)] = 1
+    price_stop_per_mwh: float | None = None
+
+
+class Battery(Terms):
+    """A battery's nameplate; power and energy at its terminals."""
+
+    battery_id: Identifier
+    chemistry: str
+    power_mw: Annotated[float, Field(gt=0)]
+    energy_mwh: Annotated[float, Field(gt=0)]
+    reserve_ratio: Share
+    charge_efficiency: Efficiency
+    discharge_efficiency: Efficiency
+    degradation_cost_per_mwh: Amount
+    power_sign: Literal["discharge_positive", "charge_positive"]
+
+
+class CloudVenue(Model):
+    """How the bill of a public cloud names this venue and its GPU machines."""
+
+    provider_name: str
+    region_id: str
+    gpus_per_instance: dict[str, Annotated[int, Field(gt=0)]]
+
+
+class Site(Model):
+    """A venue where workloads run."""
+
+    site_id: Identifier
+    name: str
+    venue_kind: VenueKind
+    country_code: Annotated[str, Field(pattern="^[A-Z]{2}$")]
+    time_zone: TimeZone
+    bidding_zone: str | None = None
+    price_market: Literal["day_ahead", "real_time"] | None = None
+    price_sequence: Annotated[int, Field(ge=1)] | None = None
+    carbon_zone: str | None = None
+    currency_code: Currency
+    clusters: list[str] = Field(default_factory=list)
+    grid_event_target: str | None = None
+    node_groups: list[NodeGroup] = Field(default_factory=list)
+    terms: list[SiteTerms] = Field(default_factory=list)
+    batteries: list[Battery] = Field(default_factory=list)
+    cloud: CloudVenue | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_venue_kind(self) -> "Site":
+        if self.venue_kind == "public_cloud" and self.cloud is None:
+            raise PydanticCustomError(
+                "cloud", "a public_cloud venue needs cloud: say how its bill names it"
+            )
+        if self.venue_kind != "public_cloud" and not self.terms:
+            raise PydanticCustomError(
+                "terms", "a site with meters needs terms: declare its connection"
+            )
+        return self
+
+
+def hostnames(site: Site) -> Iterator[str]:
+    """The host names of all nodes of a site."""
+    for group in site.node_groups:
+        for number in range(group.first, group.last + 1):
+            yield f"{group.name_prefix}{number:0{group.digits}d}"
+
+
+class Meter(Dated):
+    """One flow of a meter and the part it plays in its site's balance."""
+
+    meter_id: str
+    flow: Literal["import", "export"] = "import"
+    site_id: str
+    role: Literal[
+        "grid_import",
+        "grid_export",
+        "onsite_generation",
+        "battery_charge",
+        "battery_discharge",
+        "it_load",
+        "cooling_load",
+        "facility_total",
+        "ppa_generation",
+    ]
+    multiplier: Annotated[float, Field(gt=0)] = 1
+    accuracy_class: str | None = None
+    energy_source: str | None = None
+    battery_id: str | None = None
+    contract_id: str | None = None
+    variable_cost_per_mwh: Amount | None = None
+
+
+class Meters(Model):
+    """All of `meters.yml`."""
+
+    meters: list[Meter]

@@ -1,0 +1,262 @@
+"""The flat tables of the reference data, in which the warehouse reads it.
+
+What belongs here: columns, rows and files of `lake/reference`. What does not: any computation with
+the values (dbt).
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from pipelines.files import write_parquet
+from pipelines.reference.fields import Dated, local_midnight
+from pipelines.reference.loading import load
+from pipelines.reference.model import Reference
+from pipelines.reference.organization import CapacityPlan
+from pipelines.reference.sites import hostnames
+from pipelines.settings import Book
+
+
+def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
+    """The reference data as flat tables, one row per entity and version of its terms.
+
+    Local dates become the UTC instants at which they begin (`valid_from_at`, `valid_to_at`).
+    """
+    site_zone = {site.site_id: site.time_zone for site in reference.sites}
+    organization_zone = reference.organization.time_zone
+    site_fields = (
+        "site_id",
+        "name",
+        "venue_kind",
+        "country_code",
+        "time_zone",
+        "bidding_zone",
+        "price_market",
+        "price_sequence",
+        "carbon_zone",
+        "currency_code",
+        "grid_event_target",
+    )
+    rows: dict[str, list[dict[str, Any]]] = {
+        "organization": [reference.organization.model_dump(exclude={"zones"})],
+        "gpu_models": [model.model_dump() for model in reference.gpu_models],
+        "sites": [
+            {**{name: getattr(site, name) for name in site_fields}, **_dated(terms, site.time_zone)}
+            for site in reference.sites
+            for terms in (site.terms or (None,))
+        ],
+        "clusters": [
+            {"cluster": cluster, "site_id": site.site_id, "time_zone": site.time_zone}
+            for site in reference.sites
+            for cluster in site.clusters
+        ],
+        "nodes": list(_node_rows(reference)),
+        "batteries": [
+            {"site_id": site.site_id, **_dated(battery, site.time_zone)}
+            for site in reference.sites
+            for battery in site.batteries
+        ],
+        "cloud_skus": [
+            {
+                "site_id": site.site_id,
+                "provider_name": site.cloud.provider_name,
+                "region_id": site.cloud.region_id,
+                "sku_id": sku_id,
+                "gpu_count": gpu_count,
+            }
+            for site in reference.sites
+            if site.cloud
+            for sku_id, gpu_count in site.cloud.gpus_per_instance.items()
+        ],
+        "meters": [_dated(meter, site_zone[meter.site_id]) for meter in reference.meters],
+        "contracts": [
+            {**contract.model_dump(exclude={"terms"}), **_dated(terms, contract.time_zone)}
+            for contract in reference.contracts
+            for terms in contract.terms
+        ],
+        "tariffs": [
+            {
+                **_dated(tariff, site_zone[tariff.site_id], without={"periods"}),
+                "month_from": period.months[0],
+                "month_to": period.months[1],
+                "hour_from": period.hours[0],
+                "hour_to": period.hours[1],
+                "energy_price_per_mwh": period.energy_price_per_mwh,
+            }
+            for tariff in reference.tariffs
+            for period in tariff.periods
+        ],
+        "workloads": [workload.model_dump() for workload in reference.workloads],
+        "workload_rules": [
+            {"rule_order": order, **rule.model_dump()}
+            for order, rule in enumerate(reference.rules, start=1)
+        ],
+        "capacity_plan": list(_plan_rows(reference.capacity_plan)),
+        "emission_factors": [
+            _dated(factor, organization_zone) for factor in reference.emission_factors
+        ],
+        "fx_rates": reference.fx_rates.rows(named=True),
+        "targets": [target.model_dump() for target in reference.targets],
+    }
+    return {name: pl.DataFrame(rows[name], schema=schema) for name, schema in TABLES.items()}
+
+
+_INSTANT = pl.Datetime("us", "UTC")
+
+
+_TEXT, _NUMBER, _COUNT, _FLAG = pl.String(), pl.Float64(), pl.Int64(), pl.Boolean()
+
+
+def _columns(**kinds: str) -> dict[str, pl.DataType]:
+    return {
+        name: kind
+        for kind_name, names in kinds.items()
+        for name, kind in ((n, _KINDS[kind_name]) for n in names.split())
+    }
+
+
+_KINDS: dict[str, pl.DataType] = {
+    "text": _TEXT,
+    "number": _NUMBER,
+    "count": _COUNT,
+    "flag": _FLAG,
+    "instant": _INSTANT,
+    "day": pl.Date(),
+    "texts": pl.List(pl.String()),
+}
+
+
+_VALIDITY = "valid_from_at valid_to_at"
+
+
+TABLES: dict[str, dict[str, pl.DataType]] = {
+    "organization": _columns(
+        text="organization_id name time_zone reporting_currency emission_factor_basis"
+    ),
+    "gpu_models": _columns(text="gpu_model", number="idle_w peak_w embodied_kg lifetime_hours"),
+    "sites": _columns(
+        text="site_id name venue_kind country_code time_zone bidding_zone price_market carbon_zone"
+        " currency_code grid_event_target",
+        count="price_sequence",
+        instant=_VALIDITY,
+        number="grid_firm_mw grid_non_firm_mw electrical_limit_mw cooling_limit_mw it_capacity_mw"
+        " design_pue variable_cost_per_gpu_hour local_committed_mw sustain_hours"
+        " price_stop_per_mwh",
+        flag="is_local_islandable",
+    ),
+    "clusters": _columns(text="cluster site_id time_zone"),
+    "nodes": _columns(
+        text="hostname site_id gpu_model",
+        count="gpu_count",
+        number="idle_w peak_w host_idle_w host_peak_w",
+    ),
+    "batteries": _columns(
+        text="battery_id site_id chemistry power_sign",
+        number="power_mw energy_mwh reserve_ratio charge_efficiency discharge_efficiency"
+        " degradation_cost_per_mwh",
+        instant=_VALIDITY,
+    ),
+    "cloud_skus": _columns(text="site_id provider_name region_id sku_id", number="gpu_count"),
+    "meters": _columns(
+        text="meter_id flow site_id role accuracy_class energy_source battery_id contract_id",
+        number="multiplier variable_cost_per_mwh",
+        instant=_VALIDITY,
+    ),
+    "contracts": _columns(
+        text="contract_id kind name site_id counterparty time_zone plant_meter_id settlement_zone"
+        " market currency_code energy_source negative_price_clause",
+        number="plant_capacity_mw share_of_plant price_per_mwh node_hours price_per_node_hour",
+        flag="are_certificates_bundled is_shadow_price",
+        instant=_VALIDITY,
+    ),
+    "tariffs": _columns(
+        text="site_id price_basis currency_code",
+        instant=_VALIDITY,
+        number="energy_price_per_mwh network_per_mwh levies_per_mwh demand_charge_per_kw"
+        " export_price_per_mwh",
+        count="month_from month_to hour_from hour_to",
+    ),
+    "workloads": _columns(
+        text="workload_id name criticality",
+        number="max_deferral_hours value_per_lost_gpu_hour",
+        texts="allowed_venues",
+    ),
+    "workload_rules": _columns(
+        count="rule_order", text="cluster partition qos account workload_id"
+    ),
+    "capacity_plan": _columns(text="site_id", day="month", number="committed_it_mw"),
+    "emission_factors": _columns(
+        text="factor_id zone energy_source kind basis source version",
+        number="value_g_per_kwh",
+        flag="is_marginal",
+        instant=_VALIDITY,
+    ),
+    "fx_rates": _columns(day="rate_date", text="currency_code", number="rate_to_reporting"),
+    "targets": _columns(text="kpi_id site_id direction", number="target"),
+}
+"""Flat table -> its columns, as `lake/reference/<table>.parquet` holds them."""
+
+
+def _dated(terms: Dated | None, time_zone: str, without: set[str] | None = None) -> dict[str, Any]:
+    if terms is None:
+        return {"valid_from_at": local_midnight(date(1970, 1, 1), time_zone)}
+    return {
+        **terms.model_dump(exclude={"valid_from", "valid_to", *(without or ())}),
+        "valid_from_at": local_midnight(terms.valid_from, time_zone),
+        "valid_to_at": terms.valid_to and local_midnight(terms.valid_to, time_zone),
+    }
+
+
+def _node_rows(reference: Reference) -> Iterator[dict[str, Any]]:
+    models = {model.gpu_model: model for model in reference.gpu_models}
+    for site in reference.sites:
+        for group in site.node_groups:
+            model = models[group.gpu_model]
+            for hostname in hostnames(site.model_copy(update={"node_groups": [group]})):
+                yield {
+                    "hostname": hostname,
+                    "site_id": site.site_id,
+                    "gpu_count": group.gpus_per_node,
+                    "gpu_model": group.gpu_model,
+                    "idle_w": model.idle_w,
+                    "peak_w": model.peak_w,
+                    "host_idle_w": group.host_idle_w,
+                    "host_peak_w": group.host_peak_w,
+                }
+
+
+def _plan_rows(plan: CapacityPlan) -> Iterator[dict[str, Any]]:
+    for site_id in sorted({commitment.site_id for commitment in plan.commitments}):
+        steps = sorted(
+            (c.from_month, c.committed_it_mw) for c in plan.commitments if c.site_id == site_id
+        )
+        ends = [*(month for month, _ in steps[1:]), plan.until]
+        for (start, committed), end in zip(steps, ends, strict=True):
+            for month in pl.date_range(
+                date.fromisoformat(f"{start}-01"),
+                date.fromisoformat(f"{end}-01"),
+                "1mo",
+                closed="left",
+                eager=True,
+            ):
+                yield {"site_id": site_id, "month": month, "committed_it_mw": committed}
+
+
+def write_tables(book: Book) -> list[str]:
+    """Check the reference data and write its flat tables to the lake, those that changed.
+
+    Returns:
+        Names of the tables that were written.
+
+    Raises:
+        ReferenceErrors: The reference data has a mistake; nothing is written.
+    """
+    written = []
+    for name, frame in flatten(load(book.reference)).items():
+        file = book.lake / "reference" / f"{name}.parquet"
+        if not file.exists() or not pl.read_parquet(file).equals(frame):
+            write_parquet(frame, file)
+            written.append(name)
+    return written
