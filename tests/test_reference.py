@@ -578,6 +578,54 @@ def test_two_tariffs_of_a_site_for_one_day_are_refused_in_whatever_order_they_st
     ]
 
 
+def second_ppa(share: float, time_zone: str, valid_from: str) -> str:
+    text = FILES["contracts/plain-ppa.yml"].split("terms:")[0]
+    for old, new in (
+        ("contract_id: plain-ppa", "contract_id: second"),
+        ("share_of_plant: 0.5", f"share_of_plant: {share}"),
+        ("America/Chicago", time_zone),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return (
+        f"{text}terms:\n"
+        f"  - {{valid_from: {valid_from}, price_per_mwh: 30, negative_price_clause: none}}\n"
+    )
+
+
+def test_contracts_that_take_more_than_their_whole_plant_are_refused(folder: Path):
+    other = folder / "contracts/second.yml"
+    other.write_text(second_ppa(0.5, "America/Chicago", "2026-10-01"))
+    assert len(reference.load(folder).contracts) == 2
+
+    other.write_text(second_ppa(0.6, "America/Chicago", "2026-10-01"))
+
+    assert causes(folder) == [
+        "contracts/second.yml:8: share_of_plant: contracts plain-ppa, second take 1.1 of plant"
+        " meter PLANT from 2026-10-01T05:00Z on, expected at most 1: lower a share or end the"
+        " terms of one"
+    ]
+
+
+def test_shares_of_a_plant_are_compared_in_time_not_in_local_dates(folder: Path):
+    replace_once(
+        folder / "contracts/plain-ppa.yml",
+        "  - {valid_from: 2026-09-16, price_per_mwh: 29.75, negative_price_clause: no_volume}\n",
+        "",
+    )
+    other = folder / "contracts/second.yml"
+    other.write_text(second_ppa(0.6, "America/Chicago", "2026-09-16"))
+    assert len(reference.load(folder).contracts) == 2
+
+    other.write_text(second_ppa(0.6, "Europe/Berlin", "2026-09-16"))
+
+    assert causes(folder) == [
+        "contracts/second.yml:8: share_of_plant: contracts plain-ppa, second take 1.1 of plant"
+        " meter PLANT from 2026-09-15T22:00Z to 2026-09-16T05:00Z, expected at most 1: lower a"
+        " share or end the terms of one"
+    ]
+
+
 def test_local_dates_become_the_instants_at_which_they_begin(folder: Path):
     tables = reference.flatten(reference.load(folder))
 

@@ -6,16 +6,21 @@ break by itself, which are in its model.
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
+from math import fsum
 from typing import Any
 
 import polars as pl
 
 from pipelines.reference.contracts import PlantContract
 from pipelines.reference.documents import Document, Mistakes, Place, repeated
-from pipelines.reference.fields import Dated
+from pipelines.reference.fields import Dated, local_midnight
 from pipelines.reference.model import Reference
 from pipelines.reference.sites import hostnames
+
+_OPEN = datetime.max.replace(tzinfo=UTC)
+"""After everything: the end of terms that have none."""
 
 
 class CrossChecks:
@@ -129,6 +134,48 @@ class CrossChecks:
                         f"found {contract.plant_meter_id!r}, expected a meter with role"
                         " ppa_generation in meters.yml",
                     )
+        self._plant_shares()
+
+    def _plant_shares(self) -> None:
+        """No plant is sold more than once over; of each, the first time it is told."""
+        documents = self._files("contracts/")
+        by_plant: dict[str, list[tuple[datetime, datetime, PlantContract, Document]]] = {}
+        for contract, document in zip(self.reference.contracts, documents, strict=True):
+            if isinstance(contract, PlantContract):
+                # Contracts on one plant may count their days in different time zones.
+                by_plant.setdefault(contract.plant_meter_id, []).extend(
+                    (
+                        local_midnight(terms.valid_from, contract.time_zone),
+                        local_midnight(terms.valid_to, contract.time_zone)
+                        if terms.valid_to
+                        else _OPEN,
+                        contract,
+                        document,
+                    )
+                    for terms in contract.terms
+                )
+        for plant_meter_id, spans in by_plant.items():
+            changes = sorted({instant for start, end, *_ in spans for instant in (start, end)})
+            for start, end in pairwise(changes):
+                # By name, for terms of one contract that overlap are another mistake.
+                shares = {
+                    contract.contract_id: (contract.share_of_plant, document)
+                    for first, last, contract, document in spans
+                    if first <= start < last
+                }
+                total = fsum(share for share, _ in shares.values())
+                # Shares such as 0.7, 0.2 and 0.1 are no exact binary fractions.
+                if total > 1 + 1e-9:
+                    until = "on" if end == _OPEN else f"to {end:%Y-%m-%dT%H:%MZ}"
+                    document = list(shares.values())[-1][1]
+                    self.mistakes.add(
+                        document,
+                        ["share_of_plant"],
+                        f"contracts {', '.join(shares)} take {total:g} of plant meter"
+                        f" {plant_meter_id} from {start:%Y-%m-%dT%H:%MZ} {until}, expected at most"
+                        " 1: lower a share or end the terms of one",
+                    )
+                    break
 
     def _tariffs(self) -> None:
         document = self.documents["tariffs.yml"]
