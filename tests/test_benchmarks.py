@@ -155,10 +155,10 @@ def test_the_command_prints_the_ratios_and_leaves_the_book_as_it_is(book: Book):
     assert sorted(book.data_dir.rglob("*")) == before
 
 
-def test_a_rebuilt_day_leaves_what_the_rebuild_of_all_days_gave(demo_book: Book):
-    sides = side_by_side.compare_rebuild(demo_book, histories=[2])
+def test_a_rebuilt_day_leaves_what_the_first_build_gave(demo_book: Book):
+    sides = side_by_side.compare_rebuild(demo_book, lengths=[2])
     assert [(side.comparison, side.name) for side in sides] == [
-        ("rebuild of 2 days", "all days"),
+        ("rebuild of 2 days", "all of them"),
         ("rebuild of 2 days", "latest day"),
     ]
     assert sides[0].rows == sides[1].rows > 0
