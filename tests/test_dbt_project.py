@@ -5,6 +5,7 @@ The arithmetic itself is tested beside each model, in the unit tests that the fi
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import duckdb
 import polars as pl
 import pytest
 import yaml
+from dagster_dbt import DagsterDbtTranslator
+
+# What `fetch_column_metadata` calls, for which there is no public name.
+from dagster_dbt.core.dbt_cli_event import EventHistoryMetadata, _build_column_lineage_metadata
 
 from pipelines import lake, reference, rollup, warehouse
 from pipelines.schemas import RAW_TABLES
@@ -33,6 +38,16 @@ UNITS = (
 )
 MONEY = ("amount", "cost", "costs", "penalties", "value")
 ORDINALS = ("price_sequence", "severity", "rank")
+WITHOUT_ORIGIN = {
+    ("fct_energy_constraint_incidents", "penalties"): "no source tells of any",
+    ("fct_energy_constraint_incidents", "signals"): "names that the models give",
+    ("fct_energy_constraint_incidents", "primary_cause"): "one of those names",
+    ("fct_energy_constraint_incidents", "layer"): "follows from the name",
+}
+"""Columns of marts that stand for no column of a raw table, and why."""
+
+Column = tuple[str, str]
+"""A table, with `raw.` before that of a source, and one of its columns."""
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +80,48 @@ def models(empty_book: Book) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
+def lineage(empty_book: Book, models: dict[str, dict[str, Any]]) -> dict[Column, set[Column]]:
+    """What each column of a model is made of, as the Dagster UI shows it."""
+    manifest = json.loads(warehouse.manifest_path(empty_book).read_text())
+    types: dict[str, dict[str, dict[str, str]]] = {}
+    with duckdb.connect(str(empty_book.warehouse), read_only=True) as connection:
+        for *names, column, kind in connection.execute(
+            "select table_catalog, table_schema, table_name, column_name, data_type"
+            " from information_schema.columns"
+        ).fetchall():
+            relation = ".".join(f'"{name}"' for name in names)
+            types.setdefault(relation, {})[column] = {"data_type": kind}
+    found: dict[Column, set[Column]] = {}
+    for name, model in models.items():
+        parents = [
+            (manifest["nodes"] | manifest["sources"])[parent]["relation_name"]
+            for parent in model["depends_on"]["nodes"]
+        ]
+        metadata = _build_column_lineage_metadata(
+            EventHistoryMetadata(
+                columns=types[model["relation_name"]],
+                parents={parent: types[parent] for parent in parents},
+            ),
+            model,
+            manifest,
+            DagsterDbtTranslator(),
+            warehouse.dbt_dir(empty_book) / "target",
+            None,
+        )
+        for column, parts in metadata["dagster/column_lineage"].deps_by_column.items():
+            found[name, column] = {
+                (
+                    part.asset_key.path[-1]
+                    if part.asset_key.path[0] != "raw"
+                    else ".".join(part.asset_key.path),
+                    part.column_name,
+                )
+                for part in parts
+            }
+    return found
+
+
+@pytest.fixture(scope="module")
 def columns(empty_book: Book) -> dict[str, dict[str, str]]:
     """Type by column name of every table dbt made."""
     with duckdb.connect(str(empty_book.warehouse), read_only=True) as connection:
@@ -91,6 +148,17 @@ def lake_schemas() -> dict[str, pl.Schema]:
         "gpu_intervals": rollup.GPU_INTERVALS,
         "node_intervals": rollup.NODE_INTERVALS,
     }
+
+
+def origins(lineage: dict[Column, set[Column]], column: Column) -> set[Column]:
+    """The columns of raw tables that a column is made of, through all models between."""
+    seen = {column}
+    waiting = [column]
+    while waiting:
+        new = lineage.get(waiting.pop(), set()) - seen
+        seen |= new
+        waiting += new
+    return {part for part in seen if part[0].startswith("raw.")}
 
 
 def mart_columns(columns: dict[str, dict[str, str]]) -> Iterator[tuple[str, str, str]]:
@@ -176,3 +244,105 @@ def test_contract_prices_are_for_finance_and_energy_alone(models):
     ):
         audience = models[table]["columns"][column]["config"]["meta"]["audience"]
         assert sorted(audience) == ["energy", "finance"]
+
+
+@pytest.mark.parametrize(
+    ("column", "among_its_origins"),
+    [
+        (
+            ("kpi_site_weekly", "pue_ratio"),
+            {("raw.meter_readings", "quantity"), ("raw.meters", "multiplier")},
+        ),
+        (
+            ("kpi_site_weekly", "coverage_ratio"),
+            {("raw.meter_readings", "quantity"), ("raw.organization", "time_zone")},
+        ),
+        (
+            ("kpi_site_weekly", "mean_availability_ratio"),
+            {
+                ("raw.capacity_plan", "committed_it_mw"),
+                ("raw.grid_events", "import_limit_kw"),
+                ("raw.battery_samples", "available_discharge_kw"),
+            },
+        ),
+        (
+            ("kpi_site_weekly", "location_based_g_per_kwh"),
+            {("raw.grid_carbon", "direct_g_per_kwh"), ("raw.meter_readings", "quantity")},
+        ),
+        (
+            ("kpi_site_weekly", "mean_marginal_cost_per_gpu_hour"),
+            {("raw.market_prices", "price_per_mwh"), ("raw.cloud_charges", "effective_cost")},
+        ),
+        (
+            ("kpi_organization_weekly", "incident_minutes"),
+            {("raw.meter_readings", "interval_started_at")},
+        ),
+        (
+            ("fct_marginal_cost", "marginal_price_per_mwh"),
+            {
+                ("raw.market_prices", "price_per_mwh"),
+                ("raw.tariffs", "network_per_mwh"),
+                ("raw.batteries", "degradation_cost_per_mwh"),
+                ("raw.fx_rates", "rate_to_reporting"),
+            },
+        ),
+        (
+            ("fct_contract_settlements", "amount"),
+            {
+                ("raw.contracts", "price_per_mwh"),
+                ("raw.market_prices", "price_per_mwh"),
+                ("raw.meter_readings", "quantity"),
+                ("raw.fx_rates", "rate_to_reporting"),
+            },
+        ),
+        (
+            ("fct_data_quality", "quarantined_row_count"),
+            {("raw.raw_loads", "quarantined_row_count")},
+        ),
+    ],
+)
+def test_a_figure_can_be_followed_back_to_what_was_loaded(lineage, column, among_its_origins):
+    assert among_its_origins <= origins(lineage, column)
+
+
+def test_every_column_of_a_mart_comes_from_a_column_of_a_raw_table(lineage, columns):
+    without = {
+        (table, column)
+        for table, column, _ in mart_columns(columns)
+        if not origins(lineage, (table, column))
+    }
+    assert without == set(WITHOUT_ORIGIN)
+
+
+def test_a_day_without_exchange_rate_stops_the_build_and_is_named(book):
+    reference.write_tables(book)
+    at = datetime(2027, 1, 1, 6, tzinfo=UTC)
+    price = {
+        "zone": "HB_NORTH",
+        "market": "real_time",
+        "sequence": 1,
+        "interval_started_at": at,
+        "interval_ended_at": at + timedelta(minutes=15),
+        "price_per_mwh": 30.0,
+        "currency_code": "USD",
+        "known_at": at,
+        "load_id": "a",
+        "source_file": "prices_csv/a.csv",
+        "source_row": 0,
+    }
+    folder = book.lake / "market_prices"
+    folder.mkdir(parents=True)
+    pl.DataFrame([price], schema=lake_schemas()["market_prices"]).write_parquet(
+        folder / "a.parquet"
+    )
+
+    lake_dir = json.dumps({"lake_dir": str(book.lake.resolve())})
+    answer = warehouse.invoke_dbt(
+        book, book.warehouse, ["run", "--select", "+stg_market_prices", "--vars", lake_dir]
+    )
+
+    [message] = [result.message for result in answer.result.results if result.status == "error"]
+    assert (
+        "data/reference/fx_rates.csv: found no USD rate for 2027-01-01, expected one for every"
+        " day with amounts in it: add it and build again"
+    ) in message

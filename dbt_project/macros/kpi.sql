@@ -31,6 +31,17 @@
     count(marginal_source) / max(expected_interval_count) as marginal_cost_coverage_ratio
 {% endmacro %}
 
+{# The intervals of a model with the number of intervals their week of the organization's clock should have. #}
+{% macro kpi_week_intervals(relation) %}
+    select
+        intervals.*,
+        date_trunc('week', intervals.interval_started_at at time zone organization.time_zone) as monday_at,
+        {{ expected_intervals("monday_at", "(monday_at + interval 7 days)", "organization.time_zone") }}
+            as expected_interval_count
+    from {{ relation }} as intervals
+    cross join {{ source("raw", "organization") }} as organization
+{% endmacro %}
+
 {# Energy, carbon, cost and work: sums over rows of a site and interval, so of any number of sites. #}
 {% macro kpi_energy_aggregates() %}
     round(sum(consumption_kwh), 6) as consumption_kwh,
@@ -65,7 +76,7 @@
 {# Incidents, over rows of an incident and interval. Minutes of several sites add up. #}
 {% macro kpi_incident_aggregates() %}
     count(distinct incident_id) as incident_count,
-    count(*) * 15 as incident_minutes,
+    count(interval_started_at) * 15 as incident_minutes,
     round(sum(lost_gpu_hours_sensitive), 6) as lost_gpu_hours_sensitive,
     round(sum(lost_gpu_hours_tolerant), 6) as lost_gpu_hours_tolerant,
     round(sum(incident_cost), 6) as incident_cost,

@@ -31,7 +31,7 @@ samples as (
     select
         battery_id,
         {{ interval_start("sampled_at") }} as interval_started_at,
-        count(*) as sample_count,
+        count(sampled_at) as sample_count,
         arg_min(stored_kwh, sampled_at) filter (where stored_kwh is not null) as first_stored_kwh,
         arg_max(stored_kwh, sampled_at) filter (where stored_kwh is not null) as last_stored_kwh,
         arg_max(capacity_kwh, sampled_at) as capacity_kwh,
@@ -97,7 +97,8 @@ usable as (
 
     select
         *,
-        -- greatest() passes over nulls, and an unknown stock must not become an empty one.
+        -- greatest() and least() pass over nulls: an unknown stock must not become an empty one, nor unknown power
+        -- whatever the stock would last for.
         case
             when opening_stored_kwh is not null
                 then {{ round_kwh("greatest(0, opening_stored_kwh - reserve_ratio * capacity_kwh)") }}
@@ -129,7 +130,7 @@ select
     usable_kwh,
     case
         when not is_available then 0
-        when usable_kwh is not null
+        when available_discharge_kw is not null and usable_kwh is not null
             then least(available_discharge_kw, usable_kwh * discharge_efficiency_ratio / sustain_hours)
     end as sustained_kw,
     is_available and usable_kwh <= 0.005 * capacity_kwh as is_depleted

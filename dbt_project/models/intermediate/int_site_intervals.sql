@@ -74,12 +74,12 @@ converted as (
 
     select
         localized.*,
-        fx_rates.rate_to_reporting as exchange_rate
+        {{ exchange_rate("localized.currency_code", "localized.utc_date") }} as exchange_rate
     from localized
-    asof left join {{ source("raw", "fx_rates") }} as fx_rates
+    left join {{ ref("stg_fx_rates") }} as fx_rates
         on
             localized.currency_code = fx_rates.currency_code
-            and localized.utc_date >= fx_rates.rate_date
+            and localized.utc_date = fx_rates.rate_date
 
 )
 

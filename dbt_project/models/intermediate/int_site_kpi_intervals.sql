@@ -1,5 +1,35 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
+{# What a venue known only from its bill does not have: its supply, and what a meter counted. #}
+{% set supply_figures = [
+    "effective_it_mw",
+    "committed_it_mw",
+    "availability_ratio",
+    "is_fully_available",
+    "grid_mw",
+    "local_mw",
+    "local_generation_mw",
+    "local_storage_mw",
+    "local_availability_ratio",
+    "local_committed_mw",
+    "is_local_available",
+] %}
+{% set metered_figures = [
+    "consumption_kwh",
+    "facility_kwh",
+    "it_kwh",
+    "local_kwh",
+    "contracted_kwh",
+    "grid_uncontracted_kwh",
+    "location_based_kg",
+    "market_based_kg",
+    "hourly_matched_kg",
+    "scope_1_kg",
+    "carbon_free_kwh",
+    "renewable_kwh",
+    "embodied_kg",
+] %}
+
 with
 
 intervals as (
@@ -50,17 +80,9 @@ own as (
         intervals.currency_code,
         true as is_metered,
         balance.coverage_ratio,
-        supply.effective_it_mw,
-        supply.committed_it_mw,
-        supply.availability_ratio,
-        supply.is_fully_available,
-        supply.grid_mw,
-        supply.local_mw,
-        supply.local_generation_mw,
-        supply.local_storage_mw,
-        supply.local_availability_ratio,
-        supply.local_committed_mw,
-        supply.is_local_available,
+        {%- for figure in supply_figures %}
+        supply.{{ figure }},
+        {%- endfor %}
         marginal.marginal_source,
         marginal.marginal_cost_per_gpu_hour,
         -- Six decimals each, so that sums rounded to six do not depend on the order of their terms.
@@ -160,9 +182,16 @@ cloud as (
         organization.reporting_currency as currency_code,
         false as is_metered,
         1 as coverage_ratio,
+        {%- for figure in supply_figures %}
+        cast(null as {{ "boolean" if figure.startswith("is_") else "double" }}) as {{ figure }},
+        {%- endfor %}
         marginal.marginal_source,
         marginal.marginal_cost_per_gpu_hour,
         round(quarters.cloud_cost / 4, 6) as all_in_cost,
+        {%- for figure in metered_figures %}
+        cast(null as double) as {{ figure }},
+        {%- endfor %}
+        cast(null as hugeint) as installed_gpu_count,
         quarters.allocated_gpu_hours / 4 as allocated_gpu_hours,
         coalesce(quarters.allocated_gpu_hours_sensitive, 0) / 4 as allocated_gpu_hours_sensitive,
         coalesce(quarters.allocated_gpu_hours_tolerant, 0) / 4 as allocated_gpu_hours_tolerant
@@ -180,5 +209,7 @@ cloud as (
 )
 
 select * from own -- noqa: AM07
-union all by name
+
+union all
+
 select * from cloud

@@ -6,7 +6,7 @@ site_gpus as (
 
     select
         site_id,
-        count(*) as node_count,
+        count(hostname) as node_count,
         sum(gpu_count) as gpu_count
     from {{ source("raw", "nodes") }}
     group by site_id

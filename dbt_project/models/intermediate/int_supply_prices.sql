@@ -14,7 +14,7 @@ tariffed as (
         intervals.price_market,
         intervals.price_sequence,
         tariffs.price_basis,
-        tariffs.currency_code as tariff_currency_code,
+        {{ exchange_rate("tariffs.currency_code", "intervals.utc_date") }} as exchange_rate,
         tariffs.energy_price_per_mwh,
         tariffs.network_per_mwh,
         tariffs.levies_per_mwh,
@@ -27,6 +27,10 @@ tariffed as (
             and {{ is_valid_at("tariffs", "intervals.interval_started_at") }}
             and {{ is_in_months("month(intervals.local_month)", "tariffs.month_from", "tariffs.month_to") }}
             and {{ is_in_hours("intervals.local_hour", "tariffs.hour_from", "tariffs.hour_to") }}
+    left join {{ ref("stg_fx_rates") }} as fx_rates
+        on
+            tariffs.currency_code = fx_rates.currency_code
+            and intervals.utc_date = fx_rates.rate_date
     where {{ in_build_dates("intervals.utc_date") }}
 
 ),
@@ -41,16 +45,12 @@ converted as (
         tariffed.currency_code,
         tariffed.price_basis,
         spot.price_per_mwh as spot_price_per_mwh,
-        tariffed.energy_price_per_mwh * fx_rates.rate_to_reporting as energy_price_per_mwh,
-        tariffed.network_per_mwh * fx_rates.rate_to_reporting as network_per_mwh,
-        tariffed.levies_per_mwh * fx_rates.rate_to_reporting as levies_per_mwh,
-        tariffed.demand_charge_per_kw * fx_rates.rate_to_reporting as demand_charge_per_kw,
-        tariffed.export_price_per_mwh * fx_rates.rate_to_reporting as export_price_per_mwh
+        tariffed.energy_price_per_mwh * tariffed.exchange_rate as energy_price_per_mwh,
+        tariffed.network_per_mwh * tariffed.exchange_rate as network_per_mwh,
+        tariffed.levies_per_mwh * tariffed.exchange_rate as levies_per_mwh,
+        tariffed.demand_charge_per_kw * tariffed.exchange_rate as demand_charge_per_kw,
+        tariffed.export_price_per_mwh * tariffed.exchange_rate as export_price_per_mwh
     from tariffed
-    asof left join {{ source("raw", "fx_rates") }} as fx_rates
-        on
-            tariffed.tariff_currency_code = fx_rates.currency_code
-            and tariffed.utc_date >= fx_rates.rate_date
     left join {{ ref("stg_market_prices") }} as spot
         on
             tariffed.bidding_zone = spot.zone

@@ -4,7 +4,7 @@ node_totals as (
 
     select
         site_id,
-        count(*) as node_count,
+        count(hostname) as node_count,
         cast(sum(gpu_count) as bigint) as gpu_count,
         string_agg(distinct gpu_model, ', ' order by gpu_model) as gpu_models
     from {{ source("raw", "nodes") }}

@@ -10,28 +10,29 @@ volumes as (
 
 ),
 
-fx_rates as (
+exchanged as (
 
-    select *
-    from {{ source("raw", "fx_rates") }}
+    select
+        volumes.*,
+        {{ exchange_rate("volumes.contract_currency_code", "volumes.utc_date") }} as exchange_rate
+    from volumes
+    left join {{ ref("stg_fx_rates") }} as fx_rates
+        on
+            volumes.contract_currency_code = fx_rates.currency_code
+            and volumes.utc_date = fx_rates.rate_date
 
 ),
 
 converted as (
 
     select
-        volumes.*,
-        fx_rates.rate_to_reporting,
+        *,
         -- The source's own price where it is in the contract's currency: no detour over another currency.
         case
-            when volumes.source_currency_code = volumes.contract_currency_code then volumes.source_price_per_mwh
-            else volumes.settlement_price_per_mwh / nullif(fx_rates.rate_to_reporting, 0)
+            when source_currency_code = contract_currency_code then source_price_per_mwh
+            else settlement_price_per_mwh / exchange_rate
         end as contract_settlement_price_per_mwh
-    from volumes
-    asof left join fx_rates
-        on
-            volumes.contract_currency_code = fx_rates.currency_code
-            and volumes.utc_date >= fx_rates.rate_date
+    from exchanged
 
 ),
 
@@ -78,7 +79,7 @@ select
     clause_applied,
     contract_amount,
     contract_currency_code,
-    round(contract_amount * rate_to_reporting, 9) as amount,
+    round(contract_amount * exchange_rate, 9) as amount,
     currency_code,
     quality
 from settled

@@ -116,35 +116,99 @@ refused_rows as (
 
 counted as (
 
-    select * from meter_rows
+    select
+        source_table,
+        utc_date,
+        row_count,
+        estimated_row_count,
+        cast(null as bigint) as quarantined_row_count,
+        cast(null as bigint) as failed_file_count,
+        coverage_ratio
+    from meter_rows
 
-    union all by name
+    union all
 
-    select * from battery_coverage
+    select
+        source_table,
+        utc_date,
+        row_count,
+        cast(null as bigint) as estimated_row_count,
+        cast(null as bigint) as quarantined_row_count,
+        cast(null as bigint) as failed_file_count,
+        coverage_ratio
+    from battery_coverage
 
-    union all by name
+    union all
 
-    select * from price_coverage
+    select
+        source_table,
+        utc_date,
+        row_count,
+        cast(null as bigint) as estimated_row_count,
+        cast(null as bigint) as quarantined_row_count,
+        cast(null as bigint) as failed_file_count,
+        coverage_ratio
+    from price_coverage
 
-    union all by name
+    union all
 
-    select * from carbon_coverage
+    select
+        source_table,
+        utc_date,
+        row_count,
+        estimated_row_count,
+        cast(null as bigint) as quarantined_row_count,
+        cast(null as bigint) as failed_file_count,
+        coverage_ratio
+    from carbon_coverage
 
-    union all by name
+    union all
 
-    select * from node_rows
+    select
+        source_table,
+        utc_date,
+        row_count,
+        cast(null as bigint) as estimated_row_count,
+        cast(null as bigint) as quarantined_row_count,
+        cast(null as bigint) as failed_file_count,
+        coverage_ratio
+    from node_rows
 
-    union all by name
+    union all
 
-    select * from job_rows
+    select
+        source_table,
+        utc_date,
+        row_count,
+        cast(null as bigint) as estimated_row_count,
+        cast(null as bigint) as quarantined_row_count,
+        cast(null as bigint) as failed_file_count,
+        cast(null as double) as coverage_ratio
+    from job_rows
 
-    union all by name
+    union all
 
-    select * from charge_rows
+    select
+        source_table,
+        utc_date,
+        row_count,
+        cast(null as bigint) as estimated_row_count,
+        cast(null as bigint) as quarantined_row_count,
+        cast(null as bigint) as failed_file_count,
+        cast(null as double) as coverage_ratio
+    from charge_rows
 
-    union all by name
+    union all
 
-    select * from refused_rows
+    select
+        source_table,
+        utc_date,
+        cast(null as bigint) as row_count,
+        cast(null as bigint) as estimated_row_count,
+        quarantined_row_count,
+        failed_file_count,
+        cast(null as double) as coverage_ratio
+    from refused_rows
 
 )
 

@@ -149,8 +149,9 @@ joined as (
         coalesce(measured_power.gpu_incremental_kw, site_gpus.gpu_incremental_kw)
         * (site_gpus.gpu_incremental_kw + site_gpus.host_incremental_kw)
         / nullif(site_gpus.gpu_incremental_kw, 0) as incremental_kwh_per_gpu_hour,
-        allocations.price_per_node_hour * fx_rates.rate_to_reporting / site_gpus.gpus_per_node
-            as allocation_price_per_gpu_hour,
+        allocations.price_per_node_hour
+        * {{ exchange_rate("allocations.contract_currency_code", "balance.utc_date") }}
+        / site_gpus.gpus_per_node as allocation_price_per_gpu_hour,
         allocated.allocated_gpu_hours,
         costs.energy_cost,
         intervals.currency_code
@@ -188,10 +189,10 @@ joined as (
         on
             balance.site_id = allocations.site_id
             and {{ is_valid_at("allocations", "balance.interval_started_at") }}
-    asof left join {{ source("raw", "fx_rates") }} as fx_rates
+    left join {{ ref("stg_fx_rates") }} as fx_rates
         on
             allocations.contract_currency_code = fx_rates.currency_code
-            and balance.utc_date >= fx_rates.rate_date
+            and balance.utc_date = fx_rates.rate_date
     where {{ in_build_dates("balance.utc_date") }}
 
 ),
@@ -312,17 +313,19 @@ cloud as (
         {{ iso_week("cloud_hours.interval_started_at at time zone organization.time_zone") }} as week,
         case when cloud_hours.has_unused_commitment then 0 else cloud_hours.on_demand_price_per_gpu_hour end
             as cloud_charge_per_gpu_hour,
-        coalesce(sites.variable_cost_per_gpu_hour * fx_rates.rate_to_reporting, 0) as variable_cost_per_gpu_hour
+        coalesce(
+            sites.variable_cost_per_gpu_hour * {{ exchange_rate("sites.currency_code", "cloud_hours.utc_date") }}, 0
+        ) as variable_cost_per_gpu_hour
     from cloud_hours
     inner join {{ source("raw", "sites") }} as sites
         on
             cloud_hours.site_id = sites.site_id
             and {{ is_valid_at("sites", "cloud_hours.interval_started_at") }}
     cross join {{ source("raw", "organization") }} as organization
-    asof left join {{ source("raw", "fx_rates") }} as fx_rates
+    left join {{ ref("stg_fx_rates") }} as fx_rates
         on
             sites.currency_code = fx_rates.currency_code
-            and cloud_hours.utc_date >= fx_rates.rate_date
+            and cloud_hours.utc_date = fx_rates.rate_date
 
 )
 
@@ -353,7 +356,7 @@ select
     currency_code
 from own_meters
 
-union all by name
+union all
 
 select
     site_id,
@@ -365,6 +368,10 @@ select
     week,
     'public_cloud' as venue_kind,
     case when has_unused_commitment then 'commitment' else 'on_demand' end as marginal_source,
+    cast(null as double) as marginal_price_per_mwh,
+    cast(null as double) as incremental_kwh_per_gpu_hour,
+    cast(null as boolean) as is_incremental_power_measured,
+    cast(null as double) as pue_ratio,
     0 as energy_cost_per_gpu_hour,
     0 as network_and_levies_cost_per_gpu_hour,
     0 as demand_charge_cost_per_gpu_hour,
@@ -373,6 +380,7 @@ select
     cloud_charge_per_gpu_hour,
     variable_cost_per_gpu_hour + cloud_charge_per_gpu_hour as marginal_cost_per_gpu_hour,
     average_cost_per_gpu_hour + variable_cost_per_gpu_hour as average_cost_per_gpu_hour,
+    cast(null as boolean) as is_new_monthly_peak,
     1 as coverage_ratio,
     currency_code
 from cloud

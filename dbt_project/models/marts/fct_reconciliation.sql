@@ -4,6 +4,7 @@ intervals as (
 
     select
         intervals.site_id,
+        intervals.interval_started_at,
         intervals.local_date,
         telemetry.gpu_kwh,
         telemetry.node_kwh,
@@ -34,7 +35,7 @@ intervals as (
 select
     site_id,
     local_date,
-    count(*) as interval_count,
+    count(interval_started_at) as interval_count,
     round(sum(gpu_kwh), 6) as gpu_kwh,
     {{ mean_of("gpu_coverage_ratio") }} as gpu_coverage_ratio,
     round(sum(node_kwh), 6) as node_kwh,

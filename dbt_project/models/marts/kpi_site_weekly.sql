@@ -1,16 +1,6 @@
 with
 
-intervals as (
-
-    select
-        intervals.*,
-        date_trunc('week', intervals.interval_started_at at time zone organization.time_zone) as monday_at,
-        {{ expected_intervals("monday_at", "(monday_at + interval 7 days)", "organization.time_zone") }}
-            as expected_interval_count
-    from {{ ref("int_site_kpi_intervals") }} as intervals
-    cross join {{ source("raw", "organization") }} as organization
-
-),
+intervals as ({{ kpi_week_intervals(ref("int_site_kpi_intervals")) }}),
 
 figures as (
 

@@ -24,10 +24,16 @@ latest as (
 revisions as (
 
     select
-        *,
-        coalesce(commitment_discount_status = 'Unused', false) as is_unused_commitment,
-        charge_category = 'Usage' and coalesce(consumed_unit, pricing_unit) in ('Hours', 'Hour', 'h') as is_by_the_hour
+        latest.*,
+        coalesce(latest.commitment_discount_status = 'Unused', false) as is_unused_commitment,
+        latest.charge_category = 'Usage'
+        and coalesce(latest.consumed_unit, latest.pricing_unit) in ('Hours', 'Hour', 'h') as is_by_the_hour,
+        {{ exchange_rate("latest.currency_code", "cast(latest.charge_period_started_at as date)") }} as exchange_rate
     from latest
+    left join {{ ref("stg_fx_rates") }} as fx_rates
+        on
+            latest.currency_code = fx_rates.currency_code
+            and cast(latest.charge_period_started_at as date) = fx_rates.rate_date
 
 ),
 
@@ -81,11 +87,11 @@ select
             then revisions.pricing_quantity * skus.gpu_count
     end as unused_gpu_hours,
     revisions.is_unused_commitment,
-    revisions.billed_cost * fx_rates.rate_to_reporting as billed_cost,
-    revisions.effective_cost * fx_rates.rate_to_reporting as effective_cost,
-    revisions.list_cost * fx_rates.rate_to_reporting as list_cost,
-    revisions.list_unit_price * fx_rates.rate_to_reporting as list_unit_price,
-    revisions.list_unit_price * fx_rates.rate_to_reporting / nullif(skus.gpu_count, 0) as list_price_per_gpu_hour,
+    revisions.billed_cost * revisions.exchange_rate as billed_cost,
+    revisions.effective_cost * revisions.exchange_rate as effective_cost,
+    revisions.list_cost * revisions.exchange_rate as list_cost,
+    revisions.list_unit_price * revisions.exchange_rate as list_unit_price,
+    revisions.list_unit_price * revisions.exchange_rate / nullif(skus.gpu_count, 0) as list_price_per_gpu_hour,
     organization.reporting_currency as currency_code,
     revisions.currency_code as source_currency_code,
     revisions.known_at,
@@ -103,7 +109,3 @@ left join cloud_sites
     on
         revisions.provider_name = cloud_sites.provider_name
         and revisions.region_id = cloud_sites.region_id
-asof left join {{ source("raw", "fx_rates") }} as fx_rates
-    on
-        revisions.currency_code = fx_rates.currency_code
-        and cast(revisions.charge_period_started_at as date) >= fx_rates.rate_date

@@ -56,7 +56,8 @@ select
     chosen.interval_started_at,
     chosen.interval_ended_at,
     chosen.utc_date,
-    chosen.source_price_per_mwh * fx_rates.rate_to_reporting as price_per_mwh,
+    chosen.source_price_per_mwh
+    * {{ exchange_rate("chosen.source_currency_code", "chosen.utc_date") }} as price_per_mwh,
     organization.reporting_currency as currency_code,
     chosen.source_price_per_mwh,
     chosen.source_currency_code,
@@ -64,7 +65,7 @@ select
     chosen.known_at
 from chosen
 cross join {{ source("raw", "organization") }} as organization
-asof left join {{ source("raw", "fx_rates") }} as fx_rates
+left join {{ ref("stg_fx_rates") }} as fx_rates
     on
         chosen.source_currency_code = fx_rates.currency_code
-        and chosen.utc_date >= fx_rates.rate_date
+        and chosen.utc_date = fx_rates.rate_date
