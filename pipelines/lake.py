@@ -253,10 +253,15 @@ def _data_files(book: Book) -> Iterator[Path]:
 
 
 def _remove_unrecorded(book: Book) -> None:
-    """Remove what a killed run left: temporary files, and batches without load records."""
+    """Remove what a killed load left: temporary files, and batches without load records.
+
+    Only the loader's own tables are looked into: beside them a build may be writing its own files,
+    and this lock does not hold it back.
+    """
     for folder in (book.lake, book.quarantine):
-        for temporary in folder.rglob("*.tmp"):
-            temporary.unlink()
+        for name in (*RAW_TABLES, "job_nodes", "loads"):
+            for temporary in (folder / name).rglob("*.tmp"):
+                temporary.unlink()
     recorded = {file.stem for file in (book.lake / "loads").glob("*.parquet")} | {"schema"}
     for file in _data_files(book):
         if file.stem not in recorded:

@@ -16,12 +16,12 @@ latest known value. So files with one metric each, and a day at 60 s on top of t
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
 import polars as pl
 
+from pipelines.files import write_parquet
 from pipelines.settings import Book
 
 INTERVAL_S = 900
@@ -112,8 +112,8 @@ def roll_up(
         Rows written, per roll-up.
     """
     counts = {"gpu_intervals": 0, "node_intervals": 0}
-    _replace(book.lake / "gpu_intervals" / "schema.parquet", GPU_INTERVALS.to_frame())
-    _replace(book.lake / "node_intervals" / "schema.parquet", NODE_INTERVALS.to_frame())
+    write_parquet(GPU_INTERVALS.to_frame(), book.lake / "gpu_intervals" / "schema.parquet")
+    write_parquet(NODE_INTERVALS.to_frame(), book.lake / "node_intervals" / "schema.parquet")
     for day in sorted(set(dates)):
         if progress is not None:
             progress(f"telemetry of {day}")
@@ -126,10 +126,10 @@ def roll_up(
         )
         power = node_energy(_samples(engine, book, "node_power_samples", day, as_of), day)
         gpu_file = book.lake / "gpu_intervals" / f"{day}.parquet"
-        _replace(gpu_file, gpu)
+        write_parquet(gpu, gpu_file)
         boards = engine.read_parquet(str(gpu_file))
         node = _collected(engine, node_intervals(boards, power), NODE_INTERVALS)
-        _replace(book.lake / "node_intervals" / f"{day}.parquet", node)
+        write_parquet(node, book.lake / "node_intervals" / f"{day}.parquet")
         counts["gpu_intervals"] += gpu.height
         counts["node_intervals"] += node.height
         engine.disconnect()
@@ -334,11 +334,3 @@ def _collected(engine: ibis.BaseBackend, rows: ir.Table, schema: pl.Schema) -> p
         frame = frame.with_columns(started_at.dt.replace_time_zone("UTC").dt.cast_time_unit("us"))
     key = [name for name in (*_BOARD, "interval_started_at") if name in schema]
     return frame.select(schema.names()).cast(schema).sort(key)
-
-
-def _replace(file: Path, rows: pl.DataFrame) -> None:
-    """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".draft")
-    rows.write_parquet(draft)
-    draft.replace(file)

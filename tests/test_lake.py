@@ -410,6 +410,20 @@ def test_killed_at_any_write_the_next_load_ends_the_same(book, tmp_path, monkeyp
     assert kills > 3
 
 
+def test_a_load_removes_its_own_temporary_files_and_no_one_elses(book):
+    own = ("battery_samples", "gpu_samples/2026-04-05", "job_nodes", "loads")
+    others = ("reference", "gpu_intervals", "node_intervals")
+    for folder in (*own, *others):
+        (book.lake / folder).mkdir(parents=True)
+        (book.lake / folder / "half.tmp").touch()
+    (book.quarantine / "jobs").mkdir(parents=True)
+    (book.quarantine / "jobs" / "half.tmp").touch()
+    lake.load(book)
+    assert sorted(
+        file.relative_to(book.data_dir).as_posix() for file in book.data_dir.rglob("*.tmp")
+    ) == [f"lake/{folder}/half.tmp" for folder in sorted(others)]
+
+
 def test_quarantined_rows_load_once_the_reference_data_declares_their_battery(book):
     shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     put(book, "battery_csv/new.csv", BATTERY.replace("second-life", "third-life"))

@@ -385,7 +385,7 @@ def test_rolling_up_again_writes_the_same(book: Book, tmp_path: Path):
     rollup.roll_up(book, [DAY, DAY], progress=report)
     assert file.read_bytes() == once
     assert messages == ["telemetry of 2026-11-01"] * 2
-    assert [path.name for path in file.parent.iterdir() if path.suffix == ".draft"] == []
+    assert [path.name for path in file.parent.iterdir() if path.suffix == ".tmp"] == []
 
 
 @settings(
