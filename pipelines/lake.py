@@ -1,8 +1,8 @@
 """Landing to lake: every file read once, good rows kept, bad rows quarantined with their reason.
 
-What belongs here: finding files, unpacking archives, provenance, validation against `schemas.py`,
-writing Parquet and load records. What does not: what a format means (`connectors/`), what the rows
-say (dbt).
+What belongs here: finding new files, gathering them in batches, writing Parquet and load records.
+What does not: reading one file (`landed.py`), telling good rows from bad (`quarantine.py`), and
+what the rows say (dbt).
 
 Layout below `lake/`: `<table>/schema.parquet` (no rows, so that a glob always finds a file),
 `<table>/<batch>.parquet`, for the tables of `DAILY_TABLES` `<table>/<UTC date>/<batch>.parquet`,
@@ -13,28 +13,31 @@ load records last, each file by renaming a finished temporary file: rows of a ba
 records are what a killed run left, and the next run removes them before it starts.
 """
 
-import gzip
 import hashlib
-import io
-import lzma
-import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 import polars as pl
 from filelock import FileLock
 from hostlist import BadHostlist, expand_hostlist
 
 from pipelines import reference
-from pipelines.connectors import FORMATS, connector
-from pipelines.connectors.common import REJECT_REASON, Context, UnreadableFile
+from pipelines.connectors.common import REJECT_REASON, UnreadableFile
 from pipelines.files import write_parquet
-from pipelines.schemas import PROVENANCE_COLUMNS, RAW_TABLES, RawTable, payload_columns
+from pipelines.landed import LandedFile, read_file
+from pipelines.load_records import (
+    FAILED,
+    LOAD_RECORD_SCHEMA,
+    LoadRecord,
+    failed_record,
+    read_load_records,
+    record_frame,
+)
+from pipelines.quarantine import Declared, quarantine_rows, split
+from pipelines.schemas import RAW_TABLES, RawTable
 from pipelines.settings import Book
 
 Progress = Callable[[str], None]
@@ -42,34 +45,13 @@ Progress = Callable[[str], None]
 DAILY_TABLES = frozenset({"gpu_samples", "node_power_samples"})
 """Tables that grow with GPUs: one folder per UTC date, so that a day's roll-up reads a day."""
 
-MAX_FILE_BYTES = 2 * 1024**3
-MAX_COMPRESSION_RATIO = 500
-"""Telemetry text shrinks by 20 to 100; what grows more when unpacked is not a measurement."""
 BATCH_ROWS = 2_000_000
 """Bounds the memory of a load and the work that is lost when it is killed."""
 LONGEST_SPAN_DAYS = 3660
 """What ends later still, such as an event until the year 9999, touches the dates up to here."""
-FAILED = "failed"
-"""Name of the batch, and file, of the load records of files that could not be read."""
 
 _UTC = pl.Datetime("us", "UTC")
 
-LOAD_RECORD_SCHEMA: dict[str, pl.DataType] = {
-    "load_id": pl.String(),
-    "sha256": pl.String(),
-    "source_file": pl.String(),
-    "format": pl.String(),
-    "status": pl.String(),
-    "row_count": pl.Int64(),
-    "quarantined_row_count": pl.Int64(),
-    "reason": pl.String(),
-    "known_at": _UTC,
-    "tables": pl.List(pl.String()),
-    "touched_dates": pl.List(pl.Date()),
-    "reference_digest": pl.String(),
-    "file_bytes": pl.Int64(),
-    "batch": pl.String(),
-}
 
 JOB_NODES_SCHEMA: dict[str, pl.DataType] = {
     "cluster": pl.String(),
@@ -80,35 +62,6 @@ JOB_NODES_SCHEMA: dict[str, pl.DataType] = {
     "source_row": pl.Int64(),
     "load_id": pl.String(),
 }
-
-QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
-    "source_file": pl.String(),
-    "source_row": pl.Int64(),
-    "load_id": pl.String(),
-    "reason": pl.String(),
-    "row": pl.String(),
-}
-
-
-@dataclass(frozen=True)
-class LoadRecord:
-    """What became of one landing file; one row of `raw_loads`."""
-
-    load_id: str
-    sha256: str
-    source_file: str
-    format: str
-    status: str
-    """`loaded`, `partial` (some rows quarantined) or `failed` (nothing could be read)."""
-    row_count: int
-    quarantined_row_count: int
-    reason: str | None
-    known_at: datetime
-    tables: list[str]
-    touched_dates: list[date]
-    reference_digest: str
-    file_bytes: int
-    batch: str
 
 
 @dataclass(frozen=True)
@@ -121,22 +74,6 @@ class LoadSummary:
     failed: int
     quarantined_rows: int
     records: list[LoadRecord] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Landed:
-    """One landing file that has to be read."""
-
-    path: Path
-    source_file: str
-    format: str
-    sha256: str
-    file_bytes: int
-    known_at: datetime
-
-    @property
-    def load_id(self) -> str:
-        return self.sha256[:16]
 
 
 def load(book: Book, *, progress: Progress | None = None) -> LoadSummary:
@@ -153,7 +90,7 @@ def load(book: Book, *, progress: Progress | None = None) -> LoadSummary:
     with FileLock(book.lake / ".lock"):
         report("reading reference data")
         reference.write_tables(book)
-        declared = _Declared.read(book)
+        declared = Declared.read(book)
         _write_empty_tables(book)
         _remove_unrecorded(book)
         records = read_load_records(book)
@@ -175,63 +112,6 @@ def load(book: Book, *, progress: Progress | None = None) -> LoadSummary:
         quarantined_rows=sum(record.quarantined_row_count for record in written),
         records=written,
     )
-
-
-def read_load_records(book: Book) -> pl.DataFrame:
-    """All load records, one row per file, columns of `LOAD_RECORD_SCHEMA`."""
-    files = sorted((book.lake / "loads").glob("*.parquet"))
-    frames = [pl.read_parquet(file) for file in files]
-    return pl.concat([pl.DataFrame(schema=LOAD_RECORD_SCHEMA), *frames])
-
-
-@dataclass(frozen=True)
-class _Declared:
-    """What the reference data declares, as far as loading asks for it."""
-
-    digest: str
-    context: Context
-    names: dict[str, tuple[tuple[str, ...], pl.DataFrame, str]]
-    """Raw table -> (its columns, the declared values, where to declare one that is missing)."""
-
-    @classmethod
-    def read(cls, book: Book) -> "_Declared":
-        folder = book.lake / "reference"
-        tables = {file.stem: pl.read_parquet(file) for file in sorted(folder.glob("*.parquet"))}
-        clusters = tables["clusters"]
-        hosts = tables["nodes"].select("hostname").unique()
-        in_sites = "node_groups of a file in data/reference/sites"
-        names = {
-            "meter_readings": (
-                ("meter_id", "flow"),
-                tables["meters"].select("meter_id", "flow").unique(),
-                "data/reference/meters.yml",
-            ),
-            "battery_samples": (
-                ("battery_id",),
-                tables["batteries"].select("battery_id").unique(),
-                "batteries of a file in data/reference/sites",
-            ),
-            "gpu_samples": (("hostname",), hosts, in_sites),
-            "node_power_samples": (("hostname",), hosts, in_sites),
-            "jobs": (
-                ("cluster",),
-                clusters.select("cluster").unique(),
-                "clusters of a file in data/reference/sites",
-            ),
-            "grid_events": (
-                ("target",),
-                tables["sites"].select(target="grid_event_target").drop_nulls().unique(),
-                "grid_event_target of a file in data/reference/sites",
-            ),
-        }
-        digest = hashlib.sha256()
-        for frame in (clusters, *(declared for _, declared, _ in names.values())):
-            digest.update(frame.sort(pl.all()).write_csv().encode())
-        return cls(
-            digest=digest.hexdigest()[:16],
-            context=Context(dict(clusters.select("cluster", "time_zone").iter_rows())),
-            names=names,
-        )
 
 
 def _write_empty_tables(book: Book) -> None:
@@ -270,7 +150,7 @@ def _remove_unrecorded(book: Book) -> None:
 
 def _find_new(
     book: Book, records: pl.DataFrame, digest: str, report: Progress
-) -> tuple[list[_Landed], int, list[LoadRecord]]:
+) -> tuple[list[LandedFile], int, list[LoadRecord]]:
     """Files to read, count of files skipped, and records of what is not even opened.
 
     A recorded file of the same name, size and time is not read again; any other is known by its
@@ -284,7 +164,7 @@ def _find_new(
     unchanged = set(final.select("source_file", "file_bytes", "known_at").iter_rows())
     known = set(final["sha256"])
     found: set[tuple[str, str]] = set()
-    new: list[_Landed] = []
+    new: list[LandedFile] = []
     refused: list[LoadRecord] = []
     skipped = 0
     root = book.landing.resolve()
@@ -292,11 +172,11 @@ def _find_new(
         name = path.relative_to(book.landing).as_posix()
         if path.is_symlink() and not path.resolve().is_relative_to(root):
             # Nothing behind the link is read, so there is no hash and no time.
-            landed = _Landed(
+            landed = LandedFile(
                 path, name, name.split("/")[0], "", 0, datetime.fromtimestamp(0, tz=UTC)
             )
             reason = "found a link out of landing, expected a file: copy it here"
-            refused.append(_failed_record(landed, reason, digest))
+            refused.append(failed_record(landed, reason, digest))
             continue
         if not path.is_file():
             continue
@@ -312,7 +192,7 @@ def _find_new(
             skipped += 1
             continue
         found.add((sha256, format_name))
-        new.append(_Landed(path, name, format_name, sha256, status.st_size, known_at))
+        new.append(LandedFile(path, name, format_name, sha256, status.st_size, known_at))
         if len(new) % 500 == 0:
             report(f"{len(new)} new files found")
     return new, skipped, refused
@@ -341,7 +221,7 @@ def _forget(book: Book, records: pl.DataFrame) -> None:
 
 
 def _load_batches(
-    book: Book, new: Sequence[_Landed], declared: _Declared, report: Progress
+    book: Book, new: Sequence[LandedFile], declared: Declared, report: Progress
 ) -> tuple[list[LoadRecord], list[LoadRecord]]:
     """Read the files and write their rows; records of those read and of those that cannot be."""
     written: list[LoadRecord] = []
@@ -354,7 +234,7 @@ def _load_batches(
             if reason is None:
                 read.add(landed.sha256)
             else:
-                failed.append(_failed_record(landed, reason, declared.digest))
+                failed.append(failed_record(landed, reason, declared.digest))
         if batch.row_count >= BATCH_ROWS:
             written += batch.write(book)
             batch = _Batch(declared)
@@ -363,52 +243,29 @@ def _load_batches(
     return written + batch.write(book), failed
 
 
-def _failed_record(landed: _Landed, reason: str, digest: str) -> LoadRecord:
-    return LoadRecord(
-        load_id=landed.load_id,
-        sha256=landed.sha256,
-        source_file=landed.source_file,
-        format=landed.format,
-        status="failed",
-        row_count=0,
-        quarantined_row_count=0,
-        reason=reason,
-        known_at=landed.known_at,
-        tables=[],
-        touched_dates=[],
-        reference_digest=digest,
-        file_bytes=landed.file_bytes,
-        batch=FAILED,
-    )
-
-
 def _write_failed(book: Book, failed: Sequence[LoadRecord]) -> None:
     """The records of all files that fail today; those of earlier runs give way to them."""
     file = book.lake / "loads" / f"{FAILED}.parquet"
-    frame = _record_frame(failed)
+    frame = record_frame(failed)
     if not failed:
         file.unlink(missing_ok=True)
     elif not file.exists() or not pl.read_parquet(file).equals(frame):
         write_parquet(frame, file)
 
 
-def _record_frame(records: Sequence[LoadRecord]) -> pl.DataFrame:
-    return pl.DataFrame([vars(record) for record in records], schema=LOAD_RECORD_SCHEMA)
-
-
 class _Batch:
     """Files read together: their rows are validated and written table by table."""
 
-    def __init__(self, declared: _Declared) -> None:
+    def __init__(self, declared: Declared) -> None:
         self.declared = declared
-        self.files: list[_Landed] = []
+        self.files: list[LandedFile] = []
         self.frames: dict[str, list[pl.DataFrame]] = {}
         self.row_count = 0
 
-    def add(self, landed: _Landed) -> str | None:
+    def add(self, landed: LandedFile) -> str | None:
         """Read a file into the batch; the reason where it cannot be read as a whole."""
         try:
-            read = _read(landed, self.declared.context)
+            frames = read_file(landed, self.declared.context)
         except UnreadableFile as error:
             return str(error)
         except pl.exceptions.PolarsError as error:
@@ -417,7 +274,7 @@ class _Batch:
                 f" {landed.format} file: correct the file or move it to its format's folder"
             )
         self.files.append(landed)
-        for table, frame in read:
+        for table, frame in frames:
             self.frames.setdefault(table, []).append(frame)
             self.row_count += len(frame)
         return None
@@ -431,7 +288,7 @@ class _Batch:
         rows: list[pl.DataFrame] = []
         bad_rows: list[pl.DataFrame] = []
         for table, frames in self.frames.items():
-            good, bad = _split(pl.concat(frames), RAW_TABLES[table], self.declared)
+            good, bad = split(pl.concat(frames), RAW_TABLES[table], self.declared)
             if table == "jobs":
                 nodes, bad_nodes = _expand_nodes(good)
                 good = good.join(bad_nodes, on=["load_id", "source_row"], how="anti")
@@ -443,7 +300,7 @@ class _Batch:
                 write_parquet(bad, book.quarantine / table / f"{name}.parquet")
             bad_rows.append(bad.select("load_id", "reason", pl.lit(table).alias("table")))
         records = self._records(name, rows, bad_rows)
-        write_parquet(_record_frame(records), book.lake / "loads" / f"{name}.parquet")
+        write_parquet(record_frame(records), book.lake / "loads" / f"{name}.parquet")
         return records
 
     def _records(
@@ -504,178 +361,6 @@ class _Batch:
         return records
 
 
-def _read(landed: _Landed, context: Context) -> list[tuple[str, pl.DataFrame]]:
-    """(raw table, rows with their provenance) of a file and of its members."""
-    if landed.format not in FORMATS:
-        raise UnreadableFile(
-            f"found landing folder {landed.format!r}, expected one of {', '.join(FORMATS)}:"
-            " move the file"
-        )
-    read = connector(landed.format)
-    frames = []
-    row_counts: dict[str, int] = defaultdict(int)
-    for member, content in _unpack(landed):
-        name = f"{landed.source_file}!{member}" if member else landed.source_file
-        base = member or landed.path.name.removesuffix(".gz")
-        for table, frame in read(content, file_name=base, context=context).items():
-            frames.append(
-                (table, _with_provenance(frame, RAW_TABLES[table], landed, name, row_counts[table]))
-            )
-            row_counts[table] += len(frame)
-    return frames
-
-
-def _unpack(landed: _Landed) -> Iterator[tuple[str | None, bytes]]:
-    """(member name or None, bytes) of a file or of the members of an archive.
-
-    Raises:
-        UnreadableFile: It is too large, broken, encrypted, or a member lies outside.
-    """
-    if landed.file_bytes > MAX_FILE_BYTES:
-        raise UnreadableFile(
-            f"found {landed.file_bytes} bytes, expected at most {MAX_FILE_BYTES}: split the file"
-        )
-    content = landed.path.read_bytes()
-    if not content:
-        raise UnreadableFile("found 0 bytes, expected a file with content: send it again")
-    if hashlib.sha256(content).hexdigest() != landed.sha256:
-        raise UnreadableFile("the file changed while it was read: load again when it is complete")
-    limit = min(MAX_FILE_BYTES, max(len(content), 1024) * MAX_COMPRESSION_RATIO)
-    if content.startswith(b"\x1f\x8b"):
-        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            yield None, _read_limited(stream, limit)
-    elif content.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        try:
-            archive = zipfile.ZipFile(io.BytesIO(content))
-        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-            raise UnreadableFile(f"found a broken zip archive ({error}): send it again") from error
-        with archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            if not members:
-                raise UnreadableFile("found an empty archive, expected files in it: send it again")
-            for member in sorted(members, key=lambda info: info.filename):
-                if member.filename.startswith("/") or ".." in Path(member.filename).parts:
-                    raise UnreadableFile(
-                        f"found archive member {member.filename!r}, expected a name inside the"
-                        " archive: pack it again"
-                    )
-                try:
-                    with archive.open(member) as stream:
-                        unpacked = _read_limited(stream, limit)
-                except (RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-                    raise UnreadableFile(
-                        f"archive member {member.filename!r} cannot be unpacked ({error}):"
-                        " pack it again without encryption"
-                    ) from error
-                limit -= len(unpacked)
-                yield member.filename, unpacked
-    else:
-        yield None, content
-
-
-def _read_limited(stream: IO[bytes] | gzip.GzipFile, limit: int) -> bytes:
-    try:
-        content = stream.read(limit + 1)
-    except (EOFError, OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-        raise UnreadableFile(f"found broken compression ({error}): send the file again") from error
-    if len(content) > limit:
-        raise UnreadableFile(
-            f"found more than {limit} bytes when unpacked, expected fewer: split the file"
-        )
-    return content
-
-
-def _with_provenance(
-    frame: pl.DataFrame, table: RawTable, landed: _Landed, source_file: str, first_row: int
-) -> pl.DataFrame:
-    """The frame in the raw table's columns, with where it came from, and its reject reason.
-
-    Rows are numbered on across the members of an archive, so that load and row name one row.
-    """
-    schema = table.schema.create_empty().schema
-    landing_time = pl.lit(landed.known_at, dtype=_UTC)
-    known_at = (
-        pl.col("known_at").fill_null(landing_time) if "known_at" in frame.columns else landing_time
-    )
-    reason = pl.col(REJECT_REASON) if REJECT_REASON in frame.columns else pl.lit(None, pl.String)
-    return frame.select(
-        known_at.alias("known_at"),
-        pl.lit(source_file).alias("source_file"),
-        pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64).alias("source_row"),
-        pl.lit(landed.load_id).alias("load_id"),
-        *(
-            (pl.col(name) if name in frame.columns else pl.lit(None)).cast(schema[name]).alias(name)
-            for name in payload_columns(table)
-        ),
-        reason.alias(REJECT_REASON),
-    )
-
-
-def _split(
-    frame: pl.DataFrame, table: RawTable, declared: _Declared
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Good rows in the table's schema, and quarantine rows with the reason in words."""
-    frame = _reject_undeclared(frame, table.name, declared)
-    is_refused = pl.col(REJECT_REASON).is_not_null()
-    refused = frame.filter(is_refused)
-    good, failure = table.schema.filter(frame.filter(~is_refused).drop(REJECT_REASON))
-    if len(failure):
-        details = failure.details()
-        rules = [name for name in details.columns if name not in frame.columns]
-        broken = details.with_columns(
-            pl.concat_str(
-                [
-                    pl.when(pl.col(rule) == "invalid").then(_explanation(rule, frame.columns))
-                    for rule in rules
-                ],
-                separator="; ",
-                ignore_nulls=True,
-            ).alias(REJECT_REASON)
-        ).select(frame.columns)
-        refused = pl.concat([refused, broken])
-    return good, _quarantine_rows(refused)
-
-
-def _explanation(rule: str, columns: Sequence[str]) -> pl.Expr:
-    """What a broken rule of a schema means, in words, with the value found."""
-    column, _, check = rule.partition("|")
-    if column not in columns:
-        return pl.lit(f"found a row against the rule {rule.replace('_', ' ')!r}")
-    found = pl.col(column).cast(pl.String).fill_null("nothing")
-    expected = {"nullability": "a value", "nan": "a number", "inf": "a finite number"}.get(
-        check, f"a value within its {check}"
-    )
-    return pl.format(f"{column}: found {{}}, expected {expected}", found)
-
-
-def _reject_undeclared(frame: pl.DataFrame, table: str, declared: _Declared) -> pl.DataFrame:
-    if table not in declared.names:
-        return frame
-    columns, names, where = declared.names[table]
-    text = ", ".join(f"{column} {{}}" for column in columns)
-    reason = pl.format(f"{text} is not declared: add it to {where} and load again", *columns)
-    return (
-        frame.join(names.with_columns(_declared=True), on=columns, how="left")
-        .with_columns(
-            pl.coalesce(REJECT_REASON, pl.when(pl.col("_declared").is_null()).then(reason)).alias(
-                REJECT_REASON
-            )
-        )
-        .drop("_declared")
-    )
-
-
-def _quarantine_rows(refused: pl.DataFrame) -> pl.DataFrame:
-    payload = [name for name in refused.columns if name not in (*PROVENANCE_COLUMNS, REJECT_REASON)]
-    return refused.select(
-        "source_file",
-        "source_row",
-        "load_id",
-        pl.col(REJECT_REASON).alias("reason"),
-        pl.struct(pl.col(payload).cast(pl.String)).struct.json_encode().alias("row"),
-    )
-
-
 def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One row per job and node, and quarantine rows of jobs whose node list cannot be read."""
     lists = jobs.select("node_list").drop_nulls().unique().filter(pl.col("node_list") != "")
@@ -704,7 +389,7 @@ def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
     return (
         nodes.filter(pl.col("why").is_null()).select(*JOB_NODES_SCHEMA).explode("hostname"),
-        _quarantine_rows(bad.drop("hostname", "why")),
+        quarantine_rows(bad.drop("hostname", "why")),
     )
 
 
