@@ -319,6 +319,16 @@ def test_one_day_more_only_adds_files(tmp_path, world, monkeypatch):
     assert not [name for name in three if name.endswith(".part")]
 
 
+def test_a_battery_sends_nothing_before_it_joins(tmp_path, world):
+    """The iron-air battery joins on 2026-10-05."""
+    desk = landing._Desk(tmp_path, datetime(2026, 9, 1, tzinfo=UTC))
+    site = world.sites["sparks"]
+    for run in site.run.batteries:
+        landing._land_battery(desk, site, run)
+    senders = {name.split("/")[-1].rsplit("_", 1)[0] for name in _files(tmp_path)}
+    assert senders == {"sparks-second-life"}
+
+
 def test_the_world_is_the_same_each_time(world, tables):
     again = simulate_world(read_plates(tables))
     for site_id, site in world.sites.items():
