@@ -193,6 +193,10 @@ class GridEvents(Provenance):
     """One row per event version. `target` is what a site declares as its `grid_event_target`."""
 
     event_id = dy.String(min_length=1)
+    whole_event_id = dy.String(
+        nullable=True,
+        description="Event whose versions each tell all their rows; null if a row stands alone.",
+    )
     target = dy.String(min_length=1)
     event_type = _one_of("grid_outage", "curtailment_order", "alert")
     started_at = _instant()

@@ -8,7 +8,8 @@ IMPORT_CAPACITY_LIMIT becomes a curtailment_order, in KW or MW as `payloadDescri
 becomes an alert. Targets are 3.1's list of names or 3.0's list of type and values; an event
 without targets is for its whole program, so `programID` is the target. An interval without a
 period of its own takes the event's; P9999Y means open end. With several intervals each has the id
-`event#interval`.
+`event#interval`. A version of an event tells all its intervals and targets: what the one before
+had beyond it no longer holds, and `whole_event_id` says which rows belong together.
 
 OpenADR has no cancelled state: a VTN deletes the event and notifies its subscribers with operation
 DELETE. Such a notification, in which the event stands as it was, cancels it. An event with an empty
@@ -38,6 +39,7 @@ _DURATION = re.compile(
 _UTC_FORM = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)\Z")
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "event_id": pl.String,
+    "whole_event_id": pl.String,
     "target": pl.String,
     "event_type": pl.String,
     "started_at": UTC_TIME,
@@ -85,6 +87,7 @@ def _document_rows(document: object) -> Iterator[dict[str, Any]]:
     event_id = _text(event.get("id"))
     row: dict[str, Any] = dict.fromkeys(_SCHEMA) | {
         "event_id": event_id,
+        "whole_event_id": event_id,
         "is_cancelled": is_cancelled,
     }
     try:

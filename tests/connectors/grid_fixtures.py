@@ -39,6 +39,7 @@ def assert_fits_raw_table(frame: pl.DataFrame, table: str) -> None:
     for name, dtype in rows.schema.items():
         assert dtype == types[name], f"{name} is {dtype}, expected {types[name]}"
     rest = {
+        **{name: pl.lit(None, dtype) for name, dtype in types.items() if name != "source_row"},
         "known_at": pl.lit("2026-01-01").str.to_datetime(time_zone="UTC", time_unit="us"),
         "source_file": pl.lit("file"),
         "load_id": pl.lit("0" * 16),

@@ -1,8 +1,26 @@
 with
 
+-- A version of a whole event replaces all rows of the one before, and the notice that it was deleted, which repeats the
+-- last version and its time, replaces that.
+versions as (
+
+    select
+        *,
+        case
+            when whole_event_id is null then 1
+            else rank() over (
+                partition by whole_event_id
+                order by known_at desc, is_cancelled desc, load_id desc
+            )
+        end as version_rank
+    from {{ source("raw", "grid_events") }}
+    where {{ known_at_as_of() }}
+
+),
+
 revisions as (
 
-    {{ latest_revision(source("raw", "grid_events"), ["event_id", "target"]) }}
+    {{ latest_revision("versions", ["event_id", "target"], "version_rank = 1") }}
 
 ),
 
