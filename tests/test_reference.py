@@ -106,7 +106,7 @@ market: real_time
 time_zone: America/Chicago
 currency_code: USD
 energy_source: solar
-are_certificates_bundled: true
+certificates: bundled
 terms:
   - {valid_from: 2026-01-01, valid_to: 2026-09-16, price_per_mwh: 31.5, negative_price_clause: none}
   - {valid_from: 2026-09-16, price_per_mwh: 29.75, negative_price_clause: no_volume}
@@ -162,6 +162,24 @@ factors:
     "targets.yml": """\
 targets:
   - {kpi_id: availability_ratio, target: 0.99, direction: at_least}
+""",
+    "site_costs.yml": """\
+costs:
+  - cost_id: servers
+    site_id: plain
+    kind: depreciation
+    name: Servers
+    amount: 600000
+    currency_code: USD
+    valid_from: 2026-01-01
+    valid_to: 2031-01-01
+  - cost_id: staff
+    site_id: plain
+    kind: operations
+    name: Staff
+    amount: 20000
+    currency_code: USD
+    valid_from: 2026-01-01
 """,
     "fx_rates.csv": """\
 rate_date,currency_code,rate_to_reporting
@@ -358,7 +376,8 @@ MISTAKES = {
         "kind: ppa_pay_as_produced",
         "kind: ppa",
         "contracts/plain-ppa.yml:1: input tag 'ppa' found using 'kind' does not match any of the"
-        " expected tags: 'ppa_pay_as_produced', 'vppa_cfd', 'hpc_allocation'",
+        " expected tags: 'ppa_pay_as_produced', 'ppa_baseload', 'ppa_fixed_shape', 'vppa_cfd',"
+        " 'collar', 'hpc_allocation'",
     ),
     "a_contract_without_a_price": (
         "contracts/plain-ppa.yml",
@@ -454,6 +473,32 @@ MISTAKES = {
         "{kpi_id:",
         "{site_id: plane, kpi_id:",
         "targets.yml:2: targets.0.site_id: found 'plane', expected a name declared in sites/",
+    ),
+    "a_cost_of_an_unknown_site": (
+        "site_costs.yml",
+        "site_id: plain\n    kind: operations",
+        "site_id: plane\n    kind: operations",
+        "site_costs.yml:11: costs.1.site_id: found 'plane', expected a name declared in sites/",
+    ),
+    "a_cost_in_a_currency_without_rates": (
+        "site_costs.yml",
+        "    currency_code: USD\n    valid_from: 2026-01-01\n    valid_to",
+        "    currency_code: CHF\n    valid_from: 2026-01-01\n    valid_to",
+        "site_costs.yml:7: costs.0.currency_code: found 'CHF', expected a name declared in"
+        " fx_rates.csv",
+    ),
+    "a_cost_given_twice": (
+        "site_costs.yml",
+        "cost_id: staff",
+        "cost_id: servers",
+        "site_costs.yml:10: costs.1: found 'servers' twice, expected it once",
+    ),
+    "a_depreciation_without_end": (
+        "site_costs.yml",
+        "    valid_to: 2031-01-01\n",
+        "",
+        "site_costs.yml:2: costs.0: found no valid_to, expected the date up to which it is written"
+        " off: add it",
     ),
     "a_currency_without_rates": (
         "tariffs.yml",

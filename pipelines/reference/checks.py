@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.reference.contracts import PlantContract
+from pipelines.reference.contracts import CpiEscalation, PlantContract, mistakes_in_terms
 from pipelines.reference.documents import Document, Mistakes, Place, repeated
 from pipelines.reference.fields import Dated, local_midnight
 from pipelines.reference.model import Reference
@@ -50,6 +50,7 @@ class CrossChecks:
         self._capacity_plan()
         self._emission_factors()
         self._targets()
+        self._site_costs()
         self._fx_rates()
 
     def _sites(self) -> None:
@@ -125,9 +126,13 @@ class CrossChecks:
             self._site(document, ["site_id"], contract.site_id)
             self._currency(document, ["currency_code"], contract.currency_code)
             self._no_overlap(document, ["terms"], contract.terms)
+            self._no_gap(document, ["terms"], contract.terms)
             if isinstance(contract, PlantContract):
                 self._zone(document, "settlement_zone", contract.settlement_zone, "bidding")
-                if contract.plant_meter_id not in plants:
+                for place, what in mistakes_in_terms(contract):
+                    self.mistakes.add(document, place, what)
+                self._escalations(document, contract)
+                if contract.plant_meter_id is not None and contract.plant_meter_id not in plants:
                     self.mistakes.add(
                         document,
                         ["plant_meter_id"],
@@ -136,12 +141,31 @@ class CrossChecks:
                     )
         self._plant_shares()
 
+    def _escalations(self, document: Document, contract: PlantContract) -> None:
+        """The index of a price has to be there, and the month the price is stated for."""
+        indices = self.reference.price_indices
+        for index, terms in enumerate(contract.terms):
+            if not isinstance(terms.escalation, CpiEscalation):
+                continue
+            place: Place = ["terms", index, "escalation"]
+            name, base_month = terms.escalation.index, terms.escalation.base_month
+            months = indices.filter(pl.col("index") == name)["month"].dt.strftime("%Y-%m")
+            known = set(indices["index"])
+            self._known(document, [*place, "index"], name, known, "price_indices.csv")
+            if name in known and base_month not in months:
+                self.mistakes.add(
+                    document,
+                    [*place, "base_month"],
+                    f"found {base_month!r}, expected a month of {name} in price_indices.csv: add it"
+                    " there",
+                )
+
     def _plant_shares(self) -> None:
         """No plant is sold more than once over; of each, the first time it is told."""
         documents = self._files("contracts/")
         by_plant: dict[str, list[tuple[datetime, datetime, PlantContract, Document]]] = {}
         for contract, document in zip(self.reference.contracts, documents, strict=True):
-            if isinstance(contract, PlantContract):
+            if isinstance(contract, PlantContract) and contract.plant_meter_id is not None:
                 # Contracts on one plant may count their days in different time zones.
                 by_plant.setdefault(contract.plant_meter_id, []).extend(
                     (
@@ -159,7 +183,7 @@ class CrossChecks:
             for start, end in pairwise(changes):
                 # By name, for terms of one contract that overlap are another mistake.
                 shares = {
-                    contract.contract_id: (contract.share_of_plant, document)
+                    contract.contract_id: (contract.share_of_plant or 0, document)
                     for first, last, contract, document in spans
                     if first <= start < last
                 }
@@ -264,6 +288,13 @@ class CrossChecks:
         keys = [(target.kpi_id, target.site_id) for target in self.reference.targets]
         self._no_double(document, "targets", keys)
 
+    def _site_costs(self) -> None:
+        document = self.documents["site_costs.yml"]
+        for index, cost in enumerate(self.reference.site_costs):
+            self._site(document, ["costs", index, "site_id"], cost.site_id)
+            self._currency(document, ["costs", index, "currency_code"], cost.currency_code)
+        self._no_double(document, "costs", [cost.cost_id for cost in self.reference.site_costs])
+
     def _fx_rates(self) -> None:
         rates = self.reference.fx_rates
         days = rates.select(pl.date_range(pl.col("rate_date").min(), pl.col("rate_date").max()))
@@ -320,6 +351,18 @@ class CrossChecks:
                 f" {dated[earlier].valid_from} to {dated[earlier].valid_to or 'open'}: end those"
                 " first",
             )
+
+    def _no_gap(self, document: Document, place: Place, dated: Sequence[Dated]) -> None:
+        order = sorted(range(len(dated)), key=lambda index: dated[index].valid_from)
+        for earlier, later in pairwise(order):
+            end = dated[earlier].valid_to
+            if end is not None and end < dated[later].valid_from:
+                self.mistakes.add(
+                    document,
+                    [*place, later, "valid_from"],
+                    f"found {dated[later].valid_from}, expected {end}, when the terms before end:"
+                    " leave no gap",
+                )
 
     def _no_double(self, document: Document, field: str, keys: Sequence[Any]) -> None:
         for key in repeated(keys):

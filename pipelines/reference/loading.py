@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from pipelines.reference.checks import CrossChecks
 from pipelines.reference.contracts import Contract
+from pipelines.reference.costs import SiteCosts
 from pipelines.reference.documents import Mistakes, Reader, ReferenceErrors
 from pipelines.reference.factors import EmissionFactors
 from pipelines.reference.model import Reference
@@ -39,7 +40,9 @@ def load(reference_dir: Path) -> Reference:
     capacity_plan = read.one("capacity_plan.yml", CapacityPlan)
     factors = read.one("emission_factors.yml", EmissionFactors)
     targets = read.one("targets.yml", Targets)
+    site_costs = read.one("site_costs.yml", SiteCosts)
     fx_rates = _read_fx_rates(reference_dir / "fx_rates.csv", mistakes)
+    price_indices = _read_price_indices(reference_dir / "price_indices.csv", mistakes)
     if mistakes.causes:
         raise ReferenceErrors(mistakes.causes)
     reference = Reference(
@@ -54,6 +57,8 @@ def load(reference_dir: Path) -> Reference:
         capacity_plan=capacity_plan,
         emission_factors=factors.factors,
         targets=targets.targets,
+        site_costs=site_costs.costs,
+        price_indices=price_indices,
         fx_rates=fx_rates,
     )
     CrossChecks(reference, read.documents, mistakes).run()
@@ -68,12 +73,36 @@ def _read_fx_rates(path: Path, mistakes: Mistakes) -> pl.DataFrame:
         "currency_code": pl.String(),
         "rate_to_reporting": pl.Float64(),
     }
-    empty = pl.DataFrame(schema=schema)
     if not path.is_file():
-        mistakes.causes.append(
-            f"{path.name}: not found: add rate_date,currency_code,rate_to_reporting"
-        )
-        return empty
+        mistakes.causes.append(f"{path.name}: not found: add {','.join(schema)}")
+        return pl.DataFrame(schema=schema)
+    day = pl.col("rate_date").str.to_date(strict=False)
+    expected = "a date, a currency not given before for it, and a rate above 0"
+    count = len(mistakes.causes)
+    rates = _read_series(path, schema, day, expected, mistakes)
+    if rates.is_empty() and len(mistakes.causes) == count:
+        mistakes.causes.append(f"{path.name}: found no rates, expected one for every day")
+    return rates
+
+
+def _read_price_indices(path: Path, mistakes: Mistakes) -> pl.DataFrame:
+    schema = {"index": pl.String(), "month": pl.Date(), "value": pl.Float64()}
+    if not path.is_file():
+        return pl.DataFrame(schema=schema)
+    day = (pl.col("month") + "-01").str.to_date("%Y-%m-%d", strict=False).alias("month")
+    expected = "an index, a month as 2026-04 not given before for it, and a value above 0"
+    return _read_series(path, schema, day, expected, mistakes)
+
+
+def _read_series(
+    path: Path,
+    schema: dict[str, pl.DataType],
+    day: pl.Expr,
+    expected: str,
+    mistakes: Mistakes,
+) -> pl.DataFrame:
+    """The rows of a CSV file that gives a number above 0 by day and name; none with a mistake."""
+    empty = pl.DataFrame(schema=schema)
     try:
         text = pl.read_csv(path, infer_schema=False)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
@@ -84,26 +113,17 @@ def _read_fx_rates(path: Path, mistakes: Mistakes) -> pl.DataFrame:
             f"{path.name}:1: found columns {', '.join(text.columns)}, expected {', '.join(schema)}"
         )
         return empty
-    rates = text.select(
-        pl.col("rate_date").str.to_date(strict=False),
-        "currency_code",
-        pl.col("rate_to_reporting").cast(pl.Float64, strict=False),
-    )
-    if text.is_empty():
-        mistakes.causes.append(f"{path.name}: found no rates, expected one for every day")
-        return empty
-    rate = pl.col("rate_to_reporting")
+    *key, number = schema
+    value = pl.col(number)
+    series = text.with_columns(day, value.cast(pl.Float64, strict=False))
     is_wrong = (
         pl.any_horizontal(pl.all().is_null())
-        | ~(rate.is_finite() & (rate > 0))
-        | ~pl.struct("rate_date", "currency_code").is_first_distinct()
+        | ~(value.is_finite() & (value > 0))
+        | ~pl.struct(key).is_first_distinct()
     )
-    wrong = rates.with_row_index("line", offset=2).with_columns(
+    wrong = series.with_row_index("line", offset=2).with_columns(
         found=text.select(pl.concat_str(pl.all(), separator=",", ignore_nulls=True)).to_series()
     )
     for line, found in wrong.filter(is_wrong).select("line", "found").iter_rows():
-        mistakes.causes.append(
-            f"{path.name}:{line}: found {found!r}, expected a date, a currency not given before"
-            " for it, and a rate above 0"
-        )
-    return rates
+        mistakes.causes.append(f"{path.name}:{line}: found {found!r}, expected {expected}")
+    return series

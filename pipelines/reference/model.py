@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipelines.reference.contracts import Contract
+from pipelines.reference.costs import SiteCost
 from pipelines.reference.factors import EmissionFactor
 from pipelines.reference.organization import (
     CapacityPlan,
@@ -36,5 +37,8 @@ class Reference:
     capacity_plan: CapacityPlan
     emission_factors: list[EmissionFactor]
     targets: list[Target]
+    site_costs: list[SiteCost]
+    price_indices: pl.DataFrame
+    """index, month (its first day), value: one row per index and month; none without the file."""
     fx_rates: pl.DataFrame
     """rate_date, currency_code, rate_to_reporting: one row per date and currency."""

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.files import write_parquet
+from pipelines.reference.contracts import Contract, EnergyTerms, FixedShapePpa, PlantContract
 from pipelines.reference.fields import Dated, local_midnight
 from pipelines.reference.loading import load
 from pipelines.reference.model import Reference
@@ -72,9 +73,29 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
         ],
         "meters": [_dated(meter, site_zone[meter.site_id]) for meter in reference.meters],
         "contracts": [
-            {**contract.model_dump(exclude={"terms"}), **_dated(terms, contract.time_zone)}
+            {
+                **contract.model_dump(exclude={"terms"}),
+                **_dated(terms, contract.time_zone),
+                **_plant_columns(contract, terms),
+            }
             for contract in reference.contracts
             for terms in contract.terms
+        ],
+        "contract_shapes": [
+            {
+                "contract_id": contract.contract_id,
+                "valid_from_at": local_midnight(terms.valid_from, contract.time_zone),
+                "month_from": window.months[0],
+                "month_to": window.months[1],
+                "day_kind": window.day_kind,
+                "hour_from": window.hours[0],
+                "hour_to": window.hours[1],
+                "power_mw": window.mw,
+            }
+            for contract in reference.contracts
+            if isinstance(contract, FixedShapePpa)
+            for terms in contract.terms
+            for window in terms.shape
         ],
         "tariffs": [
             {
@@ -97,8 +118,10 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
         "emission_factors": [
             _dated(factor, organization_zone) for factor in reference.emission_factors
         ],
+        "price_indices": reference.price_indices.rows(named=True),
         "fx_rates": reference.fx_rates.rows(named=True),
         "targets": [target.model_dump() for target in reference.targets],
+        "site_costs": [_dated(cost, site_zone[cost.site_id]) for cost in reference.site_costs],
     }
     return {name: pl.DataFrame(rows[name], schema=schema) for name, schema in TABLES.items()}
 
@@ -125,6 +148,7 @@ _KINDS: dict[str, pl.DataType] = {
     "instant": _INSTANT,
     "day": pl.Date(),
     "texts": pl.List(pl.String()),
+    "numbers": pl.List(pl.Float64()),
 }
 
 
@@ -165,11 +189,26 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         instant=_VALIDITY,
     ),
     "contracts": _columns(
-        text="contract_id kind name site_id counterparty time_zone plant_meter_id settlement_zone"
-        " market currency_code energy_source negative_price_clause",
-        number="plant_capacity_mw share_of_plant price_per_mwh node_hours price_per_node_hour",
+        text="contract_id kind name site_id counterparty time_zone currency_code tax_treatment"
+        " rounding plant_meter_id settlement_zone market energy_source certificates shape_risk"
+        " fixed_price_payer escalation_kind escalation_index negative_price_clause"
+        " negative_price_scope",
+        number="tax_ratio plant_capacity_mw share_of_plant price_per_mwh baseload_mw"
+        " floor_price_per_mwh cap_price_per_mwh certificate_price_per_mwh"
+        " escalation_ratio_per_year escalation_floor_ratio_per_year"
+        " escalation_cap_ratio_per_year annual_volume_mwh tolerance_ratio"
+        " shortfall_price_per_mwh excess_price_per_mwh node_hours price_per_node_hour",
+        numbers="p50_mwh p90_mwh",
+        count="settlement_period_minutes escalation_lag_months negative_price_hours",
+        day="escalation_base_date escalation_base_month",
         flag="are_certificates_bundled is_shadow_price",
         instant=_VALIDITY,
+    ),
+    "contract_shapes": _columns(
+        text="contract_id day_kind",
+        instant="valid_from_at",
+        count="month_from month_to hour_from hour_to",
+        number="power_mw",
     ),
     "tariffs": _columns(
         text="site_id price_basis currency_code",
@@ -193,8 +232,12 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         flag="is_marginal",
         instant=_VALIDITY,
     ),
+    "price_indices": _columns(text="index", day="month", number="value"),
     "fx_rates": _columns(day="rate_date", text="currency_code", number="rate_to_reporting"),
     "targets": _columns(text="kpi_id site_id direction", number="target"),
+    "site_costs": _columns(
+        text="cost_id site_id kind name currency_code", number="amount", instant=_VALIDITY
+    ),
 }
 """Flat table -> its columns, as `lake/reference/<table>.parquet` holds them."""
 
@@ -206,6 +249,19 @@ def _dated(terms: Dated | None, time_zone: str, without: set[str] | None = None)
         **terms.model_dump(exclude={"valid_from", "valid_to", *(without or ())}),
         "valid_from_at": local_midnight(terms.valid_from, time_zone),
         "valid_to_at": terms.valid_to and local_midnight(terms.valid_to, time_zone),
+    }
+
+
+def _plant_columns(contract: Contract, terms: Dated) -> dict[str, Any]:
+    """What a contract and its terms say in other words than their fields."""
+    if not isinstance(contract, PlantContract) or not isinstance(terms, EnergyTerms):
+        return {}
+    escalation = terms.escalation.model_dump() if terms.escalation else {}
+    if "base_month" in escalation:
+        escalation["base_month"] = date.fromisoformat(f"{escalation['base_month']}-01")
+    return {
+        "are_certificates_bundled": contract.certificates == "bundled",
+        **{f"escalation_{name}": value for name, value in escalation.items()},
     }
 
 
