@@ -31,13 +31,15 @@ SQL_TYPES = {
     pl.Datetime("us", "UTC"): "timestamptz",
     pl.List(pl.String()): "varchar[]",
     pl.List(pl.Date()): "date[]",
+    pl.List(pl.Float64()): "double[]",
 }
 UNITS = (
     *("_w", "_kw", "_mw", "_kwh", "_mwh", "_ratio", "_g", "_kg", "_per_kwh", "_per_mwh"),
     *("_s", "_minutes", "_hours", "_gpu_hour", "_node_hour", "_per_kw", "_count", "_interruptions"),
 )
-MONEY = ("amount", "cost", "costs", "penalties", "value")
-ORDINALS = ("price_sequence", "severity", "rank")
+MONEY = ("amount", "cost", "costs", "penalties", "price", "value")
+# A quantity has its unit beside it.
+ORDINALS = ("price_sequence", "quantity", "severity", "rank", "statement_line_number")
 WITHOUT_ORIGIN = {
     ("fct_energy_constraint_incidents", "penalties"): "no source tells of any",
     ("fct_energy_constraint_incidents", "signals"): "names that the models give",

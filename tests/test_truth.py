@@ -155,7 +155,8 @@ def test_contracts_settle_to_the_cent_every_month(book):
             select contract_id, left(cast(local_month as varchar), 7) as month,
                 sum(volume_mwh) as volume_mwh, sum(amount) as amount,
                 sum(contract_amount) as contract_amount
-            from book.marts.fct_contract_settlements group by all
+            from book.marts.fct_contract_settlements
+            where contract_id in (select contract_id from truth_settlements) group by all
         ),
         true_amounts as (
             select contract_id, left(cast(local_month as varchar), 7) as month,

@@ -41,24 +41,29 @@ generation as (
 ),
 
 -- Energy that is taken at the contract's price is worth the market's: what it costs beyond is the contract's effect.
-contracts as (
+contract_effects as (
 
     select
         site_id,
         interval_started_at,
         case
-            when count(amount) = count(*) and count(settlement_price_per_mwh) = count(*)
-                then round(
-                    sum(
-                        case contract_kind
-                            when 'ppa_pay_as_produced' then amount - volume_mwh * settlement_price_per_mwh
-                            else amount
-                        end
-                    ), 9
-                )
+            when line in ('energy', 'shape') then amount - volume_mwh * settlement_price_per_mwh
+            else amount
         end as contract_cost
     from {{ ref("fct_contract_settlements") }}
-    where {{ in_build_dates("utc_date") }}
+    where
+        (contract_kind like 'ppa_%' or contract_kind in ('vppa_cfd', 'collar'))
+        and {{ in_build_dates("utc_date") }}
+
+),
+
+contracts as (
+
+    select
+        site_id,
+        interval_started_at,
+        case when count(contract_cost) = count(*) then round(sum(contract_cost), 9) end as contract_cost
+    from contract_effects
     group by site_id, interval_started_at
 
 ),

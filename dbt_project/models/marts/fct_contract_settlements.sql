@@ -1,11 +1,38 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
+{# Every settlement model has these columns; they are named so that their lineage can be read. #}
+{% set columns = [
+    "contract_id",
+    "site_id",
+    "contract_kind",
+    "line",
+    "interval_started_at",
+    "interval_ended_at",
+    "utc_date",
+    "local_date",
+    "local_month",
+    "terms_valid_from_at",
+    "metered_kwh",
+    "volume_mwh",
+    "quantity",
+    "quantity_unit",
+    "unit_price",
+    "is_floating_price",
+    "contract_settlement_price_per_mwh",
+    "settlement_price_per_mwh",
+    "clause_applied",
+    "contract_amount",
+    "contract_currency_code",
+    "is_shadow",
+    "quality",
+] %}
+
 with
 
-volumes as (
+settled as (
 
-    select *
-    from {{ ref("int_contract_volumes") }}
+    select {{ columns | join(", ") }}
+    from {{ ref("int_ppa_settlements") }}
     where {{ in_build_dates("utc_date") }}
 
 ),
@@ -13,73 +40,20 @@ volumes as (
 exchanged as (
 
     select
-        volumes.*,
-        {{ exchange_rate("volumes.contract_currency_code", "volumes.utc_date") }} as exchange_rate
-    from volumes
+        settled.*,
+        {{ exchange_rate("settled.contract_currency_code", "settled.utc_date") }} as exchange_rate,
+        organization.reporting_currency as currency_code
+    from settled
     left join {{ ref("stg_fx_rates") }} as fx_rates
         on
-            volumes.contract_currency_code = fx_rates.currency_code
-            and volumes.utc_date = fx_rates.rate_date
-
-),
-
-converted as (
-
-    select
-        *,
-        -- The source's own price where it is in the contract's currency: no detour over another currency.
-        case
-            when source_currency_code = contract_currency_code then source_price_per_mwh
-            else settlement_price_per_mwh / exchange_rate
-        end as contract_settlement_price_per_mwh
-    from exchanged
-
-),
-
-floored as (
-
-    select
-        *,
-        case
-            when clause_applied = 'zero_floor' then greatest(contract_settlement_price_per_mwh, 0)
-            else contract_settlement_price_per_mwh
-        end as floating_price_per_mwh
-    from converted
-
-),
-
-settled as (
-
-    select
-        *,
-        round(
-            case contract_kind
-                when 'ppa_pay_as_produced' then volume_mwh * contract_price_per_mwh
-                when 'vppa_cfd' then volume_mwh * (contract_price_per_mwh - floating_price_per_mwh)
-            end, 9
-        ) as contract_amount
-    from floored
+            settled.contract_currency_code = fx_rates.currency_code
+            and settled.utc_date = fx_rates.rate_date
+    cross join {{ source("raw", "organization") }} as organization
 
 )
 
 select
-    contract_id,
-    site_id,
-    interval_started_at,
-    interval_ended_at,
-    utc_date,
-    local_date,
-    local_month,
-    contract_kind,
-    metered_kwh,
-    volume_mwh,
-    contract_price_per_mwh,
-    contract_settlement_price_per_mwh,
-    settlement_price_per_mwh,
-    clause_applied,
-    contract_amount,
-    contract_currency_code,
+    {{ columns | join(", ") }},
     round(contract_amount * exchange_rate, 9) as amount,
-    currency_code,
-    quality
-from settled
+    currency_code
+from exchanged

@@ -1,0 +1,14 @@
+-- Returns rows (test failure) for settled intervals whose amount is not quantity times unit price. A millionth of the
+-- currency: amounts are rounded to nine decimals and prices are floats.
+select
+    contract_id,
+    line,
+    interval_started_at,
+    quantity,
+    unit_price,
+    contract_amount
+from {{ ref("fct_contract_settlements") }}
+where
+    abs(contract_amount - quantity * unit_price) > 0.000001
+    -- Nothing of something costs nothing, known price or not.
+    or (contract_amount is null) <> (quantity is null or (unit_price is null and quantity <> 0))
