@@ -22,7 +22,7 @@
     {%- set file_count = run_query("select count(*) from glob('" ~ path | replace("'", "''") ~ "')").rows[0][0] -%}
     create or replace view raw.{{ source_table.identifier }} as
     {% if file_count > 0 -%}
-        select * from read_parquet('{{ path | replace("'", "''") }}')
+        select * from read_parquet('{{ path | replace("'", "''") }}', union_by_name = true)
     {%- else -%}
         select
             {%- for column in source_table.columns.values() %}

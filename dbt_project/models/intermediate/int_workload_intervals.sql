@@ -71,7 +71,7 @@ job_slices as (
 
 ),
 
-telemetry as (
+nodes_seen as (
 
     select
         node_intervals.*,
@@ -92,6 +92,15 @@ telemetry as (
     where
         {{ in_build_dates("node_intervals.utc_date") }}
         and node_intervals.coverage_ratio >= 0.5
+
+),
+
+-- A node whose energy is not known was not measured: what its model draws stands for it.
+telemetry as (
+
+    select *
+    from nodes_seen
+    where energy_kwh is not null
 
 ),
 
@@ -208,9 +217,11 @@ measured_work as (
         slices.interval_started_at,
         slices.workload_id,
         round(sum(slices.allocated_gpu_s), 6) as measured_gpu_s,
-        round(
-            sum(round(splits.gpu_busy_s * slices.allocated_gpu_s / splits.allocated_gpu_s, 6)), 6
-        ) as busy_gpu_s,
+        -- sum(), greatest() and least() pass over nulls: of nodes that did not tell how busy they were it is not known.
+        case
+            when count(splits.gpu_busy_s) = count(*)
+                then round(sum(round(splits.gpu_busy_s * slices.allocated_gpu_s / splits.allocated_gpu_s, 6)), 6)
+        end as busy_gpu_s,
         round(
             sum(
                 round((splits.energy_kwh - splits.idle_kwh) * slices.allocated_gpu_s / splits.allocated_gpu_s, 6)
@@ -284,7 +295,7 @@ weights as (
         measured_work.measured_gpu_s,
         measured_work.busy_gpu_s,
         case
-            when measured_work.site_id is not null
+            when measured_work.busy_gpu_s is not null
                 then greatest(measured_work.measured_gpu_s - measured_work.busy_gpu_s, 0)
         end as idle_gpu_s,
         coalesce(measured_work.energy_kwh, 0)

@@ -12,6 +12,7 @@ revisions as (
 
 slices as ({{ cut_to_intervals("revisions") }}),
 
+-- sum() passes over nulls: of an interval in part of which a figure is missing it is not known.
 accounts as (
 
     select
@@ -19,10 +20,22 @@ accounts as (
         slice_started_at as interval_started_at,
         slice_started_at + interval 15 minutes as interval_ended_at,
         cast(slice_started_at as date) as utc_date,
-        round(sum(direct_g_per_kwh * overlap_s), 6) / sum(overlap_s) as direct_g_per_kwh,
-        round(sum(life_cycle_g_per_kwh * overlap_s), 6) / sum(overlap_s) as life_cycle_g_per_kwh,
-        round(sum(carbon_free_ratio * overlap_s), 6) / sum(overlap_s) as carbon_free_ratio,
-        round(sum(renewable_ratio * overlap_s), 6) / sum(overlap_s) as renewable_ratio,
+        case
+            when count(direct_g_per_kwh) = count(*)
+                then round(sum(direct_g_per_kwh * overlap_s), 6) / sum(overlap_s)
+        end as direct_g_per_kwh,
+        case
+            when count(life_cycle_g_per_kwh) = count(*)
+                then round(sum(life_cycle_g_per_kwh * overlap_s), 6) / sum(overlap_s)
+        end as life_cycle_g_per_kwh,
+        case
+            when count(carbon_free_ratio) = count(*)
+                then round(sum(carbon_free_ratio * overlap_s), 6) / sum(overlap_s)
+        end as carbon_free_ratio,
+        case
+            when count(renewable_ratio) = count(*)
+                then round(sum(renewable_ratio * overlap_s), 6) / sum(overlap_s)
+        end as renewable_ratio,
         bool_or(is_estimated) as is_estimated,
         max(data_source) as data_source,
         sum(overlap_s) / 900 as coverage_ratio,
