@@ -2,13 +2,35 @@
 
 with
 
-revisions as (
+-- An answer may hold direct or life-cycle factors alone: it replaces what it says, and leaves the other as it was.
+versions as (
 
-    {{ latest_revision(
-        source("raw", "grid_carbon"), ["zone", "interval_started_at"], in_build_dates("interval_ended_at")
-    ) }}
+    select
+        zone,
+        interval_started_at,
+        interval_ended_at,
+        first_value(direct_g_per_kwh ignore nulls) over back_in_time as direct_g_per_kwh,
+        first_value(life_cycle_g_per_kwh ignore nulls) over back_in_time as life_cycle_g_per_kwh,
+        first_value(carbon_free_ratio ignore nulls) over back_in_time as carbon_free_ratio,
+        first_value(renewable_ratio ignore nulls) over back_in_time as renewable_ratio,
+        is_estimated,
+        data_source,
+        known_at,
+        load_id,
+        source_row
+    from {{ source("raw", "grid_carbon") }}
+    where
+        {{ known_at_as_of() }}
+        and {{ in_build_dates("interval_ended_at") }}
+    window back_in_time as (
+        partition by zone, interval_started_at, interval_ended_at
+        order by known_at desc, load_id desc, source_row desc
+        rows between current row and unbounded following
+    )
 
 ),
+
+revisions as ({{ latest_revision("versions", ["zone", "interval_started_at"]) }}),
 
 slices as ({{ cut_to_intervals("revisions") }}),
 
