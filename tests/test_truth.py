@@ -126,6 +126,46 @@ def test_carbon_of_every_site_and_month_is_within_half_a_percent(book, way):
     assert wrong == []
 
 
+def test_certificates_are_refused_for_what_is_wrong_with_them_and_used_as_far_as_needed(book):
+    wrong = rows(
+        book,
+        """
+        with booked as (
+            select issuance_id, certificate_id, any_value(refusal) as refusal,
+                coalesce(sum(energy_kwh) filter (where status = 'assigned'), 0) as assigned_kwh,
+                sum(energy_kwh) as energy_kwh
+            from book.marts.fct_certificate_assignments group by all
+        ),
+        true_uses as (
+            select concat_ws('/', issuing_body, issuance_id,
+                first_certificate || '-' || last_certificate) as certificate_id, *
+            from truth_certificates
+        )
+        select certificate_id, booked.refusal, t.refusal, booked.assigned_kwh, t.assigned_kwh
+        from booked full join true_uses as t using (certificate_id)
+        where booked.refusal is distinct from t.refusal
+            or abs(booked.energy_kwh - t.energy_kwh) > 0.001
+            or (abs(booked.assigned_kwh - t.assigned_kwh) <= 0.005 * t.energy_kwh) is not true
+        """,
+    )
+    assert wrong == []
+    placed = rows(
+        book,
+        """
+        select refusal, count(*), sum(assigned_kwh) > 0, sum(assigned_kwh) < sum(energy_kwh)
+        from truth_certificates group by refusal order by refusal
+        """,
+    )
+    assert placed == [
+        ("counted_by_contract", 441, False, True),
+        ("expired", 1, False, True),
+        ("status", 1, False, True),
+        ("used_twice", 1, False, True),
+        ("wrong_zone", 1, False, True),
+        (None, 1837, True, True),
+    ]
+
+
 def test_incidents_are_those_of_the_truth_and_no_others(book):
     found = rows(
         book,

@@ -21,6 +21,7 @@ from pipelines import reference
 from pipelines.settings import Book
 from pipelines.simulator import clock, events
 from pipelines.simulator.accounting import accounting_of_day, job_rows, telemetry_days
+from pipelines.simulator.certificates import certificate_files
 from pipelines.simulator.clock import Floats
 from pipelines.simulator.plates import read_plates
 from pipelines.simulator.site_model import BatteryRun
@@ -33,6 +34,7 @@ from pipelines.simulator.world import (
 )
 from pipelines.simulator.writers import (
     battery_csv,
+    certificates,
     dcgm_scrape,
     electricity_maps,
     entsoe,
@@ -128,6 +130,7 @@ def simulate(
     _land_texas(desk, world)
     _land_carbon(desk, world)
     _land_grid_events(desk, world)
+    _land_certificates(desk, world)
     tell("writing job accounting and cloud bills")
     for site in world.sites.values():
         _land_jobs(desk, site)
@@ -480,6 +483,12 @@ def _land_grid_events(desk: _Desk, world: World) -> None:
             import_limit_kw=events.FRANKLIN_CURTAILMENT_LIMIT_KW,
         )
         desk.put("openadr/franklin/event_20260820.json", openadr.write_event(event), known_at)
+
+
+def _land_certificates(desk: _Desk, world: World) -> None:
+    for file in certificate_files(world, desk.until):
+        content = certificates.write_certificates(file.bundles, local_time_zone=file.time_zone)
+        desk.put(f"certificates/{file.path}", content, file.arrived_at)
 
 
 def _land_jobs(desk: _Desk, site: SiteWorld) -> None:

@@ -9,23 +9,30 @@ Power is kW or MW, energy kWh, money EUR. Arrays hold one value per interval fro
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
 from pipelines.simulator import clock, events
 from pipelines.simulator.accounting import job_rows
-from pipelines.simulator.clock import Bools, Floats
+from pipelines.simulator.certificates import SCHEMA, certificate_files
+from pipelines.simulator.clock import Bools, Floats, Ints
 from pipelines.simulator.plates import SitePlate
 from pipelines.simulator.site_model import BatteryRun
 from pipelines.simulator.world import SiteWorld, World
 
 Tables = Mapping[str, pl.DataFrame]
+BundleKey = tuple[str, int, int]
+"""Issuance, first and last certificate."""
 
 _LIMIT_RATIO = 0.98
 _FULL_RATIO = 0.999
+_MARKET_AHEAD = timedelta(hours=10)
+"""Of the days in which Juelich's readings come, before UTC."""
+_CERTIFICATE_ZONES = {"juelich": "DE-LU", "sparks": "US-NW-NEVP", "franklin": "US-TEX-ERCO"}
 _DEPLETED_RATIO = 0.005
 _CAPPED_RATIO = 0.02
 _CAUSES = (
@@ -208,12 +215,38 @@ class SiteTruth:
         for volume in contract_volumes(self.world, self.tables, self.count).values():
             if volume.site_id == self.plate.site_id:
                 clean += volume.kwh
+        imported = np.where(self._is_read(), self.imported, 0)
+        clean = np.where(self._is_read(), clean, 0)
         hour = np.arange(self.count) // 4
-        share = _share(clean, self.imported, hour)
         months = self.starts.dt.convert_time_zone(self.plate.time_zone).dt.strftime("%Y-%m")
-        monthly = _share(clean, self.imported, np.unique(months.to_numpy(), return_inverse=True)[1])
+        names, month = np.unique(months.to_numpy(), return_inverse=True)
+        self.certificates = CertificateUse(
+            certificates_held(self.world, self.until).filter(
+                pl.col("refusal").is_null(),
+                market_zone=_CERTIFICATE_ZONES[self.plate.site_id],
+            ),
+            time_zone=self.plate.time_zone,
+            months=list(names),
+            month_of_hour=month[::4],
+            need_of_hour=np.maximum(0, np.bincount(hour, imported - clean)).astype(np.float64),
+            need_of_month=np.bincount(month, imported - clean).astype(np.float64),
+        )
+        by_hour, by_month = clean.copy(), clean.copy()
+        by_hour[::4] += self.certificates.hourly_kwh
+        by_month[np.searchsorted(month, np.arange(len(names)))] += self.certificates.all_kwh
+        share = _share(by_hour, imported, hour)
+        monthly = _share(by_month, imported, month)
         self.hourly_g = (1 - share) * self.location_g
         self.market_g = (1 - monthly) * float(residual[0])
+
+    def _is_read(self) -> Bools:
+        """Intervals of which readings come at all: Juelich's come in whole days of its market."""
+        read = np.ones(self.count, dtype=bool)
+        if self.plate.site_id == "juelich":
+            ahead = _MARKET_AHEAD // clock.INTERVAL
+            read[: clock.INTERVALS_PER_DAY - ahead] = False
+            read[self.count - ahead :] = False
+        return read
 
     def _waterfall(self) -> None:
         consumption = self.imported + self.generation + self.discharge - self.charge - self.exported
@@ -391,6 +424,96 @@ class SiteTruth:
         }
 
 
+class CertificateUse:
+    """How a zone's only site uses its certificates: by the hour, then by the month and the year.
+
+    `need_of_hour` is what contracts leave uncovered of an hour's import; `need_of_month` the same
+    of a month, below 0 where contracts cover more than was imported.
+    """
+
+    def __init__(
+        self,
+        bundles: pl.DataFrame,
+        *,
+        time_zone: str,
+        months: list[str],
+        month_of_hour: Ints,
+        need_of_hour: Floats,
+        need_of_month: Floats,
+    ) -> None:
+        self.hourly_kwh = np.zeros(len(need_of_hour))
+        self.all_kwh = np.zeros(len(months))
+        self.assigned_kwh: dict[BundleKey, float] = {}
+        held: dict[str, list[tuple[BundleKey, float, int]]] = {}
+        for row in bundles.iter_rows(named=True):
+            lasted = row["production_ended_at"] - row["production_started_at"]
+            middle = row["production_started_at"] + lasted / 2
+            local = middle.astimezone(ZoneInfo(time_zone))
+            kind = "year" if lasted > timedelta(days=32) else "month"
+            place = months.index(f"{local:%Y-%m}") if f"{local:%Y-%m}" in months else -1
+            if lasted <= timedelta(hours=1):
+                kind, place = "hour", clock.interval_index(middle) // 4
+            key = (row["issuance_id"], row["first_certificate"], row["last_certificate"])
+            held.setdefault(kind, []).append((key, row["quantity_wh"] / 1000, place))
+        left: dict[int, list[tuple[BundleKey, float]]] = {}
+        hours: dict[int, list[tuple[BundleKey, float]]] = {}
+        for key, kwh, hour in held.get("hour", []):
+            if hour < len(need_of_hour):
+                hours.setdefault(hour, []).append((key, kwh))
+        for hour, parts in hours.items():
+            self.hourly_kwh[hour] = self._take(parts, need_of_hour[hour])
+            rest = left.setdefault(int(month_of_hour[hour]), [])
+            rest += [(key, kwh - self.assigned_kwh[key]) for key, kwh in parts]
+        for key, kwh, month in held.get("month", []):
+            left.setdefault(month, []).append((key, kwh))
+        of_year = [(key, kwh) for key, kwh, _ in held.get("year", [])]
+        matched = np.bincount(month_of_hour, self.hourly_kwh, len(months))
+        for month in range(len(months)):
+            need = max(0.0, need_of_month[month] - matched[month])
+            by_month = self._take(left.get(month, []), need)
+            rest_of_year = [(key, kwh - self.assigned_kwh.get(key, 0.0)) for key, kwh in of_year]
+            by_year = self._take(rest_of_year, need - by_month)
+            self.all_kwh[month] = matched[month] + by_month + by_year
+
+    def _take(self, parts: list[tuple[BundleKey, float]], need: float) -> float:
+        """Take what is needed of the parts, in proportion; how much that is."""
+        held = sum(kwh for _, kwh in parts)
+        taken = min(held, need)
+        for key, kwh in parts:
+            share = kwh / held * taken if held > 0 else 0.0
+            self.assigned_kwh[key] = self.assigned_kwh.get(key, 0.0) + share
+        return taken
+
+
+def certificates_held(world: World, until: datetime) -> pl.DataFrame:
+    """Every bundle sent before `until`, as last sent."""
+    files = certificate_files(world, until)
+    sent = pl.concat([pl.DataFrame(schema=SCHEMA), *(file.bundles for file in files)])
+    return sent.unique(
+        ["issuing_body", "issuance_id", "first_certificate", "last_certificate"],
+        keep="last",
+        maintain_order=True,
+    )
+
+
+def _certificates(world: World, sites: Mapping[str, SiteTruth], until: datetime) -> pl.DataFrame:
+    """One row per bundle: why it may not be counted, and what of it covers consumption."""
+    assigned: dict[BundleKey, float] = {}
+    for site in sites.values():
+        assigned |= site.certificates.assigned_kwh
+    held = certificates_held(world, until)
+    keys = held.select("issuance_id", "first_certificate", "last_certificate").iter_rows()
+    return held.select(
+        "issuing_body",
+        "issuance_id",
+        "first_certificate",
+        "last_certificate",
+        "refusal",
+        energy_kwh=pl.col("quantity_wh") / 1000,
+        assigned_kwh=pl.Series([assigned.get(key, 0.0) for key in keys], dtype=pl.Float64),
+    )
+
+
 @dataclass(frozen=True)
 class ContractVolume:
     """What a power purchase contract covered in each interval, and what it came to."""
@@ -514,6 +637,7 @@ def write_truth(world: World, tables: Tables, until: datetime, folder: Path) -> 
     frames = {
         "site_intervals": pl.concat([site.intervals() for site in sites.values()]),
         "incidents": pl.concat([site.incidents() for site in sites.values()]),
+        "certificates": _certificates(world, sites, until),
         "settlements": _settlements(world, tables, until, sites["franklin"].fx),
         "availability": pl.DataFrame(
             [site.availability() for site in sites.values()], infer_schema_length=None

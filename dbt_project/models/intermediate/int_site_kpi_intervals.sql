@@ -99,7 +99,7 @@ own as (
         round(carbon.scope_1_kg, 6) as scope_1_kg,
         carbon.carbon_free_kwh,
         case when generation.site_id is null then 0 else generation.carbon_free_kwh end
-        + round(grid_carbon.clean_kwh, 6) as renewable_kwh,
+        + round(grid_carbon.clean_kwh + grid_carbon.certificate_kwh, 6) as renewable_kwh,
         round(site_gpus.embodied_kg_per_hour / 4, 6) as embodied_kg,
         site_gpus.installed_gpu_count,
         work.allocated_gpu_hours,

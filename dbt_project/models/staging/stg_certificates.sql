@@ -42,7 +42,7 @@ select
     revisions.production_ended_at,
     revisions.expires_at,
     revisions.status,
-    {{ round_kwh(to_kwh("revisions.quantity_wh", "'Wh'")) }} as energy_kwh,
+    {{ round_kwh(to_kwh("cast(revisions.quantity_wh as double)", "'Wh'")) }} as energy_kwh,
     revisions.is_storage,
     first_versions.first_known_at,
     revisions.known_at,
