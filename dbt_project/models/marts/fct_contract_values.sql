@@ -1,0 +1,60 @@
+with
+
+volumes as (
+
+    select
+        contract_id,
+        contract_kind,
+        site_id,
+        local_month,
+        amount,
+        currency_code,
+        line,
+        volume_mwh,
+        settlement_price_per_mwh,
+        -- What the same energy would have cost at the market; a contract for difference brings no energy.
+        case when line = 'energy' then volume_mwh * settlement_price_per_mwh else 0 end as spot_cost,
+        line in ('energy', 'difference') as has_volume
+    from {{ ref("fct_contract_settlements") }}
+    where contract_kind like 'ppa_%' or contract_kind in ('vppa_cfd', 'collar')
+
+),
+
+months as (
+
+    select
+        contract_id,
+        contract_kind,
+        site_id,
+        local_month,
+        currency_code,
+        case
+            when count(*) filter (where has_volume and volume_mwh is null) = 0
+                then round(sum(volume_mwh) filter (where has_volume), 6)
+        end as volume_mwh,
+        case when count(amount) = count(*) then round(sum(amount), 6) end as contract_cost,
+        case when count(spot_cost) = count(*) then round(sum(spot_cost), 6) end as spot_cost,
+        round(sum(volume_mwh * settlement_price_per_mwh) filter (where has_volume), 6) as market_value,
+        count(amount) filter (where has_volume) / count(*) filter (where has_volume) as coverage_ratio
+    from volumes
+    group by contract_id, contract_kind, site_id, local_month, currency_code
+
+)
+
+select
+    contract_id,
+    contract_kind,
+    site_id,
+    local_month,
+    volume_mwh,
+    contract_cost,
+    spot_cost,
+    spot_cost - contract_cost as saving_value,
+    case contract_kind
+        when 'vppa_cfd' then (market_value + contract_cost) / nullif(volume_mwh, 0)
+        else contract_cost / nullif(volume_mwh, 0)
+    end as average_price_per_mwh,
+    market_value / nullif(volume_mwh, 0) as market_price_per_mwh,
+    coverage_ratio,
+    currency_code
+from months
