@@ -247,9 +247,11 @@ added as (
 
     select
         *,
-        round({{ (paid_components + ["battery"]) | join("_cost + ") }}_cost, 6) as all_in_energy_cost,
         round(
-            {{ (paid_components + ["battery"]) | join("_cost + ") }}_cost
+            {{ (paid_components + ["battery"]) | join("_cost\n            + ") }}_cost, 6
+        ) as all_in_energy_cost,
+        round(
+            {{ (paid_components + ["battery"]) | join("_cost\n            + ") }}_cost
             + cloud_cost + depreciation_cost + operations_cost, 6
         ) as all_in_cost,
         workload_id in ('idle', 'overhead', 'unallocated') as is_spread
