@@ -13,7 +13,7 @@ import polars as pl
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
 
 from pipelines import lake, publish, reference, warehouse
-from pipelines.dagster_resources import DAYS, BookResource, days_of, manifest
+from pipelines.dagster_resources import DAYS, BookResource, all_days, days_of, manifest
 from pipelines.query import TEAMS
 from pipelines.schemas import RAW_TABLES
 from pipelines.settings import Book
@@ -116,7 +116,7 @@ def models(
     context: dg.AssetExecutionContext, book: BookResource, dbt: DbtCliResource
 ) -> Iterator[Any]:
     """Build the dbt models for the days of the run; data tests report as asset checks."""
-    todo = warehouse.plan(book.book, days_of(context))
+    todo = warehouse.plan(book.book, days_of(context), nameable=all_days())
     if context.is_subset:
         # A part of the models does not make the loads part of the book.
         todo = todo.without_load_ids()

@@ -73,6 +73,11 @@ def days_of(context: dg.AssetExecutionContext) -> list[date] | None:
     return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
 
 
+def all_days() -> list[date]:
+    """The UTC days that have a partition."""
+    return [date.fromisoformat(key) for key in DAYS.get_partition_keys()]
+
+
 def range_tags(days: Sequence[date]) -> dict[str, str]:
     """Run tags that make one run of all partitions from the first to the last of `days`."""
     return {

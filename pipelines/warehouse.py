@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -111,10 +111,18 @@ def as_of_path(book: Book, as_of: datetime) -> Path:
     return book.warehouse.with_name(f"warehouse.as-of-{_stamp(as_of)}.duckdb")
 
 
-def plan(book: Book, dates: Sequence[date] | None = None, as_of: datetime | None = None) -> Plan:
+def plan(
+    book: Book,
+    dates: Sequence[date] | None = None,
+    as_of: datetime | None = None,
+    *,
+    nameable: Collection[date] | None = None,
+) -> Plan:
     """Decide what to build: the named UTC dates, else those that new loads touched.
 
     The first build, and one after a change of reference data, models or roll-up, takes everything.
+    Where only some dates can be named, `nameable`, a load counts as built once those of its dates
+    are: a certificate of the whole year touches days before the book and days to come.
     """
     if as_of is not None:
         return Plan(_as_of_book(book, as_of), as_of_path(book, as_of), None, as_of=as_of)
@@ -139,10 +147,10 @@ def plan(book: Book, dates: Sequence[date] | None = None, as_of: datetime | None
     days = tuple(sorted(dates)) if dates else tuple(touched)
     if marks - built:
         return Plan(book, warehouse, days, telemetry_dates=days)
-    covered = new.filter(
-        pl.col("touched_dates").list.set_difference(pl.lit(list(days), pl.List(pl.Date))).list.len()
-        == 0
-    )
+    left = pl.col("touched_dates").list.set_difference(pl.lit(list(days), pl.List(pl.Date)))
+    if nameable is not None:
+        left = left.list.set_intersection(pl.lit(list(nameable), pl.List(pl.Date)))
+    covered = new.filter(left.list.len() == 0)
     return Plan(book, warehouse, days, tuple(covered["build_id"].sort()), telemetry_dates=days)
 
 

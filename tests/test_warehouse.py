@@ -79,6 +79,21 @@ def test_a_load_counts_as_built_only_when_all_its_days_are(book):
     assert (todo.dates, todo.load_ids) == ((SECOND,), ("c",))
 
 
+def test_days_that_cannot_be_named_keep_no_load_from_counting_as_built(book):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    write_loads(
+        book,
+        ("a", "loaded", [FIRST]),
+        ("year", "loaded", [date(2025, 12, 31), FIRST, SECOND, date(2026, 12, 31)]),
+        ("first", "loaded", [FIRST]),
+    )
+    todo = warehouse.plan(book, [SECOND], nameable=[FIRST, SECOND])
+    assert todo.load_ids == ()
+    todo = warehouse.plan(book, [FIRST, SECOND], nameable=[FIRST, SECOND])
+    assert todo.load_ids == ("first", "year")
+
+
 def test_a_file_that_waited_for_reference_data_is_built_again_when_it_is_let_in(book):
     write_loads(book, ("a", "partial", [FIRST]))
     mark_built(book, warehouse.plan(book).load_ids)

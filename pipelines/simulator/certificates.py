@@ -203,7 +203,12 @@ def _resold(world: World) -> CertificateFile:
         "quantity_wh": sold["last_certificate"] - half + 1,
         "refusal": "used_twice",
     }
-    [elsewhere] = _hourly("EOLE-FR-03", "wind", np.array([1_200_000]))
+    elsewhere = sold | {
+        "issuance_id": f"EOLE-FR-03-{events.CERTIFICATE_RESOLD_HOUR:%Y-%m-%d-%H00}",
+        "device_id": "EOLE-FR-03",
+        "market_zone": "FR",
+        "refusal": "wrong_zone",
+    }
     expired = _water("HYDRO-DE-09", 180, _month(7), expires_at=events.CERTIFICATE_EXPIRED_AT)
     return CertificateFile(
         "juelich/reseller_2026-08.csv",
@@ -213,7 +218,7 @@ def _resold(world: World) -> CertificateFile:
             [
                 again,
                 expired | {"refusal": "expired"},
-                elsewhere | {"market_zone": "FR", "refusal": "wrong_zone"},
+                elsewhere,
             ]
         ),
     )
