@@ -243,19 +243,25 @@ joined as (
 
 ),
 
-added as (
+energy_added as (
 
     select
         *,
         round(
-            {{ (paid_components + ["battery"]) | join("_cost\n            + ") }}_cost, 6
-        ) as all_in_energy_cost,
-        round(
-            {{ (paid_components + ["battery"]) | join("_cost\n            + ") }}_cost
-            + cloud_cost + depreciation_cost + operations_cost, 6
-        ) as all_in_cost,
-        workload_id in ('idle', 'overhead', 'unallocated') as is_spread
+            energy_cost + network_cost + levies_cost + demand_cost + capacity_cost + export_cost
+            + storage_cost + allocation_cost + contract_cost + battery_cost, 6
+        ) as all_in_energy_cost
     from joined
+
+),
+
+added as (
+
+    select
+        *,
+        round(all_in_energy_cost + cloud_cost + depreciation_cost + operations_cost, 6) as all_in_cost,
+        workload_id in ('idle', 'overhead', 'unallocated') as is_spread
+    from energy_added
 
 ),
 
