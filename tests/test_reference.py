@@ -144,8 +144,14 @@ rules:
     "capacity_plan.yml": """\
 until: 2026-07
 commitments:
-  - {site_id: plain, from_month: 2026-04, committed_it_mw: 26}
-  - {site_id: plain, from_month: 2026-06, committed_it_mw: 28}
+  - {site_id: plain, from_month: 2026-04, committed_it_mw: 26, utilization_ratio: 0.7}
+  - {site_id: plain, from_month: 2026-06, committed_it_mw: 28, planned_it_mw: 30,
+     utilization_ratio: 0.8}
+""",
+    "forward_prices.csv": """\
+zone,month,price_per_mwh,currency_code
+HB_NORTH,2026-06,41.5,USD
+HB_NORTH,2026-07,48,USD
 """,
     "emission_factors.yml": """\
 factors:
@@ -440,6 +446,70 @@ MISTAKES = {
         "capacity_plan.yml:4: commitments.1.site_id: found 'plane', expected a name declared in"
         " sites/",
     ),
+    "less_planned_than_committed": (
+        "capacity_plan.yml",
+        "planned_it_mw: 30",
+        "planned_it_mw: 20",
+        "capacity_plan.yml:4: commitments.1: found planned_it_mw 20.0 below committed_it_mw"
+        " 28.0, expected at least as much, for what is committed is planned too: correct one of"
+        " the two",
+    ),
+    "a_commitment_without_utilization": (
+        "capacity_plan.yml",
+        ", utilization_ratio: 0.7",
+        "",
+        "capacity_plan.yml:3: commitments.0.utilization_ratio: not found, expected a value: add the"
+        " field",
+    ),
+    "more_utilization_than_all": (
+        "capacity_plan.yml",
+        "utilization_ratio: 0.7",
+        "utilization_ratio: 70.0",
+        "capacity_plan.yml:3: commitments.0.utilization_ratio: found 70.0; input should be less"
+        " than or equal to 1",
+    ),
+    "a_forward_price_of_an_unknown_zone": (
+        "forward_prices.csv",
+        "HB_NORTH,2026-07",
+        "HB_NORD,2026-07",
+        "forward_prices.csv:3: zone: found 'HB_NORD', expected a name declared in zones of"
+        " organization.yml",
+    ),
+    "a_forward_price_in_an_unknown_currency": (
+        "forward_prices.csv",
+        "48,USD",
+        "48,GBP",
+        "forward_prices.csv:3: currency_code: found 'GBP', expected a name declared in"
+        " fx_rates.csv",
+    ),
+    "a_forward_month_priced_twice": (
+        "forward_prices.csv",
+        "HB_NORTH,2026-07,48",
+        "HB_NORTH,2026-06,48",
+        "forward_prices.csv:3: found 'HB_NORTH,2026-06,48,USD', expected a zone, a month as 2026-04"
+        " not given before for it, a price above 0 and its currency",
+    ),
+    "a_forward_month_that_is_none": (
+        "forward_prices.csv",
+        "HB_NORTH,2026-07",
+        "HB_NORTH,July",
+        "forward_prices.csv:3: found 'HB_NORTH,July,48,USD', expected a zone, a month as 2026-04"
+        " not given before for it, a price above 0 and its currency",
+    ),
+    "a_forward_price_without_currency": (
+        "forward_prices.csv",
+        "48,USD",
+        "48,",
+        "forward_prices.csv:3: found 'HB_NORTH,2026-07,48', expected a zone, a month as 2026-04"
+        " not given before for it, a price above 0 and its currency",
+    ),
+    "forward_prices_with_other_columns": (
+        "forward_prices.csv",
+        "price_per_mwh,",
+        "price,",
+        "forward_prices.csv:1: found columns zone, month, price, currency_code, expected zone,"
+        " month, price_per_mwh, currency_code",
+    ),
     "a_month_that_is_none": (
         "capacity_plan.yml",
         "from_month: 2026-06",
@@ -706,9 +776,13 @@ def test_nodes_rules_and_the_plan_are_spelt_out(folder: Path):
         }
     ]
     assert tables["capacity_plan"].rows() == [
-        ("plain", date(2026, 4, 1), 26.0),
-        ("plain", date(2026, 5, 1), 26.0),
-        ("plain", date(2026, 6, 1), 28.0),
+        ("plain", date(2026, 4, 1), 26.0, 26.0, 0.7),
+        ("plain", date(2026, 5, 1), 26.0, 26.0, 0.7),
+        ("plain", date(2026, 6, 1), 28.0, 30.0, 0.8),
+    ]
+    assert tables["forward_prices"].rows() == [
+        ("HB_NORTH", "USD", date(2026, 6, 1), 41.5),
+        ("HB_NORTH", "USD", date(2026, 7, 1), 48.0),
     ]
     assert tables["tariffs"].select(
         "month_from", "month_to", "hour_from", "hour_to", "energy_price_per_mwh"

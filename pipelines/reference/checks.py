@@ -48,6 +48,7 @@ class CrossChecks:
         self._tariffs()
         self._workloads()
         self._capacity_plan()
+        self._forward_prices()
         self._emission_factors()
         self._targets()
         self._site_costs()
@@ -262,6 +263,20 @@ class CrossChecks:
             self._site(document, ["commitments", index, "site_id"], commitment.site_id)
         keys = [(commitment.site_id, commitment.from_month) for commitment in commitments]
         self._no_double(document, "commitments", keys)
+
+    def _forward_prices(self) -> None:
+        """Zones and currencies, each that nothing declares in the first line that names it."""
+        prices = self.reference.forward_prices.with_row_index("line", offset=2)
+        for column, names, where in (
+            ("zone", self.zones["bidding"], "zones of organization.yml"),
+            ("currency_code", self.currencies, "fx_rates.csv"),
+        ):
+            unknown = prices.filter(~pl.col(column).is_in(names)).unique(column, keep="first")
+            for line, name in unknown.sort("line").select("line", column).iter_rows():
+                self.mistakes.causes.append(
+                    f"forward_prices.csv:{line}: {column}: found {name!r}, expected a name declared"
+                    f" in {where}"
+                )
 
     def _emission_factors(self) -> None:
         document = self.documents["emission_factors.yml"]

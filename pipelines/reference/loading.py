@@ -1,9 +1,10 @@
 """Reading a reference folder, right as a whole or not at all.
 
-What belongs here: which files there are, and the exchange rates, the one file that is CSV. What
-does not: what the files say of each other (`checks.py`).
+What belongs here: which files there are, and those that are CSV: exchange rates, price indices and
+forward prices. What does not: what the files say of each other (`checks.py`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -43,6 +44,7 @@ def load(reference_dir: Path) -> Reference:
     site_costs = read.one("site_costs.yml", SiteCosts)
     fx_rates = _read_fx_rates(reference_dir / "fx_rates.csv", mistakes)
     price_indices = _read_price_indices(reference_dir / "price_indices.csv", mistakes)
+    forward_prices = _read_forward_prices(reference_dir / "forward_prices.csv", mistakes)
     if mistakes.causes:
         raise ReferenceErrors(mistakes.causes)
     reference = Reference(
@@ -59,6 +61,7 @@ def load(reference_dir: Path) -> Reference:
         targets=targets.targets,
         site_costs=site_costs.costs,
         price_indices=price_indices,
+        forward_prices=forward_prices,
         fx_rates=fx_rates,
     )
     CrossChecks(reference, read.documents, mistakes).run()
@@ -79,7 +82,8 @@ def _read_fx_rates(path: Path, mistakes: Mistakes) -> pl.DataFrame:
     day = pl.col("rate_date").str.to_date(strict=False)
     expected = "a date, a currency not given before for it, and a rate above 0"
     count = len(mistakes.causes)
-    rates = _read_series(path, schema, day, expected, mistakes)
+    key = ("rate_date", "currency_code")
+    rates = _read_series(path, schema, day, expected, mistakes, key=key)
     if rates.is_empty() and len(mistakes.causes) == count:
         mistakes.causes.append(f"{path.name}: found no rates, expected one for every day")
     return rates
@@ -89,9 +93,27 @@ def _read_price_indices(path: Path, mistakes: Mistakes) -> pl.DataFrame:
     schema = {"index": pl.String(), "month": pl.Date(), "value": pl.Float64()}
     if not path.is_file():
         return pl.DataFrame(schema=schema)
-    day = (pl.col("month") + "-01").str.to_date("%Y-%m-%d", strict=False).alias("month")
     expected = "an index, a month as 2026-04 not given before for it, and a value above 0"
-    return _read_series(path, schema, day, expected, mistakes)
+    return _read_series(path, schema, _first_day(), expected, mistakes, key=("index", "month"))
+
+
+def _read_forward_prices(path: Path, mistakes: Mistakes) -> pl.DataFrame:
+    schema = {
+        "zone": pl.String(),
+        "month": pl.Date(),
+        "price_per_mwh": pl.Float64(),
+        "currency_code": pl.String(),
+    }
+    if not path.is_file():
+        return pl.DataFrame(schema=schema)
+    expected = (
+        "a zone, a month as 2026-04 not given before for it, a price above 0 and its currency"
+    )
+    return _read_series(path, schema, _first_day(), expected, mistakes, key=("zone", "month"))
+
+
+def _first_day() -> pl.Expr:
+    return (pl.col("month") + "-01").str.to_date("%Y-%m-%d", strict=False).alias("month")
 
 
 def _read_series(
@@ -100,8 +122,10 @@ def _read_series(
     day: pl.Expr,
     expected: str,
     mistakes: Mistakes,
+    *,
+    key: Sequence[str],
 ) -> pl.DataFrame:
-    """The rows of a CSV file that gives a number above 0 by day and name; none with a mistake."""
+    """The rows of a CSV file that gives one number above 0 by its key; none with a mistake."""
     empty = pl.DataFrame(schema=schema)
     try:
         text = pl.read_csv(path, infer_schema=False)
@@ -113,8 +137,7 @@ def _read_series(
             f"{path.name}:1: found columns {', '.join(text.columns)}, expected {', '.join(schema)}"
         )
         return empty
-    *key, number = schema
-    value = pl.col(number)
+    value = pl.col(next(name for name, kind in schema.items() if kind == pl.Float64()))
     series = text.with_columns(day, value.cast(pl.Float64, strict=False))
     is_wrong = (
         pl.any_horizontal(pl.all().is_null())

@@ -40,5 +40,8 @@ class Reference:
     site_costs: list[SiteCost]
     price_indices: pl.DataFrame
     """index, month (its first day), value: one row per index and month; none without the file."""
+    forward_prices: pl.DataFrame
+    """zone, month (its first day), price_per_mwh, currency_code: one row per zone and month; none
+    without the file."""
     fx_rates: pl.DataFrame
     """rate_date, currency_code, rate_to_reporting: one row per date and currency."""

@@ -4,7 +4,10 @@ What belongs here: `organization.yml`, `workloads.yml`, `capacity_plan.yml` and 
 does not: what stands at one site (`sites.py`).
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipelines.reference.fields import (
     Amount,
@@ -66,11 +69,28 @@ class Workloads(Model):
 
 
 class Commitment(Model):
-    """IT power promised at a site from a local month on."""
+    """IT power promised at a site from a local month on, and intended there, the promised included.
+
+    Without `planned_it_mw` nothing more is intended than promised. `utilization_ratio` is the share
+    of the promised power that is drawn on average.
+    """
 
     site_id: str
     from_month: Month
     committed_it_mw: Amount
+    planned_it_mw: Amount | None = None
+    utilization_ratio: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _committed_is_planned(self) -> "Commitment":
+        if self.planned_it_mw is not None and self.planned_it_mw < self.committed_it_mw:
+            raise PydanticCustomError(
+                "planned",
+                "found planned_it_mw {planned} below committed_it_mw {committed}, expected at least"
+                " as much, for what is committed is planned too: correct one of the two",
+                {"planned": self.planned_it_mw, "committed": self.committed_it_mw},
+            )
+        return self
 
 
 class CapacityPlan(Model):

@@ -119,6 +119,7 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
             _dated(factor, organization_zone) for factor in reference.emission_factors
         ],
         "price_indices": reference.price_indices.rows(named=True),
+        "forward_prices": reference.forward_prices.rows(named=True),
         "fx_rates": reference.fx_rates.rows(named=True),
         "targets": [target.model_dump() for target in reference.targets],
         "site_costs": [_dated(cost, site_zone[cost.site_id]) for cost in reference.site_costs],
@@ -225,7 +226,9 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
     "workload_rules": _columns(
         count="rule_order", text="cluster partition qos account workload_id"
     ),
-    "capacity_plan": _columns(text="site_id", day="month", number="committed_it_mw"),
+    "capacity_plan": _columns(
+        text="site_id", day="month", number="committed_it_mw planned_it_mw utilization_ratio"
+    ),
     "emission_factors": _columns(
         text="factor_id zone energy_source kind basis source version",
         number="value_g_per_kwh",
@@ -233,6 +236,7 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         instant=_VALIDITY,
     ),
     "price_indices": _columns(text="index", day="month", number="value"),
+    "forward_prices": _columns(text="zone currency_code", day="month", number="price_per_mwh"),
     "fx_rates": _columns(day="rate_date", text="currency_code", number="rate_to_reporting"),
     "targets": _columns(text="kpi_id site_id direction", number="target"),
     "site_costs": _columns(
@@ -286,18 +290,25 @@ def _node_rows(reference: Reference) -> Iterator[dict[str, Any]]:
 def _plan_rows(plan: CapacityPlan) -> Iterator[dict[str, Any]]:
     for site_id in sorted({commitment.site_id for commitment in plan.commitments}):
         steps = sorted(
-            (c.from_month, c.committed_it_mw) for c in plan.commitments if c.site_id == site_id
+            (c for c in plan.commitments if c.site_id == site_id), key=lambda c: c.from_month
         )
-        ends = [*(month for month, _ in steps[1:]), plan.until]
-        for (start, committed), end in zip(steps, ends, strict=True):
+        ends = [*(step.from_month for step in steps[1:]), plan.until]
+        for step, end in zip(steps, ends, strict=True):
+            planned = step.committed_it_mw if step.planned_it_mw is None else step.planned_it_mw
             for month in pl.date_range(
-                date.fromisoformat(f"{start}-01"),
+                date.fromisoformat(f"{step.from_month}-01"),
                 date.fromisoformat(f"{end}-01"),
                 "1mo",
                 closed="left",
                 eager=True,
             ):
-                yield {"site_id": site_id, "month": month, "committed_it_mw": committed}
+                yield {
+                    "site_id": site_id,
+                    "month": month,
+                    "committed_it_mw": step.committed_it_mw,
+                    "planned_it_mw": planned,
+                    "utilization_ratio": step.utilization_ratio,
+                }
 
 
 def write_tables(book: Book) -> list[str]:
