@@ -52,3 +52,14 @@
         else {{ month }} >= {{ month_from }} or {{ month }} <= {{ month_to }}
     end
 {%- endmacro %}
+
+{#
+    Start of the period of so many minutes that an instant lies in, counted from local midnight: the hours of a zone
+    that is half an hour off UTC begin at half past.
+#}
+{% macro period_start(instant, time_zone, minutes) -%}
+    {{ instant }} - (
+        ({{ instant }} at time zone {{ time_zone }})
+        - time_bucket(to_minutes({{ minutes }}), {{ instant }} at time zone {{ time_zone }})
+    )
+{%- endmacro %}

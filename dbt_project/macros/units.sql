@@ -19,5 +19,8 @@
 {# Mean power over one interval of the book's 15-minute grain. #}
 {% macro interval_kwh_to_kw(expression) -%} ({{ expression }}) * 4 {%- endmacro %}
 
+{# Energy of constant power over one interval of the book's 15-minute grain. #}
+{% macro interval_mw_to_mwh(expression) -%} ({{ expression }}) / 4 {%- endmacro %}
+
 {# ISO week of a local timestamp or date as 2026-W40. #}
 {% macro iso_week(expression) -%} strftime({{ expression }}, '%G-W%V') {%- endmacro %}

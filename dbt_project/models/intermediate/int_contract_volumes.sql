@@ -1,12 +1,32 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
+{# A run of negative hours is looked for over at most 24 hours, and may begin before the days to build. #}
+{% set days_before = 3 %}
+
 with
 
 terms as (
 
-    select *
+    select
+        *,
+        negative_price_hours > 1 or negative_price_scope = 'remainder' as has_negative_runs,
+        kind not in ('ppa_baseload', 'ppa_fixed_shape') or coalesce(shape_risk = 'buyer', false) as is_metered
     from {{ source("raw", "contracts") }}
-    where kind in ('ppa_pay_as_produced', 'vppa_cfd')
+    where kind in ('ppa_pay_as_produced', 'ppa_baseload', 'ppa_fixed_shape', 'vppa_cfd', 'collar')
+
+),
+
+contracts as (
+
+    select
+        contract_id,
+        time_zone,
+        settlement_zone,
+        market,
+        settlement_period_minutes,
+        bool_or(has_negative_runs) as has_negative_runs
+    from terms
+    group by contract_id, time_zone, settlement_zone, market, settlement_period_minutes
 
 ),
 
@@ -31,82 +51,246 @@ readings as (
 -- Where a market has several sequences, the first is the one contracts refer to.
 prices as (
 
-    select *
-    from {{ ref("stg_market_prices") }}
+    select
+        contracts.contract_id,
+        contracts.time_zone,
+        contracts.settlement_period_minutes,
+        contracts.has_negative_runs,
+        {{ period_start(
+            "prices.interval_started_at", "contracts.time_zone", "contracts.settlement_period_minutes"
+        ) }} as period_started_at,
+        prices.price_per_mwh,
+        prices.source_price_per_mwh,
+        prices.source_currency_code
+    from {{ ref("stg_market_prices") }} as prices
+    inner join contracts
+        on
+            prices.zone = contracts.settlement_zone
+            and prices.market = contracts.market
     where
-        sequence = 1
-        and {{ in_build_dates("utc_date") }}
+        prices.sequence = 1
+        and {{ in_build_dates("prices.utc_date", days_before=days_before) }}
+
+),
+
+periods as (
+
+    select
+        contract_id,
+        time_zone,
+        settlement_period_minutes,
+        has_negative_runs,
+        period_started_at,
+        case when count(price_per_mwh) = settlement_period_minutes / 15 then {{ mean_of("price_per_mwh") }} end
+            as price_per_mwh,
+        case
+            when count(source_price_per_mwh) = settlement_period_minutes / 15
+                then {{ mean_of("source_price_per_mwh") }}
+        end as source_price_per_mwh,
+        any_value(source_currency_code) as source_currency_code
+    from prices
+    group by contract_id, time_zone, settlement_period_minutes, has_negative_runs, period_started_at
+
+),
+
+-- An hour is negative when each of its periods is; null where one that is missing decides it.
+hours as (
+
+    select
+        contract_id,
+        {{ period_start("period_started_at", "time_zone", 60) }} as hour_started_at,
+        case
+            when max(source_price_per_mwh) >= 0 then false
+            when count(source_price_per_mwh) = 60 / settlement_period_minutes then true
+        end as is_negative
+    from periods
+    where has_negative_runs
+    group by contract_id, settlement_period_minutes, hour_started_at
+
+),
+
+-- Nobody knows the hours before the first price and after the last.
+spine as (
+
+    select
+        contract_id,
+        unnest(
+            generate_series(
+                min(hour_started_at) - interval 1 hour, max(hour_started_at) + interval 1 hour, interval 1 hour
+            )
+        ) as hour_started_at
+    from hours
+    group by contract_id
+
+),
+
+-- A run is told from the next by the hours before it that do not belong to one: surely, or possibly.
+marked as (
+
+    select
+        spine.contract_id,
+        spine.hour_started_at,
+        hours.is_negative,
+        count(*) filter (where hours.is_negative is not true) over earlier as known_run,
+        count(*) filter (where hours.is_negative is false) over earlier as possible_run
+    from spine
+    left join hours
+        on
+            spine.contract_id = hours.contract_id
+            and spine.hour_started_at = hours.hour_started_at
+    window earlier as (partition by spine.contract_id order by spine.hour_started_at)
+
+),
+
+runs as (
+
+    select
+        contract_id,
+        hour_started_at,
+        is_negative,
+        count(*) filter (where is_negative) over (partition by contract_id, known_run) as known_hours,
+        count(*) filter (where is_negative is not false) over (partition by contract_id, possible_run)
+            as possible_hours,
+        count(*) filter (where is_negative) over (partition by contract_id, known_run order by hour_started_at)
+            as known_position,
+        count(*) filter (where is_negative is not false) over (
+            partition by contract_id, possible_run
+            order by hour_started_at
+        ) as possible_position
+    from marked
+
+),
+
+localized as (
+
+    select
+        terms.*,
+        intervals.interval_started_at,
+        intervals.interval_ended_at,
+        intervals.utc_date,
+        intervals.currency_code as reporting_currency_code,
+        intervals.interval_started_at at time zone terms.time_zone as local_started_at,
+        {{ period_start("intervals.interval_started_at", "terms.time_zone", "terms.settlement_period_minutes") }}
+            as period_started_at,
+        {{ period_start("intervals.interval_started_at", "terms.time_zone", 60) }} as hour_started_at
+    from intervals
+    inner join terms
+        on
+            intervals.site_id = terms.site_id
+            and {{ is_valid_at("terms", "intervals.interval_started_at") }}
 
 ),
 
 priced as (
 
     select
-        terms.contract_id,
-        terms.site_id,
-        terms.kind as contract_kind,
-        terms.valid_from_at as terms_valid_from_at,
-        terms.energy_source,
-        terms.are_certificates_bundled,
-        intervals.interval_started_at,
-        intervals.interval_ended_at,
-        intervals.utc_date,
-        intervals.currency_code,
-        intervals.interval_started_at at time zone terms.time_zone as local_started_at,
+        localized.*,
         readings.energy_kwh as metered_kwh,
-        {{ kwh_to_mwh("readings.energy_kwh * terms.share_of_plant") }} as share_mwh,
-        coalesce(readings.quality, 'missing') as quality,
-        prices.price_per_mwh as settlement_price_per_mwh,
-        prices.source_price_per_mwh,
-        prices.source_currency_code,
-        terms.price_per_mwh as contract_price_per_mwh,
-        terms.currency_code as contract_currency_code,
+        case when localized.is_metered then coalesce(readings.quality, 'missing') end as quality,
+        {{ kwh_to_mwh("readings.energy_kwh * localized.share_of_plant") }} as share_mwh,
+        {{ interval_mw_to_mwh("coalesce(shapes.power_mw, 0)") }} as shape_mwh,
+        periods.price_per_mwh as settlement_price_per_mwh,
+        periods.source_price_per_mwh,
+        periods.source_currency_code,
         case
-            when terms.negative_price_clause in ('no_volume', 'zero_floor') and prices.price_per_mwh < 0
-                then terms.negative_price_clause
-            when terms.negative_price_clause = 'no_volume' and prices.price_per_mwh is null then null
-            else 'none'
-        end as clause_applied
-    from intervals
-    inner join terms
-        on
-            intervals.site_id = terms.site_id
-            and {{ is_valid_at("terms", "intervals.interval_started_at") }}
+            when localized.negative_price_clause = 'none' then false
+            when not localized.has_negative_runs then periods.source_price_per_mwh < 0
+            when not runs.is_negative then false
+            when
+                localized.negative_price_scope = 'whole_run'
+                and runs.possible_hours < localized.negative_price_hours
+                then false
+            when
+                localized.negative_price_scope = 'whole_run'
+                and runs.is_negative
+                and runs.known_hours >= localized.negative_price_hours
+                then true
+            when
+                localized.negative_price_scope = 'remainder'
+                and runs.possible_position <= localized.negative_price_hours
+                then false
+            when
+                localized.negative_price_scope = 'remainder'
+                and runs.is_negative
+                and runs.known_position > localized.negative_price_hours
+                then true
+        end as is_clause_applied
+    from localized
     left join readings
         on
-            terms.plant_meter_id = readings.meter_id
-            and intervals.interval_started_at = readings.interval_started_at
-    left join prices
+            localized.plant_meter_id = readings.meter_id
+            and localized.interval_started_at = readings.interval_started_at
+    left join {{ source("raw", "contract_shapes") }} as shapes
         on
-            terms.settlement_zone = prices.zone
-            and terms.market = prices.market
-            and intervals.interval_started_at = prices.interval_started_at
+            localized.contract_id = shapes.contract_id
+            and localized.valid_from_at = shapes.valid_from_at
+            and {{ is_in_months("month(localized.local_started_at)", "shapes.month_from", "shapes.month_to") }}
+            and {{ is_in_hours("hour(localized.local_started_at)", "shapes.hour_from", "shapes.hour_to") }}
+            and shapes.day_kind in (
+                'all', case when isodow(localized.local_started_at) <= 5 then 'workday' else 'weekend' end
+            )
+    left join periods
+        on
+            localized.contract_id = periods.contract_id
+            and localized.period_started_at = periods.period_started_at
+    left join runs
+        on
+            localized.contract_id = runs.contract_id
+            and localized.hour_started_at = runs.hour_started_at
+
+),
+
+delivered as (
+
+    select
+        *,
+        case
+            when is_clause_applied then negative_price_clause
+            when not is_clause_applied then 'none'
+        end as clause_applied,
+        -- A negative price voids the volume, whether it was read or not.
+        case
+            when negative_price_clause <> 'no_volume' or not is_clause_applied then 1
+            when is_clause_applied then 0
+        end as kept_ratio,
+        case kind
+            when 'ppa_baseload' then {{ interval_mw_to_mwh("baseload_mw") }}
+            when 'ppa_fixed_shape' then shape_mwh
+            else share_mwh
+        end as delivered_mwh
+    from priced
 
 )
 
 select
-    contract_id,
-    site_id,
-    interval_started_at,
-    interval_ended_at,
-    utc_date,
-    cast(local_started_at as date) as local_date,
-    cast(date_trunc('month', local_started_at) as date) as local_month,
-    contract_kind,
-    terms_valid_from_at,
-    energy_source,
-    are_certificates_bundled,
-    metered_kwh,
-    case
-        when clause_applied = 'no_volume' then 0
-        when clause_applied is not null then share_mwh
-    end as volume_mwh,
-    settlement_price_per_mwh,
-    source_price_per_mwh,
-    source_currency_code,
-    contract_price_per_mwh,
-    contract_currency_code,
-    clause_applied,
-    currency_code,
-    quality
-from priced
+    delivered.contract_id,
+    delivered.site_id,
+    delivered.interval_started_at,
+    delivered.interval_ended_at,
+    delivered.utc_date,
+    cast(delivered.local_started_at as date) as local_date,
+    cast(date_trunc('month', delivered.local_started_at) as date) as local_month,
+    delivered.kind as contract_kind,
+    delivered.valid_from_at as terms_valid_from_at,
+    delivered.energy_source,
+    delivered.are_certificates_bundled,
+    delivered.metered_kwh,
+    {{ used_times("delivered.kept_ratio", "delivered.share_mwh") }} as produced_mwh,
+    {{ used_times("delivered.kept_ratio", "delivered.delivered_mwh") }} as volume_mwh,
+    delivered.settlement_price_per_mwh,
+    delivered.source_price_per_mwh,
+    delivered.source_currency_code,
+    prices.contract_price_per_mwh,
+    prices.floor_price_per_mwh,
+    prices.cap_price_per_mwh,
+    delivered.currency_code as contract_currency_code,
+    delivered.clause_applied,
+    delivered.reporting_currency_code as currency_code,
+    delivered.quality
+from delivered
+left join {{ ref("int_contract_prices") }} as prices
+    on
+        delivered.contract_id = prices.contract_id
+        and delivered.valid_from_at = prices.terms_valid_from_at
+        and delivered.interval_started_at >= prices.started_at
+        and delivered.interval_started_at < coalesce(prices.ended_at, timestamptz 'infinity')

@@ -2,11 +2,36 @@
 
 with
 
-volumes as (
+terms as (
 
     select *
-    from {{ ref("int_contract_volumes") }}
-    where {{ in_build_dates("utc_date") }}
+    from {{ source("raw", "contracts") }}
+
+),
+
+-- What a volume band comes to is known from the whole year, so that its contracts are read from a year before.
+volumes as (
+
+    select
+        volumes.*,
+        terms.time_zone,
+        terms.shape_risk,
+        terms.certificate_price_per_mwh,
+        terms.annual_volume_mwh,
+        terms.tolerance_ratio,
+        terms.shortfall_price_per_mwh,
+        terms.excess_price_per_mwh,
+        -- Who pays the strike is paid the market's price.
+        case when terms.fixed_price_payer = 'counterparty' then -1 else 1 end as direction,
+        cast(date_trunc('year', volumes.local_date) as date) as local_year
+    from {{ ref("int_contract_volumes") }} as volumes
+    inner join terms
+        on
+            volumes.contract_id = terms.contract_id
+            and volumes.terms_valid_from_at = terms.valid_from_at
+    where
+        {{ in_build_dates("volumes.utc_date", days_before=367) }}
+        and (terms.annual_volume_mwh is not null or {{ in_build_dates("volumes.utc_date") }})
 
 ),
 
@@ -35,7 +60,7 @@ floored as (
         *,
         case
             when clause_applied = 'zero_floor' then greatest(contract_settlement_price_per_mwh, 0)
-            else contract_settlement_price_per_mwh
+            when clause_applied is not null then contract_settlement_price_per_mwh
         end as floating_price_per_mwh
     from converted
 
@@ -45,17 +70,241 @@ priced as (
 
     select
         *,
-        case contract_kind
-            when 'ppa_pay_as_produced' then 'energy'
-            when 'vppa_cfd' then 'difference'
-        end as line,
-        round(
-            case contract_kind
-                when 'ppa_pay_as_produced' then contract_price_per_mwh
-                when 'vppa_cfd' then contract_price_per_mwh - floating_price_per_mwh
-            end, 9
-        ) as unit_price
+        case
+            when contract_kind <> 'collar' or clause_applied = 'no_volume' then clause_applied
+            when floating_price_per_mwh < floor_price_per_mwh then 'floor'
+            when floating_price_per_mwh > cap_price_per_mwh then 'cap'
+            when floating_price_per_mwh is not null then clause_applied
+        end as price_clause_applied,
+        case
+            when contract_kind <> 'collar' then contract_price_per_mwh
+            when floating_price_per_mwh is not null
+                then least(greatest(floating_price_per_mwh, floor_price_per_mwh), cap_price_per_mwh)
+        end as energy_price_per_mwh
     from floored
+
+),
+
+band_years as (
+
+    select distinct
+        contract_id,
+        local_year
+    from priced
+    where annual_volume_mwh is not null
+
+),
+
+-- A year of which the terms with a band hold only a part is agreed on, and settled, for that part.
+year_parts as (
+
+    select
+        terms.contract_id,
+        band_years.local_year,
+        terms.time_zone,
+        greatest(terms.valid_from_at, cast(band_years.local_year as timestamp) at time zone terms.time_zone)
+            as started_at,
+        -- least() passes over the end of terms that have none.
+        least(
+            terms.valid_to_at, cast(band_years.local_year + interval 1 year as timestamp) at time zone terms.time_zone
+        ) as ended_at
+    from terms
+    inner join band_years on terms.contract_id = band_years.contract_id
+    where terms.annual_volume_mwh is not null
+
+),
+
+years as (
+
+    select
+        contract_id,
+        local_year,
+        max(ended_at) as ended_at,
+        sum(date_diff('minute', started_at, ended_at)) / 15 as interval_count,
+        {{ expected_intervals(
+            "cast(local_year as timestamp)",
+            "cast(local_year + interval 1 year as timestamp)",
+            "any_value(time_zone)"
+        ) }} as year_interval_count
+    from year_parts
+    where started_at < ended_at
+    group by contract_id, local_year
+
+),
+
+year_volumes as (
+
+    select
+        years.contract_id,
+        years.ended_at,
+        case when count(priced.volume_mwh) = years.interval_count then round(sum(priced.volume_mwh), 9) end
+            as volume_mwh,
+        round(sum(priced.annual_volume_mwh) / years.year_interval_count, 9) as agreed_mwh,
+        case
+            when count({{ used_times("priced.volume_mwh", "priced.energy_price_per_mwh") }}) = years.interval_count
+                then round(sum({{ used_times("priced.volume_mwh", "priced.energy_price_per_mwh") }}), 9)
+        end as energy_amount
+    from priced
+    inner join years
+        on
+            priced.contract_id = years.contract_id
+            and priced.local_year = years.local_year
+    where priced.annual_volume_mwh is not null
+    group by years.contract_id, years.ended_at, years.interval_count, years.year_interval_count
+
+),
+
+-- The last interval of a year bears what the year comes to, at the prices of the terms then in force.
+year_ends as (
+
+    select
+        priced.*,
+        year_volumes.energy_amount / nullif(year_volumes.volume_mwh, 0) as mean_price_per_mwh,
+        case
+            when year_volumes.volume_mwh is not null
+                then
+                    round(
+                        greatest(
+                            year_volumes.agreed_mwh * (1 - priced.tolerance_ratio) - year_volumes.volume_mwh, 0
+                        ), 9
+                    )
+        end as shortfall_mwh,
+        case
+            when year_volumes.volume_mwh is not null
+                then
+                    round(
+                        greatest(
+                            year_volumes.volume_mwh - year_volumes.agreed_mwh * (1 + priced.tolerance_ratio), 0
+                        ), 9
+                    )
+        end as excess_mwh
+    from priced
+    inner join year_volumes
+        on
+            priced.contract_id = year_volumes.contract_id
+            and priced.interval_ended_at = year_volumes.ended_at
+
+),
+
+{# Columns that every line takes over from its contract and interval. #}
+{% set common = [
+    "contract_id",
+    "site_id",
+    "contract_kind",
+    "interval_started_at",
+    "interval_ended_at",
+    "utc_date",
+    "local_date",
+    "local_month",
+    "terms_valid_from_at",
+    "metered_kwh",
+    "contract_currency_code",
+    "quality",
+] %}
+
+lines as (
+
+    select
+        {{ common | join(", ") }},
+        'energy' as line,
+        -- Who bears the plant's shape pays the contract price for what it made, and the market's for the rest.
+        case when shape_risk = 'buyer' then produced_mwh else volume_mwh end as quantity,
+        energy_price_per_mwh as unit_price,
+        contract_kind = 'collar' as is_floating_price,
+        true as is_energy,
+        contract_settlement_price_per_mwh,
+        settlement_price_per_mwh,
+        price_clause_applied as clause_applied
+    from priced
+    where contract_kind <> 'vppa_cfd'
+
+    union all
+
+    select
+        {{ common | join(", ") }},
+        'shape' as line,
+        round(volume_mwh - produced_mwh, 12) as quantity,
+        contract_settlement_price_per_mwh as unit_price,
+        true as is_floating_price,
+        true as is_energy,
+        contract_settlement_price_per_mwh,
+        settlement_price_per_mwh,
+        price_clause_applied as clause_applied
+    from priced
+    where shape_risk = 'buyer'
+
+    union all
+
+    select
+        {{ common | join(", ") }},
+        'difference' as line,
+        volume_mwh as quantity,
+        direction * (contract_price_per_mwh - floating_price_per_mwh) as unit_price,
+        true as is_floating_price,
+        true as is_energy,
+        contract_settlement_price_per_mwh,
+        settlement_price_per_mwh,
+        price_clause_applied as clause_applied
+    from priced
+    where contract_kind = 'vppa_cfd'
+
+    union all
+
+    select
+        {{ common | join(", ") }},
+        'certificates' as line,
+        volume_mwh as quantity,
+        certificate_price_per_mwh as unit_price,
+        false as is_floating_price,
+        false as is_energy,
+        null as contract_settlement_price_per_mwh,
+        null as settlement_price_per_mwh,
+        -- What only the energy's price depends on is nothing to its certificates.
+        case
+            when clause_applied = 'no_volume' then 'no_volume'
+            when volume_mwh is not null then 'none'
+        end as clause_applied
+    from priced
+    where certificate_price_per_mwh is not null
+
+    union all
+
+    select
+        {{ common | join(", ") }},
+        'shortfall' as line,
+        shortfall_mwh as quantity,
+        -shortfall_price_per_mwh as unit_price,
+        false as is_floating_price,
+        false as is_energy,
+        null as contract_settlement_price_per_mwh,
+        null as settlement_price_per_mwh,
+        case when shortfall_mwh is not null then 'none' end as clause_applied
+    from year_ends
+
+    union all
+
+    -- Its energy is settled at the contract's price already: this is the step to the price of what is too much.
+    select
+        {{ common | join(", ") }},
+        'excess' as line,
+        excess_mwh as quantity,
+        direction * (excess_price_per_mwh - mean_price_per_mwh) as unit_price,
+        false as is_floating_price,
+        false as is_energy,
+        null as contract_settlement_price_per_mwh,
+        null as settlement_price_per_mwh,
+        case when excess_mwh is not null then 'none' end as clause_applied
+    from year_ends
+
+),
+
+rounded as (
+
+    select
+        *,
+        round(unit_price, 9) as rounded_unit_price
+    from lines
+    where {{ in_build_dates("utc_date") }}
 
 )
 
@@ -71,16 +320,16 @@ select
     local_month,
     terms_valid_from_at,
     metered_kwh,
-    volume_mwh,
-    volume_mwh as quantity,
+    case when is_energy then quantity end as volume_mwh,
+    quantity,
     'MWh' as quantity_unit,
-    unit_price,
-    contract_kind = 'vppa_cfd' as is_floating_price,
+    rounded_unit_price as unit_price,
+    is_floating_price,
     contract_settlement_price_per_mwh,
     settlement_price_per_mwh,
     clause_applied,
-    round({{ used_times("volume_mwh", "unit_price") }}, 9) as contract_amount,
+    round({{ used_times("quantity", "rounded_unit_price") }}, 9) as contract_amount,
     contract_currency_code,
     false as is_shadow,
     quality
-from priced
+from rounded
