@@ -79,7 +79,7 @@
     count(interval_started_at) * 15 as incident_minutes,
     round(sum(lost_gpu_hours_sensitive), 6) as lost_gpu_hours_sensitive,
     round(sum(lost_gpu_hours_tolerant), 6) as lost_gpu_hours_tolerant,
-    round(sum(incident_cost), 6) as incident_cost,
+    case when count(incident_cost) = count(*) then round(sum(incident_cost), 6) end as incident_cost,
     round(sum(interrupted_gpu_hours), 6) as interrupted_gpu_hours,
     sum(interrupted_gpu_count) as interrupted_gpu_count
 {% endmacro %}

@@ -186,7 +186,7 @@ select
     priced.lost_value,
     priced.extra_energy_cost,
     cast(null as double) as penalties,
-    priced.lost_value + coalesce(priced.extra_energy_cost, 0) as cost,
+    priced.lost_value + priced.extra_energy_cost as cost,
     intervals.currency_code,
     case
         when priced.lost_gpu_hours_sensitive > 0 then 1
