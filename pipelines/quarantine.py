@@ -64,6 +64,11 @@ class Declared:
                 tables["sites"].select(target="grid_event_target").drop_nulls().unique(),
                 "grid_event_target of a file in data/reference/sites",
             ),
+            "invoices": (
+                ("contract_id",),
+                tables["contracts"].select("contract_id").unique(),
+                "data/reference/contracts",
+            ),
         }
         digest = hashlib.sha256()
         for frame in (clusters, *(declared for _, declared, _ in names.values())):

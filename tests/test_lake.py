@@ -252,6 +252,34 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_of_their_file_lo
     )
 
 
+def test_an_invoice_of_a_contract_that_nobody_declared_is_quarantined(book):
+    header = (
+        "invoice_id,line_number,contract_id,billing_month,line,amount,currency_code,issued_at\n"
+    )
+    put(
+        book,
+        "invoices/lupinus/2026-09.csv",
+        header
+        + "L-9,1,franklin-lupinus-pap,2026-09,energy,12.50,USD,2026-10-02T16:00Z\n"
+        + "L-9,2,nobodys-contract,2026-09,energy,9.75,USD,2026-10-02T16:00Z\n",
+    )
+    summary = lake.load(book)
+    assert counts(summary) == {
+        "loaded": 0, "skipped": 0, "partial": 1, "failed": 0, "quarantined_rows": 1,
+    }  # fmt: skip
+    assert quarantined(book) == [
+        (
+            "invoices/lupinus/2026-09.csv",
+            1,
+            "contract_id nobodys-contract is not declared: add it to data/reference/contracts"
+            " and load again",
+        )
+    ]
+    assert rows(book, "invoices").select("contract_id", "amount").rows() == [
+        ("franklin-lupinus-pap", 12.5)
+    ]
+
+
 def test_jobs_are_expanded_to_their_nodes_and_touch_every_day_they_ran(book):
     put(book, "sacct/jobs.txt", JOBS)
     summary = lake.load(book)
