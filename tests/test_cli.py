@@ -4,12 +4,111 @@ import subprocess
 import sys
 
 import duckdb
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import query
+from pipelines import lake, query
 from pipelines.cli import app
 from pipelines.settings import Book
+
+NEM12_DAY = ",".join(["1.5"] * 48)
+SACCT = (
+    "JobID|JobIDRaw|Cluster|Partition|QOS|Account|User|JobName|State|Submit|Start|End|ElapsedRaw"
+    "|NNodes|AllocTRES|NodeList|ConsumedEnergyRaw|Comment"
+)
+JOB = (
+    "2026-10-01T08:00:00|2026-10-01T09:00:00|2026-10-01T10:00:00|3600|1|gres/gpu=4,node=1|jwb0001||"
+)
+
+
+def scrape(hostname: str, power_w: str) -> str:
+    return (
+        "# TYPE DCGM_FI_DEV_POWER_USAGE gauge\n"
+        + 'DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-1",modelName="NVIDIA GH200 120GB",Hostname="'
+        + f'{hostname}"}} {power_w}\n'
+        + 'DCGM_FI_DEV_POWER_USAGE{gpu="1",UUID="GPU-2",modelName="NVIDIA GH200 120GB",Hostname="'
+        + f'{hostname}"}} 598.3\n'
+    )
+
+
+LANDED: dict[str, bytes] = {
+    "nem12/good.csv": (
+        "100,NEM12,202610020400,MDP1,RET1\n"
+        "200,JLFAC00001,E1,E1,E1,,,kWh,30,\n"
+        f"300,20261001,{NEM12_DAY},A,,,20261002040000,\n"
+        "900\n"
+    ).encode(),
+    "nem12/count.csv": (
+        "100,NEM12,202610020400,MDP1,RET1\n"
+        "200,JLIT000001,E1,E1,E1,,,kWh,30,\n"
+        f"300,20261001,{NEM12_DAY},A,,,20261002040000,\n"
+        f"300,20261002,{NEM12_DAY[4:]},A,,,20261003040000,\n"
+        "900\n"
+    ).encode(),
+    "nem12/meter.csv": (
+        "100,NEM12,202610020400,MDP1,RET1\n"
+        "200,NOSUCHNMI0,E1,E1,E1,,,kWh,30,\n"
+        f"300,20261001,{NEM12_DAY},A,,,20261002040000,\n"
+        "900\n"
+    ).encode(),
+    "dcgm_scrape/xyz0001_20261001T120000Z.prom": scrape("xyz0001", "601.5").encode(),
+    "dcgm_scrape/jwb0001_20261001T120000Z.prom": scrape("jwb0001", "NaN").encode(),
+    "sacct/cluster.txt": (
+        f"{SACCT}\n"
+        f"1|1|juelich|gpu|q|a|u|train|COMPLETED|{JOB}\n"
+        f"2|2|nowhere|gpu|q|a|u|train|COMPLETED|{JOB}\n"
+    ).encode(),
+    "green_button/cut.xml": b'<feed xmlns="http://www.w3.org/2005/Atom"><entry><id>urn:uu',
+    "openadr/shape.json": b'{"temperature": [21.5, 22.0]}',
+    "battery_csv/zone.csv": (
+        b"timestamp,battery_id,state_of_charge_pct,power_kw,state\n"
+        b"2026-10-01T00:00:00,sparks-second-life,50,0,standby\n"
+        b"2026-10-01T00:05:00Z,sparks-second-life,50,0,standby\n"
+    ),
+    "entsoe/empty.xml": b"",
+    "sacct/binary.txt": bytes(range(256)),
+}
+# File -> rows loaded, rows quarantined, and what its reason has to name: the field, what was found,
+# what was expected or how to mend it. A day of NEM12 with a wrong count is one row.
+OUTCOMES: dict[str, tuple[str, int, int, list[str]]] = {
+    "nem12/good.csv": ("loaded", 48, 0, []),
+    "nem12/count.csv": ("partial", 48, 1, ["300 record of 20261002", "47 values", "expected 48"]),
+    "nem12/meter.csv": (
+        "partial",
+        0,
+        48,
+        ["meter_id NOSUCHNMI0", "not declared", "add it to data/reference/meters.yml"],
+    ),
+    "dcgm_scrape/xyz0001_20261001T120000Z.prom": (
+        "partial",
+        0,
+        2,
+        ["hostname xyz0001", "not declared", "add it to node_groups"],
+    ),
+    "dcgm_scrape/jwb0001_20261001T120000Z.prom": (
+        "partial",
+        1,
+        1,
+        ["power_w", "'NaN'", "expected a number"],
+    ),
+    "sacct/cluster.txt": (
+        "partial",
+        1,
+        1,
+        ["Cluster 'nowhere'", "expected a cluster", "declare the cluster in data/reference/sites"],
+    ),
+    "battery_csv/zone.csv": (
+        "partial",
+        1,
+        1,
+        ["timestamp '2026-10-01T00:00:00'", "has no time zone", "expected Z or an offset"],
+    ),
+    "green_button/cut.xml": ("failed", 0, 0, ["not well-formed XML", "expected a Green Button"]),
+    "openadr/shape.json": ("failed", 0, 0, ["no intervals", "expected an OpenADR 3 event"]),
+    "entsoe/empty.xml": ("failed", 0, 0, ["found 0 bytes", "expected a file", "send it again"]),
+    "sacct/binary.txt": ("failed", 0, 0, ["not UTF-8", "expected the output of sacct"]),
+}
 
 COMMANDS = ["demo", "simulate", "load", "build", "publish", "run", "sql", "validate"]
 
@@ -110,6 +209,76 @@ def test_load_prints_what_it_did_and_the_reason_of_each_failure(book):
     failures = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
     assert len(failures) == 1
     assert failures[0].startswith("failed: faxes/page.txt: found landing folder 'faxes'")
+
+
+@pytest.fixture
+def landed(book):
+    """A book whose landing holds a sound file and ten that are not."""
+    for name, content in LANDED.items():
+        (book.landing / name).parent.mkdir(parents=True, exist_ok=True)
+        (book.landing / name).write_bytes(content)
+    return book
+
+
+def test_one_load_takes_what_is_sound_and_says_of_each_bad_file_what_to_mend(landed):
+    result = wattbook(landed, "load")
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "loaded 1, skipped 0, partly loaded 6 (54 rows quarantined), failed 4\n"
+    )
+    records = {
+        row["source_file"]: row for row in lake.read_load_records(landed).iter_rows(named=True)
+    }
+    assert {
+        name: (row["status"], row["row_count"], row["quarantined_row_count"])
+        for name, row in records.items()
+    } == {name: outcome[:3] for name, outcome in OUTCOMES.items()}
+    for name, (status, _, _, words) in OUTCOMES.items():
+        lines = [line for line in result.stderr.splitlines() if f"{status}: {name}: " in line]
+        assert len(lines) == bool(words), name
+        assert [word for word in words if word not in "".join(lines)] == [], name
+
+
+def test_every_row_of_a_bad_file_is_in_the_lake_or_in_quarantine_with_its_reason(landed):
+    wattbook(landed, "load")
+    tables = ("meter_readings", "gpu_samples", "jobs", "battery_samples")
+    rows = {
+        folder.name: pl.concat(
+            [
+                pl.read_parquet(file, columns=["source_file", "source_row"])
+                for table in tables
+                for file in sorted((folder / table).rglob("*.parquet"))
+            ]
+        )
+        for folder in (landed.lake, landed.quarantine)
+    }
+    for name, (status, loaded, quarantined, words) in OUTCOMES.items():
+        if status == "failed":
+            continue
+        found = {
+            folder: frame.filter(pl.col("source_file") == name)["source_row"].to_list()
+            for folder, frame in rows.items()
+        }
+        assert (len(found["lake"]), len(found["quarantine"])) == (loaded, quarantined), name
+        both = sorted(found["lake"] + found["quarantine"])
+        assert both == list(range(loaded + quarantined)), name
+        reasons = [
+            reason
+            for table in tables
+            for file in sorted((landed.quarantine / table).glob("*.parquet"))
+            for reason in pl.read_parquet(file).filter(source_file=name)["reason"]
+        ]
+        assert len(reasons) == quarantined
+        assert [word for word in words for reason in reasons if word not in reason] == [], name
+
+
+def test_a_second_load_of_the_same_bad_files_changes_nothing_and_still_fails(landed):
+    wattbook(landed, "load")
+    before = lake.read_load_records(landed).sort("source_file")
+    result = wattbook(landed, "load")
+    assert result.exit_code == 1
+    assert result.stdout == "loaded 0, skipped 7, partly loaded 0 (0 rows quarantined), failed 4\n"
+    assert lake.read_load_records(landed).sort("source_file").equals(before)
 
 
 def test_sql_prints_a_table_or_the_form_asked_for(book):
