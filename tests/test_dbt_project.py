@@ -283,7 +283,7 @@ def test_contract_prices_are_for_finance_and_energy_alone(models):
             ("fct_marginal_cost", "marginal_price_per_mwh"),
             {
                 ("raw.market_prices", "price_per_mwh"),
-                ("raw.tariffs", "network_per_mwh"),
+                ("raw.grid_connections", "network_per_mwh"),
                 ("raw.batteries", "degradation_cost_per_mwh"),
                 ("raw.fx_rates", "rate_to_reporting"),
             },

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from pipelines import reference
+from pipelines.reference.contracts import PayAsProducedPpa
 from pipelines.settings import PROJECT_REFERENCE, Book
 
 FILES = {
@@ -111,18 +112,89 @@ terms:
   - {valid_from: 2026-01-01, valid_to: 2026-09-16, price_per_mwh: 31.5, negative_price_clause: none}
   - {valid_from: 2026-09-16, price_per_mwh: 29.75, negative_price_clause: no_volume}
 """,
-    "tariffs.yml": """\
-tariffs:
-  - site_id: plain
-    currency_code: USD
-    valid_from: 2026-01-01
-    price_basis: spot
+    "contracts/plain-grid.yml": """\
+contract_id: plain-grid
+kind: grid_connection
+name: Grid connection
+site_id: plain
+counterparty: Grid operator
+time_zone: America/Chicago
+currency_code: USD
+tax_ratio: 0.08
+terms:
+  - valid_from: 2026-01-01
+    contracted_kw: 60000
+    capacity_charge_per_kw_month: 0.5
     network_per_mwh: 6
     levies_per_mwh: 0.5
     demand_charge_per_kw: 4
+    demand_period_minutes: 30
+    ratchet_ratio: 0.8
+    ratchet_months: 11
+""",
+    "contracts/plain-supply.yml": """\
+contract_id: plain-supply
+kind: supply_tariff
+name: Supply
+site_id: plain
+counterparty: Supplier
+time_zone: America/Chicago
+currency_code: USD
+terms:
+  - valid_from: 2026-01-01
+    valid_to: 2028-01-01
+    price_basis: spot_plus
+    holiday_calendar: US
+    credits_contracted_energy: true
     periods:
       - {months: [1, 12], hours: [0, 17], energy_price_per_mwh: 1.2}
-      - {months: [1, 12], hours: [17, 24], energy_price_per_mwh: 3}
+      - {months: [1, 12], hours: [17, 24], day_kind: workday, energy_price_per_mwh: 3}
+      - {months: [1, 12], hours: [17, 24], day_kind: weekend_or_holiday, energy_price_per_mwh: 2}
+""",
+    "contracts/plain-tolling.yml": """\
+contract_id: plain-tolling
+kind: battery_tolling
+name: Iron-air battery, tolled
+site_id: plain
+counterparty: Storage LLC
+time_zone: America/Chicago
+currency_code: USD
+battery_id: plain-battery
+terms:
+  - valid_from: 2026-10-05
+    tolled_mw: 1.5
+    fixed_fee_per_mw_month: 2900
+    guaranteed_availability_ratio: 0.97
+    damages_per_mwh_unavailable: 45
+    guaranteed_round_trip_ratio: 0.5
+    round_trip_damages_per_mwh: 60
+    throughput_limit_mwh_per_year: 4000
+    excess_throughput_per_mwh: 6.5
+""",
+    "sites/cloud.yml": """\
+site_id: cloud
+name: Cloud region
+venue_kind: public_cloud
+country_code: US
+time_zone: UTC
+currency_code: USD
+cloud:
+  provider_name: Example Cloud
+  region_id: us-south1
+  gpus_per_instance: {SKU-1: 8}
+""",
+    "contracts/cloud-commitment.yml": """\
+contract_id: cloud-commitment
+kind: cloud_commitment
+name: Committed machines
+site_id: cloud
+counterparty: Example Cloud
+time_zone: UTC
+currency_code: USD
+commitment_discount_id: cud-1
+sku: SKU-1
+terms:
+  - {valid_from: 2026-01-01, gpu_count: 16, hourly_price: 95, kw_per_gpu: 1.3}
 """,
     "workloads.yml": """\
 workloads:
@@ -383,7 +455,8 @@ MISTAKES = {
         "kind: ppa",
         "contracts/plain-ppa.yml:1: input tag 'ppa' found using 'kind' does not match any of the"
         " expected tags: 'ppa_pay_as_produced', 'ppa_baseload', 'ppa_fixed_shape', 'vppa_cfd',"
-        " 'collar', 'hpc_allocation'",
+        " 'collar', 'grid_connection', 'supply_tariff', 'battery_tolling', 'cloud_commitment',"
+        " 'hpc_allocation'",
     ),
     "a_contract_without_a_price": (
         "contracts/plain-ppa.yml",
@@ -405,25 +478,121 @@ MISTAKES = {
         "site_id: plane\n",
         "contracts/plain-ppa.yml:4: site_id: found 'plane', expected a name declared in sites/",
     ),
-    "a_tariff_for_an_unknown_site": (
-        "tariffs.yml",
-        "site_id: plain",
-        "site_id: plane",
-        "tariffs.yml:2: tariffs.0.site_id: found 'plane', expected a name declared in sites/",
-    ),
     "an_hour_without_a_price": (
-        "tariffs.yml",
-        "hours: [17, 24]",
-        "hours: [18, 24]",
-        "tariffs.yml:9: tariffs.0.periods: found 0 prices for month 1, hour 17, expected one for"
-        " each of the 12 x 24: correct months and hours",
+        "contracts/plain-supply.yml",
+        "hours: [17, 24], day_kind: workday",
+        "hours: [18, 24], day_kind: workday",
+        "contracts/plain-supply.yml:14: terms.0.periods: found 0 prices for month 1, hour 17,"
+        " workday,"
+        " expected one for each: correct months, hours and day_kind",
     ),
     "an_hour_with_two_prices": (
-        "tariffs.yml",
-        "hours: [17, 24]",
-        "hours: [16, 24]",
-        "tariffs.yml:9: tariffs.0.periods: found 2 prices for month 1, hour 16, expected one for"
-        " each of the 12 x 24: correct months and hours",
+        "contracts/plain-supply.yml",
+        "hours: [17, 24], day_kind: workday",
+        "hours: [16, 24], day_kind: workday",
+        "contracts/plain-supply.yml:14: terms.0.periods: found 2 prices for month 1, hour 16,"
+        " workday,"
+        " expected one for each: correct months, hours and day_kind",
+    ),
+    "a_flat_price_with_windows": (
+        "contracts/plain-supply.yml",
+        "price_basis: spot_plus",
+        "price_basis: flat",
+        "contracts/plain-supply.yml:9: terms.0: found 3 periods of a flat price, expected one:"
+        " keep one"
+        " or make price_basis time_of_use",
+    ),
+    "kinds_of_day_without_a_calendar": (
+        "contracts/plain-supply.yml",
+        "    holiday_calendar: US\n",
+        "",
+        "contracts/plain-supply.yml:9: terms.0: expected holiday_calendar, as US or DE-NW, where"
+        " a period"
+        " is for workdays or weekend_or_holiday: add it",
+    ),
+    "an_unknown_calendar": (
+        "contracts/plain-supply.yml",
+        "holiday_calendar: US",
+        "holiday_calendar: US-ZZ",
+        "contracts/plain-supply.yml:12: terms.0.holiday_calendar: found 'US-ZZ'; expected a"
+        " country, or"
+        " country and subdivision, as US or DE-NW: correct the name",
+    ),
+    "a_tariff_in_a_currency_without_rates": (
+        "contracts/plain-supply.yml",
+        "currency_code: USD",
+        "currency_code: CHF",
+        "contracts/plain-supply.yml:7: currency_code: found 'CHF', expected a name declared in"
+        " fx_rates.csv",
+    ),
+    "a_ratchet_without_its_months": (
+        "contracts/plain-grid.yml",
+        "    ratchet_months: 11\n",
+        "",
+        "contracts/plain-grid.yml:10: terms.0: expected ratchet_ratio and ratchet_months, or"
+        " neither:"
+        " add the other of the two",
+    ),
+    "a_demand_period_of_another_length": (
+        "contracts/plain-grid.yml",
+        "demand_period_minutes: 30",
+        "demand_period_minutes: 20",
+        "contracts/plain-grid.yml:16: terms.0.demand_period_minutes: found 20; input should be"
+        " 15, 30"
+        " or 60",
+    ),
+    "a_tax_that_is_not_owed": (
+        "contracts/plain-grid.yml",
+        "tax_ratio: 0.08",
+        "tax_ratio: 0.08\ntax_treatment: exempt",
+        "contracts/plain-grid.yml:1: found tax_ratio 0.08 with tax_treatment exempt, expected 0"
+        " unless"
+        " it is standard: correct one of the two",
+    ),
+    "a_guarantee_without_damages": (
+        "contracts/plain-tolling.yml",
+        "    round_trip_damages_per_mwh: 60\n",
+        "",
+        "contracts/plain-tolling.yml:10: terms.0: expected guaranteed_round_trip_ratio and"
+        " round_trip_damages_per_mwh, or neither: add the other of the two",
+    ),
+    "a_limit_without_a_price": (
+        "contracts/plain-tolling.yml",
+        "    excess_throughput_per_mwh: 6.5\n",
+        "",
+        "contracts/plain-tolling.yml:10: terms.0: expected throughput_limit_mwh_per_year and"
+        " excess_throughput_per_mwh, or neither: add the other of the two",
+    ),
+    "a_battery_of_another_site": (
+        "contracts/plain-tolling.yml",
+        "battery_id: plain-battery",
+        "battery_id: other-battery",
+        "contracts/plain-tolling.yml:8: battery_id: found 'other-battery', expected a name"
+        " declared in"
+        " batteries of site plain",
+    ),
+    "more_power_than_the_battery_has": (
+        "contracts/plain-tolling.yml",
+        "tolled_mw: 1.5",
+        "tolled_mw: 2",
+        "contracts/plain-tolling.yml:11: terms.0.tolled_mw: found 2, expected at most the"
+        " power_mw 1.5 of"
+        " battery plain-battery",
+    ),
+    "a_machine_the_cloud_venue_does_not_name": (
+        "contracts/cloud-commitment.yml",
+        "sku: SKU-1",
+        "sku: SKU-2",
+        "contracts/cloud-commitment.yml:9: sku: found 'SKU-2', expected a name declared in"
+        " gpus_per_instance of site cloud",
+    ),
+    "spot_prices_of_no_market": (
+        "sites/plain.yml",
+        "price_market: real_time\n",
+        "",
+        "contracts/plain-supply.yml:11: terms.0.price_basis: found 'spot_plus', expected"
+        " price_market in"
+        " the file of site plain",
     ),
     "a_rule_to_an_unknown_workload": (
         "workloads.yml",
@@ -570,13 +739,6 @@ MISTAKES = {
         "site_costs.yml:2: costs.0: found no valid_to, expected the date up to which it is written"
         " off: add it",
     ),
-    "a_currency_without_rates": (
-        "tariffs.yml",
-        "currency_code: USD",
-        "currency_code: CHF",
-        "tariffs.yml:3: tariffs.0.currency_code: found 'CHF', expected a name declared in"
-        " fx_rates.csv",
-    ),
     "a_reporting_currency_without_rates": (
         "organization.yml",
         "reporting_currency: EUR",
@@ -626,14 +788,14 @@ def test_all_mistakes_of_all_files_are_told_at_once(folder: Path):
     replace_once(folder / "meters.yml", "role: grid_import", "role: grid")
     replace_once(folder / "sites/plain.yml", "reserve_ratio: 0.05", "reserve_ratio: -1")
     (folder / "targets.yml").unlink()
-    (folder / "tariffs.yml").write_text("tariffs: [\n")
+    (folder / "workloads.yml").write_text("workloads: [\n")
 
     told = causes(folder)
 
     assert [cause.split(": ")[0] for cause in told] == [
         "sites/plain.yml:50",
         "meters.yml:2",
-        "tariffs.yml",
+        "workloads.yml",
         "targets.yml",
     ]
     assert told[3] == f"targets.yml: not found in {folder}: add the file"
@@ -679,18 +841,85 @@ def test_a_document_of_another_shape_is_a_mistake_not_a_crash(folder: Path):
     ]
 
 
-def test_two_tariffs_of_a_site_for_one_day_are_refused_in_whatever_order_they_stand(folder: Path):
-    later = FILES["tariffs.yml"].removeprefix("tariffs:\n").replace("2026-01-01", "2026-07-01")
-    earlier = FILES["tariffs.yml"].replace("2026-01-01", "2026-01-01\n    valid_to: 2026-07-01")
-    (folder / "tariffs.yml").write_text("tariffs:\n" + later + earlier.removeprefix("tariffs:\n"))
-    assert len(reference.load(folder).tariffs) == 2
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("plain-grid", "grid_connection"), ("plain-supply", "supply_tariff")],
+)
+def test_a_second_connection_or_supplier_of_a_site_at_one_time_is_refused(
+    folder: Path, name: str, kind: str
+):
+    text = FILES[f"contracts/{name}.yml"].replace("contract_id: plain", "contract_id: other")
+    other = folder / "contracts/zz-other.yml"
+    replace_once(
+        folder / "contracts/plain-grid.yml", "01-01\n", "01-01\n    valid_to: 2028-01-01\n"
+    )
+    other.write_text(
+        text.replace("    valid_to: 2028-01-01\n", "").replace("2026-01-01", "2028-01-01")
+    )
+    assert len(reference.load(folder).contracts) == 6
 
-    replace_once(folder / "tariffs.yml", "valid_to: 2026-07-01", "valid_to: 2026-07-02")
+    replace_once(other, "2028-01-01", "2027-12-31")
+
+    line = other.read_text().split("valid_from")[0].count("\n") + 1
+    assert causes(folder) == [
+        f"contracts/zz-other.yml:{line}: terms.0.valid_from: found 2027-12-31, when {name} is the"
+        f" {kind} of site plain, expected one at a time: end the earlier with valid_to"
+    ]
+
+
+def test_two_contracts_on_one_commitment_are_refused(folder: Path):
+    text = FILES["contracts/cloud-commitment.yml"]
+    (folder / "contracts/zz-other.yml").write_text(text.replace("contract_id: c", "contract_id: d"))
 
     assert causes(folder) == [
-        "tariffs.yml:2: tariffs.0: found two tariffs of site plain for 2026-07-01, expected one:"
-        " end the earlier with valid_to"
+        f"contracts/{name}.yml:8: commitment_discount_id: found 'cud-1' in two contracts, expected"
+        " one: its charges would be settled twice"
+        for name in ("cloud-commitment", "zz-other")
     ]
+
+
+def test_contracts_on_the_grid_have_tables_of_their_own(folder: Path):
+    tables = reference.flatten(reference.load(folder))
+
+    assert tables["grid_connections"].rows(named=True) == [
+        {
+            "contract_id": "plain-grid",
+            "site_id": "plain",
+            "time_zone": "America/Chicago",
+            "currency_code": "USD",
+            "valid_from_at": datetime(2026, 1, 1, 6, tzinfo=UTC),
+            "valid_to_at": None,
+            "contracted_kw": 60000.0,
+            "capacity_charge_per_kw_month": 0.5,
+            "network_per_mwh": 6.0,
+            "levies_per_mwh": 0.5,
+            "demand_charge_per_kw": 4.0,
+            "ratchet_ratio": 0.8,
+            "demand_period_minutes": 30,
+            "ratchet_months": 11,
+        }
+    ]
+    holidays = tables["public_holidays"]
+    assert set(holidays["calendar"]) == {"US"}
+    assert holidays.filter(pl.col("holiday_date").dt.year() == 2026)["holiday_date"].to_list() == [
+        date(2026, month, day)
+        for month, day in (
+            (1, 1),
+            (1, 19),
+            (2, 16),
+            (5, 25),
+            (6, 19),
+            (7, 3),
+            (7, 4),
+            (9, 7),
+            (10, 12),
+            (11, 11),
+            (11, 26),
+            (12, 25),
+        )
+    ]
+    # Of an open tariff to the end of the century, of this one to the year it ends in.
+    assert holidays["holiday_date"].dt.year().unique().sort().to_list() == [2026, 2027, 2028]
 
 
 def second_ppa(share: float, time_zone: str, valid_from: str) -> str:
@@ -711,7 +940,7 @@ def second_ppa(share: float, time_zone: str, valid_from: str) -> str:
 def test_contracts_that_take_more_than_their_whole_plant_are_refused(folder: Path):
     other = folder / "contracts/second.yml"
     other.write_text(second_ppa(0.5, "America/Chicago", "2026-10-01"))
-    assert len(reference.load(folder).contracts) == 2
+    assert len(reference.load(folder).of_kind(PayAsProducedPpa)) == 2
 
     other.write_text(second_ppa(0.6, "America/Chicago", "2026-10-01"))
 
@@ -730,7 +959,7 @@ def test_shares_of_a_plant_are_compared_in_time_not_in_local_dates(folder: Path)
     )
     other = folder / "contracts/second.yml"
     other.write_text(second_ppa(0.6, "America/Chicago", "2026-09-16"))
-    assert len(reference.load(folder).contracts) == 2
+    assert len(reference.load(folder).of_kind(PayAsProducedPpa)) == 2
 
     other.write_text(second_ppa(0.6, "Europe/Berlin", "2026-09-16"))
 
@@ -745,12 +974,12 @@ def test_local_dates_become_the_instants_at_which_they_begin(folder: Path):
     tables = reference.flatten(reference.load(folder))
 
     validity = ["valid_from_at", "valid_to_at"]
-    assert tables["sites"].select("grid_firm_mw", *validity).rows() == [
+    assert tables["sites"].filter(site_id="plain").select("grid_firm_mw", *validity).rows() == [
         # Chicago leaves daylight saving time on 2026-11-01 at 2 a.m., after the terms change.
         (50.0, datetime(2026, 1, 1, 6, tzinfo=UTC), datetime(2026, 11, 1, 5, tzinfo=UTC)),
         (55.0, datetime(2026, 11, 1, 5, tzinfo=UTC), None),
     ]
-    assert tables["contracts"].select(
+    assert tables["contracts"].filter(contract_id="plain-ppa").select(
         "price_per_mwh", "negative_price_clause", *validity
     ).rows() == [
         (31.5, "none", datetime(2026, 1, 1, 6, tzinfo=UTC), datetime(2026, 9, 16, 5, tzinfo=UTC)),
@@ -785,8 +1014,12 @@ def test_nodes_rules_and_the_plan_are_spelt_out(folder: Path):
         ("HB_NORTH", "USD", date(2026, 7, 1), 48.0),
     ]
     assert tables["tariffs"].select(
-        "month_from", "month_to", "hour_from", "hour_to", "energy_price_per_mwh"
-    ).rows() == [(1, 12, 0, 17, 1.2), (1, 12, 17, 24, 3.0)]
+        "month_from", "month_to", "hour_from", "hour_to", "day_kind", "energy_price_per_mwh"
+    ).rows() == [
+        (1, 12, 0, 17, "all", 1.2),
+        (1, 12, 17, 24, "workday", 3.0),
+        (1, 12, 17, 24, "weekend_or_holiday", 2.0),
+    ]
 
 
 def test_only_tables_that_changed_are_written_again(tmp_path: Path, folder: Path):

@@ -4,7 +4,6 @@ What belongs here: rules over several entries or files. What does not: rules tha
 break by itself, which are in its model.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -16,7 +15,9 @@ import polars as pl
 from pipelines.reference.contracts import CpiEscalation, PlantContract, mistakes_in_terms
 from pipelines.reference.documents import Document, Mistakes, Place, repeated
 from pipelines.reference.fields import Dated, local_midnight
-from pipelines.reference.model import Reference
+from pipelines.reference.grid_contracts import GridConnection, SupplyTariff
+from pipelines.reference.model import Kind, Reference
+from pipelines.reference.service_contracts import BatteryTolling, CloudCommitment
 from pipelines.reference.sites import hostnames
 
 _OPEN = datetime.max.replace(tzinfo=UTC)
@@ -45,7 +46,8 @@ class CrossChecks:
         self._names_declared_once()
         self._meters()
         self._contracts()
-        self._tariffs()
+        self._grid_contracts()
+        self._service_contracts()
         self._workloads()
         self._capacity_plan()
         self._forward_prices()
@@ -202,45 +204,82 @@ class CrossChecks:
                     )
                     break
 
-    def _tariffs(self) -> None:
-        document = self.documents["tariffs.yml"]
-        by_site: dict[str, list[int]] = {}
-        for index, tariff in enumerate(self.reference.tariffs):
-            place: Place = ["tariffs", index]
-            by_site.setdefault(tariff.site_id, []).append(index)
-            self._site(document, [*place, "site_id"], tariff.site_id)
-            self._currency(document, [*place, "currency_code"], tariff.currency_code)
-            prices = Counter(
-                (month, hour)
-                for period in tariff.periods
-                for month in range(period.months[0], period.months[1] + 1)
-                for hour in range(*period.hours)
-            )
-            wrong = [(m, h) for m in range(1, 13) for h in range(24) if prices[m, h] != 1]
-            if wrong:
-                month, hour = wrong[0]
-                self.mistakes.add(
-                    document,
-                    [*place, "periods"],
-                    f"found {prices[month, hour]} prices for month {month}, hour {hour}, expected"
-                    " one for each of the 12 x 24: correct months and hours",
-                )
+    def _grid_contracts(self) -> None:
+        """A site has one connection and one supplier at a time, and a price to follow."""
+        self._one_at_a_time(self._contracts_of(GridConnection))
+        self._one_at_a_time(self._contracts_of(SupplyTariff))
+        for tariff, document in self._contracts_of(SupplyTariff):
             site = self.sites.get(tariff.site_id)
-            if tariff.price_basis == "spot" and site is not None and site.price_market is None:
+            for index, terms in enumerate(tariff.terms):
+                if terms.price_basis == "spot_plus" and site and site.price_market is None:
+                    self.mistakes.add(
+                        document,
+                        ["terms", index, "price_basis"],
+                        f"found 'spot_plus', expected price_market in the file of site"
+                        f" {site.site_id}",
+                    )
+
+    def _one_at_a_time(
+        self, contracts: Sequence[tuple[GridConnection | SupplyTariff, Document]]
+    ) -> None:
+        by_site: dict[str, list[int]] = {}
+        entries = [
+            (contract, index, document)
+            for contract, document in contracts
+            for index in range(len(contract.terms))
+        ]
+        dated = [contract.terms[index] for contract, index, _ in entries]
+        for number, (contract, *_) in enumerate(entries):
+            by_site.setdefault(contract.site_id, []).append(number)
+        for site_id, numbers in by_site.items():
+            for earlier, later in self._overlaps(dated, numbers):
+                contract, index, document = entries[later]
+                other = entries[earlier][0].contract_id
+                if other != contract.contract_id:
+                    self.mistakes.add(
+                        document,
+                        ["terms", index, "valid_from"],
+                        f"found {dated[later].valid_from}, when {other} is the {contract.kind} of"
+                        f" site {site_id}, expected one at a time: end the earlier with valid_to",
+                    )
+
+    def _service_contracts(self) -> None:
+        for tolling, document in self._contracts_of(BatteryTolling):
+            site = self.sites.get(tolling.site_id)
+            batteries = {item.battery_id: item for item in site.batteries} if site else {}
+            where = f"batteries of site {tolling.site_id}"
+            self._known(document, ["battery_id"], tolling.battery_id, batteries, where)
+            battery = batteries.get(tolling.battery_id)
+            for index, terms in enumerate(tolling.terms):
+                if battery and terms.tolled_mw > battery.power_mw:
+                    self.mistakes.add(
+                        document,
+                        ["terms", index, "tolled_mw"],
+                        f"found {terms.tolled_mw:g}, expected at most the power_mw"
+                        f" {battery.power_mw:g} of battery {battery.battery_id}",
+                    )
+        discounts = [c.commitment_discount_id for c, _ in self._contracts_of(CloudCommitment)]
+        for commitment, document in self._contracts_of(CloudCommitment):
+            site = self.sites.get(commitment.site_id)
+            skus = site.cloud.gpus_per_instance if site and site.cloud else {}
+            where = f"gpus_per_instance of site {commitment.site_id}"
+            self._known(document, ["sku"], commitment.sku, skus, where)
+            if discounts.count(commitment.commitment_discount_id) > 1:
                 self.mistakes.add(
                     document,
-                    [*place, "price_basis"],
-                    f"found 'spot', expected price_market in the file of site {site.site_id}",
+                    ["commitment_discount_id"],
+                    f"found {commitment.commitment_discount_id!r} in two contracts, expected one:"
+                    " its charges would be settled twice",
                 )
-        for site_id, indexes in by_site.items():
-            for _, later in self._overlaps(self.reference.tariffs, indexes):
-                self.mistakes.add(
-                    document,
-                    ["tariffs", later],
-                    f"found two tariffs of site {site_id} for"
-                    f" {self.reference.tariffs[later].valid_from}, expected one: end the earlier"
-                    " with valid_to",
-                )
+
+    def _contracts_of(self, kind: type[Kind]) -> list[tuple[Kind, Document]]:
+        return [
+            (contract, document)
+            for contract, document in zip(
+                self.reference.contracts, self._files("contracts/"), strict=True
+            )
+            if isinstance(contract, kind)
+        ]
 
     def _workloads(self) -> None:
         document = self.documents["workloads.yml"]

@@ -1,8 +1,9 @@
 """Contracts, one model per kind.
 
-What belongs here: the files of `contracts/`, each kind with the fields it needs and the rules that
-one contract can break by itself. What does not: rules over several files (`checks.py`), and what a
-contract costs (dbt).
+What belongs here: what a file of `contracts/` may be, and the power purchase agreements with the
+rules that one contract can break by itself. What does not: contracts on the grid
+(`grid_contracts.py`) and on capacity of others (`service_contracts.py`), rules over several files
+(`checks.py`), and what a contract costs (dbt).
 
 Prices and fees are in the contract's currency; a price the buyer receives is negative.
 """
@@ -15,17 +16,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipelines.reference.contract import BaseContract, Hours, Months
 from pipelines.reference.documents import Place
-from pipelines.reference.fields import (
-    Amount,
-    Currency,
-    Identifier,
-    Model,
-    Month,
-    Share,
-    Terms,
-    TimeZone,
-)
+from pipelines.reference.fields import Amount, Identifier, Model, Month, Share, Terms
+from pipelines.reference.grid_contracts import GridConnection, SupplyTariff
+from pipelines.reference.service_contracts import BatteryTolling, CloudCommitment, HpcAllocation
 
 TwelveMonths = Annotated[list[Amount], Field(min_length=12, max_length=12)]
 _BAND = (
@@ -147,16 +142,9 @@ class BaseloadTerms(PriceTerms):
 class ShapeWindow(Model):
     """Local months (inclusive) and hours (half-open) of a kind of day with constant power."""
 
-    # YAML has lists only, which a strict model does not take for a pair.
-    months: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=12)], Annotated[int, Field(ge=1, le=12)]],
-        Field(strict=False),
-    ] = (1, 12)
+    months: Months = (1, 12)
     day_kind: Literal["all", "workday", "weekend"] = "all"
-    hours: Annotated[
-        tuple[Annotated[int, Field(ge=0, le=23)], Annotated[int, Field(ge=1, le=24)]],
-        Field(strict=False),
-    ] = (0, 24)
+    hours: Hours = (0, 24)
     mw: Amount
 
     @model_validator(mode="after")
@@ -220,38 +208,7 @@ class CollarTerms(EnergyTerms):
         return self
 
 
-class AllocationTerms(Terms):
-    """Node-hours granted and what one is charged, or reckoned, at."""
-
-    node_hours: Amount
-    price_per_node_hour: Amount
-    is_shadow_price: bool
-
-
-class _Contract(Model):
-    contract_id: Identifier
-    name: str
-    site_id: str
-    counterparty: str
-    time_zone: TimeZone
-    currency_code: Currency
-    tax_treatment: Literal["standard", "reverse_charge", "exempt", "outside_scope"] = "standard"
-    tax_ratio: Share = 0
-    rounding: Literal["half_even", "half_up"] = "half_even"
-
-    @model_validator(mode="after")
-    def _tax_is_standard(self) -> "_Contract":
-        if self.tax_treatment != "standard" and self.tax_ratio:
-            raise PydanticCustomError(
-                "tax",
-                "found tax_ratio {ratio} with tax_treatment {treatment}, expected 0 unless it is"
-                " standard: correct one of the two",
-                {"ratio": self.tax_ratio, "treatment": self.tax_treatment},
-            )
-        return self
-
-
-class PlantContract(_Contract):
+class PlantContract(BaseContract):
     """A power purchase agreement: energy, or what it is worth, from a plant or a schedule."""
 
     plant_meter_id: str | None = None
@@ -318,15 +275,17 @@ class Collar(_MeteredContract):
     terms: Annotated[list[CollarTerms], Field(min_length=1)]
 
 
-class HpcAllocation(_Contract):
-    """Node-hours on a sovereign machine."""
-
-    kind: Literal["hpc_allocation"]
-    terms: Annotated[list[AllocationTerms], Field(min_length=1)]
-
-
 Contract = Annotated[
-    PayAsProducedPpa | BaseloadPpa | FixedShapePpa | VirtualPpa | Collar | HpcAllocation,
+    PayAsProducedPpa
+    | BaseloadPpa
+    | FixedShapePpa
+    | VirtualPpa
+    | Collar
+    | GridConnection
+    | SupplyTariff
+    | BatteryTolling
+    | CloudCommitment
+    | HpcAllocation,
     Field(discriminator="kind"),
 ]
 

@@ -18,7 +18,6 @@ from pipelines.reference.factors import EmissionFactors
 from pipelines.reference.model import Reference
 from pipelines.reference.organization import CapacityPlan, Organization, Targets, Workloads
 from pipelines.reference.sites import GpuModels, Meters, Site
-from pipelines.reference.tariffs import Tariffs
 
 
 def load(reference_dir: Path) -> Reference:
@@ -36,7 +35,6 @@ def load(reference_dir: Path) -> Reference:
     sites = read.each("sites", TypeAdapter(Site))
     meters = read.one("meters.yml", Meters)
     contracts = read.each("contracts", TypeAdapter(Contract))
-    tariffs = read.one("tariffs.yml", Tariffs)
     workloads = read.one("workloads.yml", Workloads)
     capacity_plan = read.one("capacity_plan.yml", CapacityPlan)
     factors = read.one("emission_factors.yml", EmissionFactors)
@@ -53,7 +51,6 @@ def load(reference_dir: Path) -> Reference:
         sites=sites,
         meters=meters.meters,
         contracts=contracts,
-        tariffs=tariffs.tariffs,
         workloads=workloads.workloads,
         rules=workloads.rules,
         capacity_plan=capacity_plan,

@@ -5,9 +5,11 @@ and laid out in tables (`tables.py`).
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import polars as pl
 
+from pipelines.reference.contract import BaseContract
 from pipelines.reference.contracts import Contract
 from pipelines.reference.costs import SiteCost
 from pipelines.reference.factors import EmissionFactor
@@ -19,7 +21,8 @@ from pipelines.reference.organization import (
     WorkloadRule,
 )
 from pipelines.reference.sites import GpuModel, Meter, Site
-from pipelines.reference.tariffs import Tariff
+
+Kind = TypeVar("Kind", bound=BaseContract)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,6 @@ class Reference:
     sites: list[Site]
     meters: list[Meter]
     contracts: list[Contract]
-    tariffs: list[Tariff]
     workloads: list[Workload]
     rules: list[WorkloadRule]
     capacity_plan: CapacityPlan
@@ -45,3 +47,7 @@ class Reference:
     without the file."""
     fx_rates: pl.DataFrame
     """rate_date, currency_code, rate_to_reporting: one row per date and currency."""
+
+    def of_kind(self, kind: type[Kind]) -> list[Kind]:
+        """The contracts of one kind."""
+        return [contract for contract in self.contracts if isinstance(contract, kind)]

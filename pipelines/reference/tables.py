@@ -13,6 +13,7 @@ import polars as pl
 from pipelines.files import write_parquet
 from pipelines.reference.contracts import Contract, EnergyTerms, FixedShapePpa, PlantContract
 from pipelines.reference.fields import Dated, local_midnight
+from pipelines.reference.grid_contracts import GridConnection, SupplyTariff, holidays_of
 from pipelines.reference.loading import load
 from pipelines.reference.model import Reference
 from pipelines.reference.organization import CapacityPlan
@@ -97,18 +98,27 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
             for terms in contract.terms
             for window in terms.shape
         ],
+        "grid_connections": [
+            {**_contract(connection), **_dated(terms, connection.time_zone)}
+            for connection in reference.of_kind(GridConnection)
+            for terms in connection.terms
+        ],
         "tariffs": [
             {
-                **_dated(tariff, site_zone[tariff.site_id], without={"periods"}),
+                **_contract(tariff),
+                **_dated(terms, tariff.time_zone, without={"periods"}),
                 "month_from": period.months[0],
                 "month_to": period.months[1],
                 "hour_from": period.hours[0],
                 "hour_to": period.hours[1],
+                "day_kind": period.day_kind,
                 "energy_price_per_mwh": period.energy_price_per_mwh,
             }
-            for tariff in reference.tariffs
-            for period in tariff.periods
+            for tariff in reference.of_kind(SupplyTariff)
+            for terms in tariff.terms
+            for period in terms.periods
         ],
+        "public_holidays": list(_holiday_rows(reference)),
         "workloads": [workload.model_dump() for workload in reference.workloads],
         "workload_rules": [
             {"rule_order": order, **rule.model_dump()}
@@ -154,6 +164,8 @@ _KINDS: dict[str, pl.DataType] = {
 
 
 _VALIDITY = "valid_from_at valid_to_at"
+_LAST_YEAR = 2099
+"""Up to which open terms are given their public holidays."""
 
 
 TABLES: dict[str, dict[str, pl.DataType]] = {
@@ -193,14 +205,17 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         text="contract_id kind name site_id counterparty time_zone currency_code tax_treatment"
         " rounding plant_meter_id settlement_zone market energy_source certificates shape_risk"
         " fixed_price_payer escalation_kind escalation_index negative_price_clause"
-        " negative_price_scope",
+        " negative_price_scope battery_id commitment_discount_id sku",
         number="tax_ratio plant_capacity_mw share_of_plant price_per_mwh baseload_mw"
         " floor_price_per_mwh cap_price_per_mwh certificate_price_per_mwh"
         " escalation_ratio_per_year escalation_floor_ratio_per_year"
         " escalation_cap_ratio_per_year annual_volume_mwh tolerance_ratio"
-        " shortfall_price_per_mwh excess_price_per_mwh node_hours price_per_node_hour",
+        " shortfall_price_per_mwh excess_price_per_mwh tolled_mw fixed_fee_per_mw_month"
+        " variable_fee_per_mwh guaranteed_availability_ratio damages_per_mwh_unavailable"
+        " guaranteed_round_trip_ratio round_trip_damages_per_mwh throughput_limit_mwh_per_year"
+        " excess_throughput_per_mwh hourly_price kw_per_gpu node_hours price_per_node_hour",
         numbers="p50_mwh p90_mwh",
-        count="settlement_period_minutes escalation_lag_months negative_price_hours",
+        count="settlement_period_minutes escalation_lag_months negative_price_hours gpu_count",
         day="escalation_base_date escalation_base_month",
         flag="are_certificates_bundled is_shadow_price",
         instant=_VALIDITY,
@@ -211,13 +226,21 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         count="month_from month_to hour_from hour_to",
         number="power_mw",
     ),
-    "tariffs": _columns(
-        text="site_id price_basis currency_code",
+    "grid_connections": _columns(
+        text="contract_id site_id time_zone currency_code",
         instant=_VALIDITY,
-        number="energy_price_per_mwh network_per_mwh levies_per_mwh demand_charge_per_kw"
-        " export_price_per_mwh",
-        count="month_from month_to hour_from hour_to",
+        number="contracted_kw capacity_charge_per_kw_month network_per_mwh levies_per_mwh"
+        " demand_charge_per_kw ratchet_ratio",
+        count="demand_period_minutes ratchet_months",
     ),
+    "tariffs": _columns(
+        text="contract_id site_id time_zone currency_code price_basis holiday_calendar day_kind",
+        instant=_VALIDITY,
+        number="energy_price_per_mwh export_price_per_mwh",
+        count="month_from month_to hour_from hour_to",
+        flag="credits_contracted_energy",
+    ),
+    "public_holidays": _columns(text="calendar", day="holiday_date"),
     "workloads": _columns(
         text="workload_id name criticality",
         number="max_deferral_hours value_per_lost_gpu_hour",
@@ -267,6 +290,25 @@ def _plant_columns(contract: Contract, terms: Dated) -> dict[str, Any]:
         "are_certificates_bundled": contract.certificates == "bundled",
         **{f"escalation_{name}": value for name, value in escalation.items()},
     }
+
+
+def _contract(contract: GridConnection | SupplyTariff) -> dict[str, Any]:
+    return contract.model_dump(include={"contract_id", "site_id", "time_zone", "currency_code"})
+
+
+def _holiday_rows(reference: Reference) -> Iterator[dict[str, Any]]:
+    """Holidays of each calendar a tariff names, in all years of its terms."""
+    years: dict[str, set[int]] = {}
+    for tariff in reference.of_kind(SupplyTariff):
+        for terms in tariff.terms:
+            if terms.holiday_calendar is not None:
+                last = _LAST_YEAR if terms.valid_to is None else terms.valid_to.year
+                years.setdefault(terms.holiday_calendar, set()).update(
+                    range(terms.valid_from.year, last + 1)
+                )
+    for calendar in sorted(years):
+        for day in holidays_of(calendar, years[calendar]):
+            yield {"calendar": calendar, "holiday_date": day}
 
 
 def _node_rows(reference: Reference) -> Iterator[dict[str, Any]]:

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import holidays
 import numpy as np
 import polars as pl
 
@@ -170,27 +172,31 @@ class SiteTruth:
             .to_numpy()
         )
         self.spot = self._spot()
-        hour, _, month, _ = clock.local_parts(self.starts, self.plate.time_zone)
         price = np.full(self.count, np.nan)
         network, levies, export = price.copy(), price.copy(), price.copy()
-        for row in self.tables["tariffs"].filter(site_id=self.plate.site_id).iter_rows(named=True):
-            m0, m1 = row["month_from"] or 1, row["month_to"] or 12
-            h0 = 0 if row["hour_from"] is None else row["hour_from"]
-            h1 = 24 if row["hour_to"] is None else row["hour_to"]
-            in_month = (month >= m0) & (month <= m1) if m0 <= m1 else (month >= m0) | (month <= m1)
-            in_hour = (hour >= h0) & (hour < h1) if h0 < h1 else (hour >= h0) | (hour < h1)
-            valid = (self.starts >= row["valid_from_at"]).to_numpy()
-            if row["valid_to_at"] is not None:
-                valid &= (self.starts < row["valid_to_at"]).to_numpy()
-            applies = in_month & in_hour & valid
-            base = self.spot if row["price_basis"] == "spot" else 0.0
+        for row in self._rows("tariffs"):
+            applies = self._in_force(row) & _in_window(self.starts, row)
+            base = self.spot if row["price_basis"] == "spot_plus" else 0.0
             price = np.where(applies, base + row["energy_price_per_mwh"], price)
-            network = np.where(applies, row["network_per_mwh"], network)
-            levies = np.where(applies, row["levies_per_mwh"], levies)
             if row["export_price_per_mwh"] is not None:
                 export = np.where(applies, row["export_price_per_mwh"], export)
+        for row in self._rows("grid_connections"):
+            applies = self._in_force(row)
+            network = np.where(applies, row["network_per_mwh"], network)
+            levies = np.where(applies, row["levies_per_mwh"], levies)
+        self.energy_price, self.contract_export_price = price, export
         self.import_price = (price + network + levies) * self.fx
         self.export_price = export * self.fx
+
+    def _rows(self, table: str) -> list[dict[str, Any]]:
+        """The site's rows of a reference table."""
+        return self.tables[table].filter(site_id=self.plate.site_id).rows(named=True)
+
+    def _in_force(self, row: Mapping[str, Any]) -> Bools:
+        """Intervals in which terms hold."""
+        inside = np.zeros(self.count, dtype=bool)
+        inside[_span(row, self.count)] = True
+        return inside
 
     def _spot(self) -> Floats:
         """In the site's currency; not a number where the site buys at a fixed tariff."""
@@ -538,11 +544,7 @@ def contract_volumes(world: World, tables: Tables, count: int) -> dict[str, Cont
     for (contract_id,), terms in contracts.group_by("contract_id", maintain_order=True):
         volume, amount = np.zeros(count), np.zeros(count)
         for row in terms.iter_rows(named=True):
-            first = max(0, clock.interval_index(row["valid_from_at"]))
-            last = count
-            if row["valid_to_at"] is not None:
-                last = max(first, min(count, clock.interval_index(row["valid_to_at"])))
-            span = slice(first, last)
+            span = _span(row, count)
             made = world.ppa_kwh[row["plant_meter_id"]][:count][span] * row["share_of_plant"]
             clause, at = row["negative_price_clause"], spot[span]
             if row["kind"] == "ppa_pay_as_produced":
@@ -556,6 +558,35 @@ def contract_volumes(world: World, tables: Tables, count: int) -> dict[str, Cont
         row = terms.row(0, named=True)
         found[str(contract_id)] = ContractVolume(row["site_id"], row["time_zone"], volume, amount)
     return found
+
+
+def _span(terms: Mapping[str, Any], count: int) -> slice:
+    """The intervals in which terms hold."""
+    first = max(0, clock.interval_index(terms["valid_from_at"]))
+    last = count
+    if terms["valid_to_at"] is not None:
+        last = max(first, min(count, clock.interval_index(terms["valid_to_at"])))
+    return slice(first, last)
+
+
+def _in_window(starts: pl.Series, row: Mapping[str, Any]) -> Bools:
+    """Intervals that lie in a tariff's months, hours and kind of day."""
+    hour, weekday, month, _ = clock.local_parts(starts, row["time_zone"])
+    dates = starts.dt.convert_time_zone(row["time_zone"]).dt.date().to_list()
+    country, _, subdivision = (row["holiday_calendar"] or "").partition("-")
+    off = weekday >= 6
+    if country:
+        years = {day.year for day in dates}
+        days = holidays.country_holidays(country, subdiv=subdivision or None, years=years)
+        off |= np.array([day in days for day in dates])
+    kinds = {"all": np.full(len(off), fill_value=True), "workday": ~off, "weekend_or_holiday": off}
+    return np.asarray(
+        kinds[row["day_kind"]]
+        & (month >= row["month_from"])
+        & (month <= row["month_to"])
+        & (hour >= row["hour_from"])
+        & (hour < row["hour_to"])
+    )
 
 
 def _share(clean: Floats, imported: Floats, group: np.ndarray) -> Floats:

@@ -31,9 +31,17 @@ with
 
 settled as (
 
+    {% for model in [
+        "int_ppa_settlements",
+        "int_grid_settlements",
+        "int_tolling_settlements",
+        "int_commitment_settlements",
+    ] %}
     select {{ columns | join(", ") }}
-    from {{ ref("int_ppa_settlements") }}
+    from {{ ref(model) }}
     where {{ in_build_dates("utc_date") }}
+    {{ "union all" if not loop.last }}
+    {% endfor %}
 
 ),
 

@@ -5,21 +5,13 @@
 
 with
 
--- A demand charge knows the month's peak so far, so the window's first month is read from its first day.
 balance as (
 
     select
         *,
-        {{ interval_kwh_to_kw("grid_import_kwh") }} as import_kw,
-        {{ interval_kwh_to_kw("grid_import_kwh") }} > coalesce(
-            max({{ interval_kwh_to_kw("grid_import_kwh") }}) over (
-                partition by site_id, local_month
-                order by interval_started_at
-                rows between unbounded preceding and 1 preceding
-            ), 0
-        ) as is_new_monthly_peak
+        {{ interval_kwh_to_kw("grid_import_kwh") }} as import_kw
     from {{ ref("fct_energy_balance") }}
-    where {{ in_build_dates("utc_date", days_before=32) }}
+    where {{ in_build_dates("utc_date") }}
 
 ),
 
@@ -132,7 +124,8 @@ joined as (
         intervals.variable_cost_per_gpu_hour,
         balance.grid_export_kwh,
         balance.import_kw,
-        balance.is_new_monthly_peak,
+        peaks.is_new_monthly_peak,
+        peaks.raises_billed_demand,
         balance.coverage_ratio,
         capacity.grid_mw,
         capacity.pue_ratio,
@@ -168,6 +161,10 @@ joined as (
         on
             balance.site_id = prices.site_id
             and balance.interval_started_at = prices.interval_started_at
+    left join {{ ref("int_demand_peaks") }} as peaks
+        on
+            balance.site_id = peaks.site_id
+            and balance.interval_started_at = peaks.interval_started_at
     left join {{ ref("int_energy_costs") }} as costs
         on
             balance.site_id = costs.site_id
@@ -243,8 +240,12 @@ components as (
         case when venue_kind = 'hpc_allocation' then 0 else facility_mwh_per_gpu_hour * charges_per_mwh end
             as network_and_levies_cost_per_gpu_hour,
         case
-            when venue_kind = 'own_site' and marginal_source = 'grid' and is_new_monthly_peak
-                then facility_mwh_per_gpu_hour * 1000 * demand_charge_per_kw
+            when venue_kind = 'own_site' and marginal_source = 'grid'
+                then
+                    case
+                        when raises_billed_demand then facility_mwh_per_gpu_hour * 1000 * demand_charge_per_kw
+                        when not raises_billed_demand then 0
+                    end
             when marginal_source is not null then 0
         end as demand_charge_cost_per_gpu_hour,
         case when venue_kind = 'hpc_allocation' then allocation_price_per_gpu_hour else 0 end

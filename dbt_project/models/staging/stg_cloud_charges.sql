@@ -93,6 +93,7 @@ select
     revisions.list_unit_price * revisions.exchange_rate as list_unit_price,
     revisions.list_unit_price * revisions.exchange_rate / nullif(skus.gpu_count, 0) as list_price_per_gpu_hour,
     organization.reporting_currency as currency_code,
+    revisions.effective_cost as source_effective_cost,
     revisions.currency_code as source_currency_code,
     revisions.known_at,
     revisions.load_id,
