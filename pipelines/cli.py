@@ -8,6 +8,7 @@ others were loaded. Errors go to standard error, one cause a line. Modules are i
 command needs them, so that `wattbook sql` and `--help` answer at once.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import duckdb
 import typer
@@ -25,6 +26,9 @@ from typer.core import TyperGroup
 
 from pipelines.errors import BookError
 from pipelines.settings import Book
+
+if TYPE_CHECKING:
+    from pipelines.warehouse import BuildResult
 
 DATA_DIR_VARIABLE = "WATTBOOK_DATA_DIR"
 DEMO_UNTIL = "2026-11-03T00:00Z"
@@ -247,7 +251,9 @@ def _load(book: Book) -> bool:
     return not (summary.failed or summary.partial)
 
 
-def _build(book: Book, dates: list[date] | None = None, as_of: datetime | None = None) -> None:
+def _build(
+    book: Book, dates: list[date] | None = None, as_of: datetime | None = None
+) -> "BuildResult":
     from pipelines import warehouse
 
     with _step("build") as report:
@@ -262,6 +268,7 @@ def _build(book: Book, dates: list[date] | None = None, as_of: datetime | None =
         out.print("nothing new to build")
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    return result
 
 
 def _publish(book: Book) -> None:
@@ -277,15 +284,26 @@ def _run(book: Book) -> None:
     from pipelines import publish, week
 
     is_sound = _load(book)
-    _build(book)
+    result = _build(book)
     if publish.is_current(book):
         out.print("nothing new to publish")
     else:
         _publish(book)
+    if result.is_built:
+        _record(book, result)
     for part in week.latest(book):
         out.print(part)
     if not is_sound:
         raise typer.Exit(1)
+
+
+def _record(book: Book, result: "BuildResult") -> None:
+    """Let the Dagster UI of the book show what was done without it."""
+    os.environ[DATA_DIR_VARIABLE] = str(book.data_dir)
+    with _step("record"):
+        from pipelines import dagster_record
+
+        dagster_record.record(book, result.dates)
 
 
 @contextmanager

@@ -14,12 +14,25 @@ from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
 
 from pipelines import lake, publish, reference, warehouse
 from pipelines.dagster_resources import DAYS, BookResource, all_days, days_of, manifest
-from pipelines.query import TEAMS
+from pipelines.query import TEAMS, run_sql
 from pipelines.schemas import RAW_TABLES
 from pipelines.settings import Book
 
 ROLL_UPS = ("gpu_intervals", "node_intervals")
 LOADED = (*RAW_TABLES, "job_nodes", "raw_loads")
+BARS = "▁▂▃▄▅▆▇█"
+AVAILABILITY = """
+    select
+        site_id, local_date,
+        mean_effective_it_mw as effective_mw,
+        mean_committed_it_mw as committed_mw,
+        least(1, mean_effective_it_mw / nullif(mean_committed_it_mw, 0)) as ratio
+    from kpi_site_daily
+    where
+        local_date > (select max(local_date) - 28 from kpi_site_daily)
+        and site_id in (select site_id from kpi_site_daily where mean_committed_it_mw is not null)
+    order by site_id, local_date
+"""
 
 
 class ModelsByFolder(DagsterDbtTranslator):
@@ -61,29 +74,27 @@ def _source_specs(group: str, names: set[str]) -> list[dg.AssetSpec]:
 
 
 _SOURCES = {source["name"] for source in manifest()["sources"].values()} - {"built_loads"}
-_LANDING = _SOURCES & set(LOADED)
-_REFERENCE = _SOURCES - set(LOADED) - set(ROLL_UPS)
+LANDED = _SOURCES & set(LOADED)
+REFERENCE = _SOURCES - set(LOADED) - set(ROLL_UPS)
 
 
-@dg.multi_asset(specs=_source_specs("landing", _LANDING))
+@dg.multi_asset(specs=_source_specs("landing", LANDED))
 def landing(book: BookResource) -> Iterator[dg.MaterializeResult]:
     """Load whatever is new in landing/ into the lake: one Parquet file per table and file."""
     summary = lake.load(book.book)
-    for table in sorted(_LANDING):
-        yield dg.MaterializeResult(["raw", table], metadata=_table_metadata(book.book, table))
+    for table in sorted(LANDED):
+        yield dg.MaterializeResult(["raw", table], metadata=table_metadata(book.book, table))
     if summary.failed:
         reasons = [f"{r.source_file}: {r.reason}" for r in summary.records if r.status == "failed"]
         dg.get_dagster_logger().warning("Files that could not be read: %s", "; ".join(reasons))
 
 
-@dg.multi_asset(specs=_source_specs("reference", _REFERENCE))
+@dg.multi_asset(specs=_source_specs("reference", REFERENCE))
 def reference_data(book: BookResource) -> Iterator[dg.MaterializeResult]:
     """Check the reference data and write it to the lake as flat tables."""
     reference.write_tables(book.book)
-    for table in sorted(_REFERENCE):
-        rows = pl.scan_parquet(book.book.lake / "reference" / f"{table}.parquet")
-        count = rows.select(pl.len()).collect().item()
-        yield dg.MaterializeResult(["raw", table], metadata={"dagster/row_count": count})
+    for table in sorted(REFERENCE):
+        yield dg.MaterializeResult(["raw", table], metadata=reference_metadata(book.book, table))
 
 
 @dg.multi_asset(
@@ -102,7 +113,7 @@ def roll_ups(
     todo = warehouse.plan(book.book, days_of(context))
     warehouse.roll_up(todo)
     for table in ROLL_UPS:
-        yield dg.MaterializeResult(["raw", table], metadata=_table_metadata(book.book, table))
+        yield dg.MaterializeResult(["raw", table], metadata=table_metadata(book.book, table))
 
 
 @dbt_assets(
@@ -147,16 +158,8 @@ def models(
 )
 def published(book: BookResource) -> Iterator[dg.MaterializeResult]:
     """Hand every team its tables; readers of the files before keep reading them."""
-    for team, tables in publish.publish(book.book).items():
-        file = book.book.published / f"{team}.duckdb"
-        yield dg.MaterializeResult(
-            ["published", team],
-            metadata={
-                "tables": dg.MetadataValue.md("\n".join(f"- {table}" for table in tables)),
-                "file": dg.MetadataValue.path(file),
-                "size_bytes": file.stat().st_size,
-            },
-        )
+    publish.publish(book.book)
+    yield from published_results(book.book)
 
 
 @dg.multi_asset_check(
@@ -183,6 +186,44 @@ def quarantine(book: BookResource) -> Iterator[dg.AssetCheckResult]:
                 "reasons": dg.MetadataValue.md(_markdown(reasons.head(50))),
             },
         )
+
+
+def published_results(book: Book) -> Iterator[dg.MaterializeResult]:
+    """What lies in published/ for each team, with the two figures that all of them share."""
+    for team in TEAMS:
+        file = book.published / f"{team}.duckdb"
+        tables = sorted(path.stem for path in (book.published / team).glob("*.parquet"))
+        yield dg.MaterializeResult(
+            ["published", team],
+            metadata={
+                "effective_against_committed_mw": dg.MetadataValue.md(availability(book, team)),
+                "tables": dg.MetadataValue.md("\n".join(f"- {table}" for table in tables)),
+                "file": dg.MetadataValue.path(file),
+                "size_bytes": file.stat().st_size,
+            },
+        )
+
+
+def availability(book: Book, team: str) -> str:
+    """Effective against committed MW of each site over the last four weeks, one bar per local day.
+
+    A bar is full where what was committed was there, and a dot stands for a day without a figure.
+    """
+    days = run_sql(book, team, AVAILABILITY)
+    lines = []
+    for (site,), rows in days.group_by("site_id", maintain_order=True):
+        ratios = rows["ratio"].to_list()
+        bars = "".join("·" if ratio is None else BARS[int(ratio * 7)] for ratio in ratios)
+        effective, committed = rows["effective_mw"].mean(), rows["committed_mw"].mean()
+        lines.append((site, f"`{bars}`", f"{effective:.2f}", f"{committed:.2f}"))
+    columns = ("site", "last 28 days", "effective MW", "committed MW")
+    return _markdown(pl.DataFrame(lines, schema=columns, orient="row"))
+
+
+def reference_metadata(book: Book, table: str) -> dict[str, Any]:
+    """What shows beside a table of the reference data."""
+    rows = pl.scan_parquet(book.lake / "reference" / f"{table}.parquet")
+    return {"dagster/row_count": rows.select(pl.len()).collect().item()}
 
 
 def quarantined(book: Book, table: str) -> pl.DataFrame:
@@ -222,7 +263,8 @@ def _lake_rows(book: Book, table: str) -> pl.LazyFrame:
     return pl.scan_parquet(folder / "**" / "*.parquet", missing_columns="insert")
 
 
-def _table_metadata(book: Book, table: str) -> dict[str, Any]:
+def table_metadata(book: Book, table: str) -> dict[str, Any]:
+    """What shows beside a table of the lake: rows, those of the last days, those refused."""
     rows = _lake_rows(book, table).select(pl.len()).collect().item()
     metadata: dict[str, Any] = {"dagster/row_count": rows}
     days = daily_rows(book, table)

@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from pipelines import dagster_assets, dagster_resources, warehouse
+from pipelines import dagster_assets, dagster_record, dagster_resources, warehouse
 from pipelines.definitions import defs, late_files
 from pipelines.schemas import RAW_TABLES
 
@@ -121,3 +121,38 @@ def test_a_range_of_days_is_one_run_that_knows_all_its_days():
     days = [date(2026, 10, 1), date(2026, 10, 2), date(2026, 10, 3)]
     assert dg.materialize([probe], tags=dagster_resources.range_tags(days)).success
     assert seen == [days]
+
+
+def test_events_of_the_command_line_are_stored_as_one_with_assets_days_and_checks(
+    book, monkeypatch
+):
+    key = dg.AssetKey(["marts", "kpi_site_daily"])
+    reported = [
+        dg.AssetMaterialization(key, partition="2026-10-01", metadata={"dagster/row_count": 8}),
+        dg.AssetMaterialization(key, partition="2026-10-02", metadata={"dagster/row_count": 8}),
+        dg.AssetCheckEvaluation(asset_key=key, check_name="grain", passed=True, metadata={}),
+    ]
+    monkeypatch.setattr(dagster_record, "events", lambda *_: iter(reported))
+    assert dagster_record.record(book, None) == 3
+    with dg.DagsterInstance.from_config(str(book.data_dir / "dagster")) as instance:
+        assert instance.get_materialized_partitions(key) == {"2026-10-01", "2026-10-02"}
+        latest = instance.get_latest_materialization_event(key).asset_materialization
+        assert latest.metadata["dagster/row_count"].value == 8
+        [check] = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(key, "grain"), limit=5
+        )
+        assert check.status.value == "SUCCEEDED"
+
+
+def test_nothing_is_stored_of_what_stops_half_way(book, monkeypatch):
+    key = dg.AssetKey("probe")
+
+    def stopping():
+        yield dg.AssetMaterialization(key)
+        raise FileNotFoundError("published/energy.duckdb")
+
+    monkeypatch.setattr(dagster_record, "events", lambda *_: stopping())
+    with pytest.raises(FileNotFoundError):
+        dagster_record.record(book, None)
+    with dg.DagsterInstance.from_config(str(book.data_dir / "dagster")) as instance:
+        assert instance.all_asset_keys() == []
