@@ -211,11 +211,12 @@ def availability(book: Book, team: str) -> str:
     """
     days = run_sql(book, team, AVAILABILITY)
     lines = []
-    for (site,), rows in days.group_by("site_id", maintain_order=True):
+    for rows in days.partition_by("site_id"):
         ratios = rows["ratio"].to_list()
         bars = "".join("·" if ratio is None else BARS[int(ratio * 7)] for ratio in ratios)
-        effective, committed = rows["effective_mw"].mean(), rows["committed_mw"].mean()
-        lines.append((site, f"`{bars}`", f"{effective:.2f}", f"{committed:.2f}"))
+        means = rows.select(pl.mean("effective_mw", "committed_mw")).row(0)
+        shown = ["-" if mean is None else f"{mean:.2f}" for mean in means]
+        lines.append((rows["site_id"][0], f"`{bars}`", *shown))
     columns = ("site", "last 28 days", "effective MW", "committed MW")
     return _markdown(pl.DataFrame(lines, schema=columns, orient="row"))
 

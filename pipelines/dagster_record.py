@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import duckdb
@@ -43,7 +43,7 @@ class EventLog(SqliteEventLogStorage):
         self._stack = ExitStack()
         super().__init__(*args, **kwargs)
         # Several shards are open at once, each under Dagster's lock.
-        self._db_lock = RLock()
+        self._db_lock = RLock()  # type: ignore[assignment]
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "EventLog":
@@ -117,7 +117,7 @@ def events(book: Book, dates: Sequence[date] | None) -> Iterator[Event]:
     for result in dagster_assets.published_results(book):
         assert result.asset_key is not None
         yield dg.AssetMaterialization(result.asset_key, metadata=result.metadata)
-    for check in dagster_assets.quarantine(resource):
+    for check in cast("Iterator[dg.AssetCheckResult]", dagster_assets.quarantine(resource)):
         yield _evaluation(check.asset_key, check.check_name, check.passed, check.metadata, False)
 
 
