@@ -212,6 +212,35 @@ def sql(
         sys.stdout.buffer.flush()
 
 
+@app.command("statement")
+def show_statement(
+    context: typer.Context,
+    contract: Annotated[str, typer.Argument(help="Contract, as in data/reference/contracts.")],
+    month: Annotated[str, typer.Argument(help="The contract's local month, as 2026-09.")],
+    team: Annotated[Team, typer.Option(help="Whose published book to ask.")] = Team.finance,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="Folder of the files; published/statements of the book unless given.",
+        ),
+    ] = None,
+) -> None:
+    """Print what a contract comes to in a month; write it as CSV and HTML, as an invoice reads."""
+    from pipelines import statement
+
+    try:
+        first_day = statement.parse_month(month)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    found = statement.read(context.obj, team.value, contract, first_day)
+    for part in statement.table(found):
+        out.print(part)
+    folder = output or context.obj.published / "statements"
+    for file in statement.write(found, folder):
+        out.print(f"wrote {file}")
+
+
 @app.command()
 def validate(context: typer.Context) -> None:
     """Check reference data and configuration, without writing anything."""

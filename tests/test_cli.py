@@ -110,7 +110,9 @@ OUTCOMES: dict[str, tuple[str, int, int, list[str]]] = {
     "sacct/binary.txt": ("failed", 0, 0, ["not UTF-8", "expected the output of sacct"]),
 }
 
-COMMANDS = ["demo", "simulate", "load", "build", "publish", "run", "sql", "validate"]
+COMMANDS = [
+    *("demo", "simulate", "load", "build", "publish", "run", "sql", "statement", "validate"),
+]
 
 
 def wattbook(book: Book, *arguments: str):
@@ -140,6 +142,7 @@ def test_every_command_has_help(command):
         (["sql", "select 1"], "Missing option '--team'"),
         (["sql", "--team", "marketing", "select 1"], "'marketing' is not one of"),
         (["sql", "--team", "energy", "--format", "xls", "select 1"], "'xls' is not one of"),
+        (["statement", "lupinus", "September"], "found 'September', expected a month as 2026-09"),
         (["simulate", "--until", "soon"], "found 'soon', expected a date or time"),
     ],
 )

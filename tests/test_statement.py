@@ -8,8 +8,10 @@ import duckdb
 import polars as pl
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from pipelines import query, statement
+from pipelines.cli import app
 from pipelines.settings import Book
 
 LINES = """
@@ -157,6 +159,34 @@ def test_a_statement_that_is_not_there_says_what_is(published, team, contract, m
     with pytest.raises(statement.StatementError) as refused:
         statement.read(published, team, contract, month)
     assert refused.value.causes == [cause]
+
+
+def test_the_command_prints_the_statement_and_writes_it_where_asked(published, tmp_path) -> None:
+    def ask(*arguments: str):
+        command = ["--data-dir", str(published.data_dir), "statement", "lupinus", *arguments]
+        return CliRunner().invoke(app, command)
+
+    folder = published.published / "statements" / "lupinus"
+    usual = ask("2026-09")
+    assert (usual.exit_code, usual.stdout.splitlines()[-2:]) == (
+        0,
+        [f"wrote {folder / '2026-09.csv'}", f"wrote {folder / '2026-09.html'}"],
+    )
+    assert "102,064.12" in (folder / "2026-09.html").read_text()
+    assert "94,503.94" in usual.stdout
+
+    elsewhere = ask("2026-10", "--team", "finance", "--output", str(tmp_path / "out"))
+    assert elsewhere.exit_code == 0
+    assert sorted(file.name for file in (tmp_path / "out" / "lupinus").iterdir()) == [
+        "2026-10.csv",
+        "2026-10.html",
+    ]
+
+    refused = ask("2026-09", "--team", "operations")
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        "error: team 'operations' does not see statements: ask as finance or energy (--team)\n",
+    )
 
 
 @pytest.mark.parametrize("text", ["2026-13", "2026-9", "September", "2026-09-01", ""])
