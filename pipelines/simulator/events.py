@@ -20,6 +20,16 @@ class Span:
         return self.started_at < ended_at and started_at < self.ended_at
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """Readings of a meter that come estimated, off by a factor, and are replaced later."""
+
+    meter_id: str
+    span: Span
+    ratio: float
+    replaced_at: datetime
+
+
 def _utc(month: int, day: int, hour: int = 0, minute: int = 0) -> datetime:
     return datetime(2026, month, day, hour, minute, tzinfo=UTC)
 
@@ -65,9 +75,10 @@ LATE_CORRECTION_DAY = _utc(9, 10)
 LATE_CORRECTION_AT = _utc(9, 25, 3)
 LATE_CORRECTION_RATIO = 0.92
 """What the first reading counted of the true energy: one phase of the transducer was dead."""
-ESTIMATED_READ = Span(_utc(7, 6, 12), _utc(7, 6, 20))
-ESTIMATED_READ_RATIO = 0.97
-ESTIMATED_READ_REPLACED_AT = _utc(7, 20, 3)
+FACILITY_ESTIMATE = Estimate("FRK-POI", Span(_utc(7, 6, 12), _utc(7, 6, 20)), 0.97, _utc(7, 20, 3))
+PLANT_ESTIMATE = Estimate("FKL-SOLAR", Span(_utc(8, 19, 16), _utc(8, 19, 22)), 1.06, _utc(9, 21, 3))
+"""Replaced after the plant's August was invoiced."""
+ESTIMATED_READS = (FACILITY_ESTIMATE, PLANT_ESTIMATE)
 MISSING_READ = Span(_utc(7, 21, 6), _utc(7, 21, 7, 30))
 """Readings sent with quality missing ..."""
 ABSENT_READ = Span(_utc(7, 21, 7, 30), _utc(7, 21, 9))
@@ -83,3 +94,16 @@ CERTIFICATE_WITHDRAWN_AT = _utc(8, 20, 7)
 CERTIFICATE_RESOLD_HOUR = _utc(8, 11, 20)
 CERTIFICATE_EXPIRED_AT = _utc(7, 15)
 CERTIFICATES_RESOLD_AT = _utc(9, 8, 10)
+
+INVOICE_ERRORS = {
+    ("franklin-lupinus-pap", "2026-05"): "price",
+    ("franklin-lupinus-pap", "2026-07"): "rounding",
+    ("franklin-lupinus-pap", "2026-09"): "missing_in_invoice",
+    ("franklin-lupinus-pap", "2026-10"): "escalation",
+    ("franklin-lupinus2-vppa", "2026-05"): "clause",
+    ("franklin-lupinus2-vppa", "2026-06"): "fx",
+    ("franklin-lupinus2-vppa", "2026-07"): "not_in_settlement",
+    ("franklin-lupinus2-vppa", "2026-08"): "later_reading",
+    ("franklin-lupinus2-vppa", "2026-09"): "volume",
+}
+"""Contract and month of each wrong invoice, and the cause the book must find."""

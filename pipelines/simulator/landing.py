@@ -23,6 +23,7 @@ from pipelines.simulator import clock, events
 from pipelines.simulator.accounting import accounting_of_day, job_rows, telemetry_days
 from pipelines.simulator.certificates import certificate_files
 from pipelines.simulator.clock import Floats
+from pipelines.simulator.invoices import invoices
 from pipelines.simulator.plates import read_plates
 from pipelines.simulator.site_model import BatteryRun
 from pipelines.simulator.truth import write_truth
@@ -47,6 +48,7 @@ from pipelines.simulator.writers import (
     prometheus,
     sacct,
 )
+from pipelines.simulator.writers.invoices import write_invoices
 
 _DAY = timedelta(days=1)
 _DOMAIN_CODE = "10Y1001A1001A82H"
@@ -131,6 +133,7 @@ def simulate(
     _land_carbon(desk, world)
     _land_grid_events(desk, world)
     _land_certificates(desk, world)
+    _land_invoices(desk, world, tables)
     tell("writing job accounting and cloud bills")
     for site in world.sites.values():
         _land_jobs(desk, site)
@@ -214,19 +217,17 @@ def _land_meters(desk: _Desk, world: World, meters: pl.DataFrame) -> None:
     _land_nem12(desk, _meter_frame(desk, world, world.sites["juelich"], meters))
     for site_id, prefix in _GREEN_BUTTON_PREFIX.items():
         readings = _meter_frame(desk, world, world.sites[site_id], meters)
-        replaced = events.ESTIMATED_READ.started_at.replace(hour=0)
-        if site_id == "franklin" and desk.until >= events.ESTIMATED_READ_REPLACED_AT:
-            final = _by_day(readings.filter(meter_id="FRK-POI"))[replaced]
-            desk.put(
-                f"green_button/franklin/FRK_{replaced:%Y%m%d}_final.xml.gz",
-                green_button.write_green_button(
-                    final, published_at=events.ESTIMATED_READ_REPLACED_AT
-                ),
-                events.ESTIMATED_READ_REPLACED_AT,
-            )
-        readings = _scaled(
-            readings, events.ESTIMATED_READ, "FRK-POI", events.ESTIMATED_READ_RATIO, "estimated"
-        )
+        for estimate in events.ESTIMATED_READS if site_id == "franklin" else ():
+            span, meter_id = estimate.span, estimate.meter_id
+            day = span.started_at.replace(hour=0)
+            if desk.until >= estimate.replaced_at:
+                final = _by_day(readings.filter(meter_id=meter_id))[day]
+                desk.put(
+                    f"green_button/franklin/FRK_{day:%Y%m%d}_final.xml.gz",
+                    green_button.write_green_button(final, published_at=estimate.replaced_at),
+                    estimate.replaced_at,
+                )
+            readings = _scaled(readings, span, meter_id, estimate.ratio, "estimated")
         readings = _without_failed(readings)
         for day, rows in _by_day(readings).items():
             arrived_at = day + timedelta(hours=27)
@@ -489,6 +490,12 @@ def _land_certificates(desk: _Desk, world: World) -> None:
     for file in certificate_files(world, desk.until):
         content = certificates.write_certificates(file.bundles, local_time_zone=file.time_zone)
         desk.put(f"certificates/{file.path}", content, file.arrived_at)
+
+
+def _land_invoices(desk: _Desk, world: World, tables: Mapping[str, pl.DataFrame]) -> None:
+    for invoice in invoices(world, tables, desk.until):
+        content = write_invoices(invoice.lines)
+        desk.put(f"invoices/{invoice.path}", content, invoice.issued_at)
 
 
 def _land_jobs(desk: _Desk, site: SiteWorld) -> None:

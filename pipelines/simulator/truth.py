@@ -22,7 +22,9 @@ from pipelines.simulator import clock, events
 from pipelines.simulator.accounting import job_rows
 from pipelines.simulator.certificates import SCHEMA, certificate_files
 from pipelines.simulator.clock import Bools, Floats, Ints
+from pipelines.simulator.invoices import invoice_errors
 from pipelines.simulator.plates import SitePlate
+from pipelines.simulator.settlements import settled_lines
 from pipelines.simulator.site_model import BatteryRun
 from pipelines.simulator.world import SiteWorld, World
 
@@ -533,30 +535,14 @@ class ContractVolume:
 
 def contract_volumes(world: World, tables: Tables, count: int) -> dict[str, ContractVolume]:
     """Volume and settlement of each contract on a plant, by interval."""
-    price = world.zones["US-TEX-ERCO"].price_per_mwh
-    if price is None:
-        raise ValueError("zone US-TEX-ERCO has no market price")
-    spot = price[:count]
-    contracts = tables["contracts"].filter(
-        pl.col("kind").is_in(["ppa_pay_as_produced", "vppa_cfd"])
-    )
-    found = {}
-    for (contract_id,), terms in contracts.group_by("contract_id", maintain_order=True):
-        volume, amount = np.zeros(count), np.zeros(count)
-        for row in terms.iter_rows(named=True):
-            span = _span(row, count)
-            made = world.ppa_kwh[row["plant_meter_id"]][:count][span] * row["share_of_plant"]
-            clause, at = row["negative_price_clause"], spot[span]
-            if row["kind"] == "ppa_pay_as_produced":
-                made = np.where((at < 0) & (clause == "no_volume"), 0.0, made)
-                owed = row["price_per_mwh"]
-            else:
-                floating = np.maximum(at, 0) if clause == "zero_floor" else at
-                owed = row["price_per_mwh"] - floating
-            volume[span] = made
-            amount[span] = made / 1000 * owed
-        row = terms.row(0, named=True)
-        found[str(contract_id)] = ContractVolume(row["site_id"], row["time_zone"], volume, amount)
+    found: dict[str, ContractVolume] = {}
+    for line in settled_lines(world, tables, count):
+        site_id, time_zone = line.terms["site_id"], line.terms["time_zone"]
+        empty = ContractVolume(site_id, time_zone, np.zeros(count), np.zeros(count))
+        contract = found.setdefault(line.contract_id, empty)
+        span = slice(line.first, line.first + len(line.spot))
+        contract.kwh[span] = line.quantity_mwh() * 1000
+        contract.amount[span] = line.quantity_mwh() * line.unit_price()
     return found
 
 
@@ -669,6 +655,7 @@ def write_truth(world: World, tables: Tables, until: datetime, folder: Path) -> 
         "site_intervals": pl.concat([site.intervals() for site in sites.values()]),
         "incidents": pl.concat([site.incidents() for site in sites.values()]),
         "certificates": _certificates(world, sites, until),
+        "invoice_errors": invoice_errors(world, tables, until),
         "settlements": _settlements(world, tables, until, sites["franklin"].fx),
         "availability": pl.DataFrame(
             [site.availability() for site in sites.values()], infer_schema_length=None
