@@ -1,0 +1,115 @@
+with
+
+in_force as (
+
+    select
+        contracts.*,
+        months.local_month,
+        months.month_hours,
+        {{ in_force_from("contracts", "months") }} as in_force_from_at,
+        {{ in_force_until("contracts", "months") }} as in_force_until_at,
+        {{ hours_in_force("contracts", "months") }} as in_force_hours
+    from {{ source("raw", "contracts") }} as contracts
+    inner join {{ ref("int_sourcing_months") }} as months
+        on
+            contracts.site_id = months.site_id
+            and {{ is_in_force_in("contracts", "months") }}
+    where contracts.kind in ('ppa_pay_as_produced', 'ppa_baseload', 'ppa_fixed_shape', 'vppa_cfd', 'collar')
+
+),
+
+quarters as (
+
+    select
+        contract_id,
+        valid_from_at,
+        local_month,
+        unnest(
+            generate_series(in_force_from_at, in_force_until_at - interval 15 minutes, interval 15 minutes)
+        ) at time zone time_zone as local_started_at
+    from in_force
+    where kind = 'ppa_fixed_shape'
+
+),
+
+shapes as (
+
+    select
+        quarters.contract_id,
+        quarters.valid_from_at,
+        quarters.local_month,
+        {{ interval_mw_to_mwh("round(sum(coalesce(windows.power_mw, 0)), 6)") }} as volume_mwh
+    from quarters
+    left join {{ source("raw", "contract_shapes") }} as windows
+        on
+            quarters.contract_id = windows.contract_id
+            and quarters.valid_from_at = windows.valid_from_at
+            and {{ is_in_months("month(quarters.local_started_at)", "windows.month_from", "windows.month_to") }}
+            and {{ is_in_hours("hour(quarters.local_started_at)", "windows.hour_from", "windows.hour_to") }}
+            and windows.day_kind in (
+                'all', case when isodow(quarters.local_started_at) <= 5 then 'workday' else 'weekend' end
+            )
+    group by quarters.contract_id, quarters.valid_from_at, quarters.local_month
+
+),
+
+volumes as (
+
+    select
+        in_force.*,
+        in_force.share_of_plant
+        * in_force.p50_mwh[month(in_force.local_month)]
+        * in_force.in_force_hours / in_force.month_hours as plant_p50_mwh,
+        in_force.share_of_plant
+        * in_force.p90_mwh[month(in_force.local_month)]
+        * in_force.in_force_hours / in_force.month_hours as plant_p90_mwh,
+        case in_force.kind
+            when 'ppa_baseload' then in_force.baseload_mw * in_force.in_force_hours
+            when 'ppa_fixed_shape' then shapes.volume_mwh
+        end as schedule_mwh
+    from in_force
+    left join shapes
+        on
+            in_force.contract_id = shapes.contract_id
+            and in_force.valid_from_at = shapes.valid_from_at
+            and in_force.local_month = shapes.local_month
+
+),
+
+expected as (
+
+    select
+        *,
+        case when kind in ('ppa_baseload', 'ppa_fixed_shape') then schedule_mwh else plant_p50_mwh end
+            as expected_p50_mwh,
+        case when kind in ('ppa_baseload', 'ppa_fixed_shape') then schedule_mwh else plant_p90_mwh end
+            as expected_p90_mwh,
+        case
+            -- Its price follows the market between floor and cap.
+            when kind = 'collar' then 0
+            -- One that receives the strike bears the market's price instead of being rid of it.
+            when kind = 'vppa_cfd' and fixed_price_payer = 'counterparty' then 0
+            when kind in ('vppa_cfd', 'ppa_pay_as_produced') then plant_p50_mwh
+            -- The buyer pays the market's price for what the plant does not make.
+            when kind = 'ppa_baseload' and shape_risk = 'buyer' and plant_p50_mwh is null then null
+            when kind = 'ppa_baseload' and shape_risk = 'buyer' then least(schedule_mwh, plant_p50_mwh)
+            else schedule_mwh
+        end as fixed_price_p50_mwh
+    from volumes
+
+)
+
+select
+    contract_id,
+    site_id,
+    local_month,
+    kind as contract_kind,
+    -- A virtual contract settles a price and delivers nothing.
+    kind <> 'vppa_cfd' as is_delivered,
+    sum(in_force_hours) as in_force_hours,
+    case when count(*) = count(expected_p50_mwh) then round(sum(expected_p50_mwh), 6) end as expected_p50_mwh,
+    case when count(*) = count(expected_p90_mwh) then round(sum(expected_p90_mwh), 6) end as expected_p90_mwh,
+    case when count(*) = count(fixed_price_p50_mwh) then round(sum(fixed_price_p50_mwh), 6) end
+        as fixed_price_p50_mwh
+from expected
+group by contract_id, site_id, local_month, kind
