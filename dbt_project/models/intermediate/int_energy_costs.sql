@@ -25,35 +25,12 @@ discharges as (
 generation as (
 
     select
-        meters.site_id,
-        readings.interval_started_at,
-        round(sum({{ kwh_to_mwh("readings.energy_kwh") }} * meters.variable_cost_per_mwh), 9) as site_currency_cost
-    from {{ ref("stg_meter_readings") }} as readings
-    inner join {{ source("raw", "meters") }} as meters
-        on
-            readings.meter_id = meters.meter_id
-            and readings.flow = meters.flow
-            and meters.role = 'onsite_generation'
-            and {{ is_valid_at("meters", "readings.interval_started_at") }}
-    where {{ in_build_dates("readings.utc_date") }}
-    group by meters.site_id, readings.interval_started_at
-
-),
-
--- Energy that is taken at the contract's price is worth the market's: what it costs beyond is the contract's effect.
-contract_effects as (
-
-    select
         site_id,
         interval_started_at,
-        case
-            when line in ('energy', 'shape') then amount - volume_mwh * settlement_price_per_mwh
-            else amount
-        end as contract_cost
-    from {{ ref("fct_contract_settlements") }}
-    where
-        (contract_kind like 'ppa_%' or contract_kind in ('vppa_cfd', 'collar'))
-        and {{ in_build_dates("utc_date") }}
+        case when count(generation_cost) = count(*) then round(sum(generation_cost), 9) end as generation_cost
+    from {{ ref("int_generation_meters") }}
+    where {{ in_build_dates("utc_date") }}
+    group by site_id, interval_started_at
 
 ),
 
@@ -63,7 +40,8 @@ contracts as (
         site_id,
         interval_started_at,
         case when count(contract_cost) = count(*) then round(sum(contract_cost), 9) end as contract_cost
-    from contract_effects
+    from {{ ref("int_contract_effects") }}
+    where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at
 
 ),
@@ -79,9 +57,7 @@ costs as (
         {{ used_times(kwh_to_mwh("balance.grid_supplied_kwh"), "prices.import_price_per_mwh") }} as grid_cost,
         case
             when balance.onsite_generation_kwh = 0 then 0
-            else
-                balance.local_generation_kwh / balance.onsite_generation_kwh
-                * coalesce(generation.site_currency_cost, 0) * intervals.exchange_rate
+            else balance.local_generation_kwh / balance.onsite_generation_kwh * generation.generation_cost
         end as generation_cost,
         case
             when balance.battery_discharge_kwh = 0 then 0
@@ -89,10 +65,6 @@ costs as (
         end as battery_cost,
         case when contracts.site_id is null then 0 else contracts.contract_cost end as contract_cost
     from balance
-    inner join {{ ref("int_site_intervals") }} as intervals
-        on
-            balance.site_id = intervals.site_id
-            and balance.interval_started_at = intervals.interval_started_at
     left join {{ ref("int_supply_prices") }} as prices
         on
             balance.site_id = prices.site_id

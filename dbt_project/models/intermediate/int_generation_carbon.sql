@@ -1,63 +1,13 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
-with
-
-generation as (
-
-    select
-        intervals.site_id,
-        intervals.interval_started_at,
-        intervals.interval_ended_at,
-        intervals.utc_date,
-        readings.energy_kwh,
-        used.value_g_per_kwh,
-        direct.value_g_per_kwh > 0 as burns_fuel
-    from {{ ref("int_site_intervals") }} as intervals
-    inner join {{ source("raw", "meters") }} as meters
-        on
-            intervals.site_id = meters.site_id
-            and meters.role = 'onsite_generation'
-            and {{ is_valid_at("meters", "intervals.interval_started_at") }}
-    left join {{ ref("stg_meter_readings") }} as readings
-        on
-            meters.meter_id = readings.meter_id
-            and meters.flow = readings.flow
-            and intervals.interval_started_at = readings.interval_started_at
-            and {{ in_build_dates("readings.utc_date") }}
-    left join {{ source("raw", "emission_factors") }} as used
-        on
-            used.kind = 'production_type'
-            and not used.is_marginal
-            and meters.energy_source = used.energy_source
-            and intervals.emission_factor_basis = used.basis
-            and {{ is_valid_at("used", "intervals.interval_started_at") }}
-    left join {{ source("raw", "emission_factors") }} as direct
-        on
-            direct.kind = 'production_type'
-            and not direct.is_marginal
-            and meters.energy_source = direct.energy_source
-            and direct.basis = 'direct'
-            and {{ is_valid_at("direct", "intervals.interval_started_at") }}
-    where {{ in_build_dates("intervals.utc_date") }}
-
-)
-
 select
     site_id,
     interval_started_at,
     interval_ended_at,
     utc_date,
-    case
-        when count(*) filter (where energy_kwh is null or burns_fuel is null) = 0
-            then round(sum(case when burns_fuel then 0 else energy_kwh end), 6)
-    end as carbon_free_kwh,
-    case
-        when count(*) filter (where energy_kwh is null or burns_fuel is null) = 0
-            then round(sum(case when burns_fuel then energy_kwh * value_g_per_kwh else 0 end), 6)
-    end as scope_1_g,
-    case
-        when count(*) filter (where energy_kwh is null or value_g_per_kwh is null) = 0
-            then round(sum(case when burns_fuel then 0 else energy_kwh * value_g_per_kwh end), 6)
-    end as upstream_g
-from generation
+    case when count(carbon_free_kwh) = count(*) then round(sum(carbon_free_kwh), 6) end as carbon_free_kwh,
+    case when count(scope_1_g) = count(*) then round(sum(scope_1_g), 6) end as scope_1_g,
+    case when count(upstream_g) = count(*) then round(sum(upstream_g), 6) end as upstream_g
+from {{ ref("int_generation_meters") }}
+where {{ in_build_dates("utc_date") }}
 group by site_id, interval_started_at, interval_ended_at, utc_date

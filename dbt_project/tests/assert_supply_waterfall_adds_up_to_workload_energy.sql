@@ -1,0 +1,110 @@
+-- Returns rows (test failure) for workload days of which the sources do not give the energy of every layer, the cost
+-- and the CO2e of fct_workload_energy. Terms of up to 100 intervals and a few sources are rounded to 1e-6 on both
+-- sides.
+with
+
+-- One row per workload, site, local day and amount; what is not known of one source is not known of the day.
+sources as (
+
+    select
+        workload_id,
+        site_id,
+        local_date,
+        layer || '_kwh' as amount_name,
+        case when count(energy_kwh) = count(*) then sum(energy_kwh) end as source_amount
+    from {{ ref("fct_supply_waterfall") }}
+    group by workload_id, site_id, local_date, layer
+
+    union all
+
+    select
+        workload_id,
+        site_id,
+        local_date,
+        'energy_cost' as amount_name,
+        case when count(energy_cost) = count(*) then sum(energy_cost) end as source_amount
+    from {{ ref("fct_supply_waterfall") }}
+    group by workload_id, site_id, local_date
+
+    union all
+
+    select
+        workload_id,
+        site_id,
+        local_date,
+        'contract_cost' as amount_name,
+        case when count(contract_cost) = count(*) then sum(contract_cost) end as source_amount
+    from {{ ref("fct_supply_waterfall") }}
+    group by workload_id, site_id, local_date
+
+    union all
+
+    select
+        workload_id,
+        site_id,
+        local_date,
+        'location_based_kg' as amount_name,
+        case when count(location_based_kg) = count(*) then sum(location_based_kg) end as source_amount
+    from {{ ref("fct_supply_waterfall") }}
+    group by workload_id, site_id, local_date
+
+    union all
+
+    select
+        workload_id,
+        site_id,
+        local_date,
+        'market_based_kg' as amount_name,
+        case when count(market_based_kg) = count(*) then sum(market_based_kg) end as source_amount
+    from {{ ref("fct_supply_waterfall") }}
+    group by workload_id, site_id, local_date
+
+    union all
+
+    select
+        workload_id,
+        site_id,
+        local_date,
+        'hourly_matched_kg' as amount_name,
+        case when count(hourly_matched_kg) = count(*) then sum(hourly_matched_kg) end as source_amount
+    from {{ ref("fct_supply_waterfall") }}
+    group by workload_id, site_id, local_date
+
+),
+
+workloads as (
+
+    unpivot (
+        select
+            workload_id,
+            site_id,
+            local_date,
+            local_kwh,
+            contracted_kwh,
+            grid_kwh,
+            energy_cost,
+            contract_cost,
+            location_based_kg,
+            market_based_kg,
+            hourly_matched_kg
+        from {{ ref("fct_workload_energy") }}
+    )
+    on columns(* exclude (workload_id, site_id, local_date))
+    into name amount_name value workload_amount
+
+)
+
+select
+    workloads.*,
+    sources.source_amount
+from workloads
+left join sources
+    on
+        workloads.workload_id = sources.workload_id
+        and workloads.site_id = sources.site_id
+        and workloads.local_date = sources.local_date
+        and workloads.amount_name = sources.amount_name
+where
+    -- Nothing used needs no source.
+    workloads.workload_amount <> 0
+    and coalesce(abs(workloads.workload_amount - sources.source_amount) > 1e-3, true)
