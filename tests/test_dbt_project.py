@@ -241,7 +241,10 @@ def test_every_mart_with_money_names_its_currency(columns):
 
 def test_contract_prices_are_for_finance_and_energy_alone(models):
     for table, column in (
-        ("dim_contracts", "contract_price_per_mwh"),
+        *(
+            ("dim_contracts", f"{kind}_price_per_mwh")
+            for kind in ("contract", "floor", "cap", "certificate", "shortfall", "excess")
+        ),
         ("dim_contracts", "price_per_node_hour"),
     ):
         audience = models[table]["columns"][column]["config"]["meta"]["audience"]
