@@ -211,3 +211,70 @@ def test_contracts_settle_to_the_cent_every_month(book):
     )
     assert wrong == []
     assert rows(book, "select count(distinct contract_id) from truth_settlements") == [(2,)]
+
+
+SITE_SETTLEMENTS = """
+    with booked as (
+        select contract_id, line, left(cast(local_month as varchar), 7) as local_month,
+            sum(quantity) as quantity, count(contract_amount) = count(*) as is_known,
+            round(sum(cast(contract_amount as decimal(38, 9))), 2) as contract_amount,
+            round(sum(cast(amount as decimal(38, 9))), 2) as amount
+        from book.marts.fct_contract_settlements
+        where contract_kind not in ('ppa_pay_as_produced', 'vppa_cfd')
+        group by all
+    )
+    select contract_id, line, local_month, booked.is_known,
+        booked.quantity, t.quantity,
+        booked.contract_amount, round(cast(t.contract_amount as decimal(38, 9)), 2),
+        booked.amount, round(cast(t.amount_eur as decimal(38, 9)), 2)
+    from booked
+    full join truth_site_settlements as t using (contract_id, line, local_month)
+    order by all
+"""
+
+
+def test_contracts_on_sites_settle_to_the_cent_in_every_line_and_month(book):
+    lines = rows(book, SITE_SETTLEMENTS)
+
+    assert [
+        (*key, quantity, true_quantity, amount, true_amount, euros, true_euros)
+        for *key, is_known, quantity, true_quantity, amount, true_amount, euros, true_euros in lines
+        if is_known is not False
+        and (
+            None in (quantity, true_quantity)
+            or abs(quantity - true_quantity) > 0.001
+            or (amount, euros) != (true_amount, true_euros)
+        )
+    ] == []
+    assert len({row[0] for row in lines}) == 9
+
+
+def test_only_lines_whose_readings_have_not_come_are_not_settled(book):
+    unknown = [tuple(row[:3]) for row in rows(book, SITE_SETTLEMENTS) if row[3] is False]
+
+    # The files of the Juelich meters hold whole Australian market days.
+    assert unknown == [
+        (contract_id, line, month)
+        for contract_id, lines in (
+            ("juelich-grid", ("demand", "levies", "network")),
+            ("juelich-supply", ("energy",)),
+        )
+        for line in lines
+        for month in ("2026-04", "2026-11")
+    ]
+
+
+def test_every_clause_of_the_contracts_on_sites_is_met_in_the_demo(book):
+    assert rows(
+        book,
+        """
+        select distinct contract_kind, clause_applied from book.marts.fct_contract_settlements
+        where clause_applied <> 'none' and contract_kind not in ('ppa_pay_as_produced', 'vppa_cfd')
+        order by all
+        """,
+    ) == [
+        ("battery_tolling", "availability_guarantee"),
+        ("battery_tolling", "round_trip_guarantee"),
+        ("battery_tolling", "throughput_limit"),
+        ("grid_connection", "ratchet"),
+    ]

@@ -26,6 +26,7 @@ from pipelines.simulator.invoices import invoice_errors
 from pipelines.simulator.plates import SitePlate
 from pipelines.simulator.settlements import settled_lines
 from pipelines.simulator.site_model import BatteryRun
+from pipelines.simulator.site_settlements import SupplyTruth, site_settlements
 from pipelines.simulator.world import SiteWorld, World
 
 Tables = Mapping[str, pl.DataFrame]
@@ -611,6 +612,22 @@ def _settlements(world: World, tables: Tables, until: datetime, fx: Floats) -> p
     return pl.concat(frames)
 
 
+def _supply(site: SiteTruth, world: World) -> SupplyTruth:
+    """What energy costs a site, and what its generation contracts deliver."""
+    delivered = np.zeros(site.count)
+    physical = site.tables["contracts"].filter(kind="ppa_pay_as_produced")
+    volumes = contract_volumes(world, site.tables, site.count)
+    for contract_id in physical["contract_id"].unique():
+        if volumes[contract_id].site_id == site.plate.site_id:
+            delivered += volumes[contract_id].kwh / 1000
+    market = world.zones["US-TEX-ERCO"].price_per_mwh
+    if market is None:
+        raise ValueError("zone US-TEX-ERCO has no market price")
+    return SupplyTruth(
+        site.energy_price, site.contract_export_price, delivered, market[: site.count]
+    )
+
+
 def _gpu_hours(site: SiteWorld, until: datetime) -> pl.DataFrame:
     """Allocated GPU-hours by workload and local day, of all jobs up to `until`."""
     zone = site.plate.time_zone
@@ -656,6 +673,9 @@ def write_truth(world: World, tables: Tables, until: datetime, folder: Path) -> 
         "incidents": pl.concat([site.incidents() for site in sites.values()]),
         "certificates": _certificates(world, sites, until),
         "invoice_errors": invoice_errors(world, tables, until),
+        "site_settlements": site_settlements(
+            world, tables, {name: _supply(site, world) for name, site in sites.items()}, until
+        ),
         "settlements": _settlements(world, tables, until, sites["franklin"].fx),
         "availability": pl.DataFrame(
             [site.availability() for site in sites.values()], infer_schema_length=None
