@@ -45,6 +45,8 @@ WITHOUT_ORIGIN = {
     ("fct_energy_constraint_incidents", "signals"): "names that the models give",
     ("fct_energy_constraint_incidents", "primary_cause"): "one of those names",
     ("fct_energy_constraint_incidents", "layer"): "follows from the name",
+    ("fct_certificate_assignments", "status"): "follows from which part of a bundle the row is",
+    ("fct_certificate_assignments", "covers"): "likewise",
 }
 """Columns of marts that stand for no column of a raw table, and why."""
 

@@ -54,8 +54,10 @@ placed as (
             when epoch(certificates.production_ended_at - certificates.production_started_at) <= 366 * 24 * 3600
                 then 'year'
         end as granularity,
-        certificates.production_started_at
-        + (certificates.production_ended_at - certificates.production_started_at) / 2 as middle_at,
+        -- No sum of instant and interval: readers of the lineage lose the brackets such a sum needs further down.
+        to_timestamp(
+            (epoch(certificates.production_started_at) + epoch(certificates.production_ended_at)) / 2
+        ) as middle_at,
         coalesce(zones.time_zone, 'UTC') as time_zone
     from {{ ref("stg_certificates") }} as certificates
     left join zones on certificates.market_zone = zones.market_zone
