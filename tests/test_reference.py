@@ -615,6 +615,13 @@ MISTAKES = {
         "capacity_plan.yml:4: commitments.1.site_id: found 'plane', expected a name declared in"
         " sites/",
     ),
+    "a_commitment_in_a_cloud": (
+        "capacity_plan.yml",
+        "{site_id: plain, from_month: 2026-06",
+        "{site_id: cloud, from_month: 2026-06",
+        "capacity_plan.yml:4: commitments.1.site_id: found 'cloud', expected a site with a"
+        " connection: what is committed to in a cloud is a contract of kind cloud_commitment",
+    ),
     "less_planned_than_committed": (
         "capacity_plan.yml",
         "planned_it_mw: 30",

@@ -299,7 +299,16 @@ class CrossChecks:
         document = self.documents["capacity_plan.yml"]
         commitments = self.reference.capacity_plan.commitments
         for index, commitment in enumerate(commitments):
-            self._site(document, ["commitments", index, "site_id"], commitment.site_id)
+            place: Place = ["commitments", index, "site_id"]
+            self._site(document, place, commitment.site_id)
+            site = self.sites.get(commitment.site_id)
+            if site is not None and site.venue_kind == "public_cloud":
+                self.mistakes.add(
+                    document,
+                    place,
+                    f"found {commitment.site_id!r}, expected a site with a connection: what is"
+                    " committed to in a cloud is a contract of kind cloud_commitment",
+                )
         keys = [(commitment.site_id, commitment.from_month) for commitment in commitments]
         self._no_double(document, "commitments", keys)
 
