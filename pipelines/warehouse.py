@@ -142,7 +142,7 @@ def plan(
             None,
             (*new["build_id"].sort(), *sorted(marks)),
             telemetry_dates=tuple(touched) if is_rolled_up else None,
-            is_full_refresh=bool(built),
+            is_full_refresh=warehouse.exists(),
         )
     days = tuple(sorted(dates)) if dates else tuple(touched)
     if marks - built:
