@@ -45,6 +45,10 @@ WITHOUT_ORIGIN = {
     ("fct_energy_constraint_incidents", "signals"): "names that the models give",
     ("fct_energy_constraint_incidents", "primary_cause"): "one of those names",
     ("fct_energy_constraint_incidents", "layer"): "follows from the name",
+    ("fct_contract_settlements", "line"): "names that the models give",
+    ("fct_contract_settlements", "quantity_unit"): "follows from the line",
+    ("fct_contract_statements", "line"): "names that the models give",
+    ("fct_contract_statements", "quantity_unit"): "follows from the line",
     ("fct_certificate_assignments", "status"): "follows from which part of a bundle the row is",
     ("fct_certificate_assignments", "covers"): "likewise",
 }
