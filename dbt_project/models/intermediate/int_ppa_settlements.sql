@@ -39,13 +39,13 @@ converted as (
 
     select
         volumes.*,
-        -- The source's own price where it is in the contract's currency: no detour over another currency.
-        case
-            when volumes.source_currency_code = volumes.contract_currency_code then volumes.source_price_per_mwh
-            else
-                volumes.settlement_price_per_mwh
-                / {{ exchange_rate("volumes.contract_currency_code", "volumes.utc_date") }}
-        end as contract_settlement_price_per_mwh
+        {{ in_contract_currency(
+            "volumes.source_price_per_mwh",
+            "volumes.source_currency_code",
+            "volumes.contract_currency_code",
+            "volumes.settlement_price_per_mwh",
+            exchange_rate("volumes.contract_currency_code", "volumes.utc_date")
+        ) }} as contract_settlement_price_per_mwh
     from volumes
     left join {{ ref("stg_fx_rates") }} as fx_rates
         on
