@@ -139,9 +139,9 @@ def _marts(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 def _as_seen_by(team: str, node: dict[str, Any], column_names: list[str]) -> PublishedTable:
     declared = {name.lower(): column for name, column in node["columns"].items()}
     columns = {
-        name: declared.get(name, {}).get("description", "").strip()
+        name: declared.get(name.lower(), {}).get("description", "").strip()
         for name in column_names
-        if team in _or_all(_audience(declared.get(name, {})))
+        if team in _or_all(_audience(declared.get(name.lower(), {})))
     }
     return PublishedTable(node["name"], node["description"].strip(), columns, _sort_key(columns))
 

@@ -113,6 +113,35 @@ def test_a_column_with_its_own_audience_is_left_out_for_the_other_teams(built):
     assert duckdb.read_parquet(str(parquet)).columns == ["contract_id", "local_date"]
 
 
+def test_a_column_in_pascal_case_has_its_own_audience_and_description(built):
+    columns = {
+        "x_Strike": {"description": "Price.", "config": {"meta": {"audience": ["finance"]}}},
+        "EffectiveCost": {"description": "Cost."},
+    }
+    with duckdb.connect(str(built.warehouse)) as connection:
+        connection.execute(
+            'create table marts.focus_charges as select 1.5 as "EffectiveCost", 3 as "x_Strike"'
+        )
+    write_manifest(built, model("focus_charges", ["energy", "finance"], columns=columns))
+    publish.publish(built)
+    assert {
+        team: comments_of(built.published / f"{team}.duckdb", "focus_charges")
+        for team in ("energy", "finance")
+    } == {
+        "energy": [("EffectiveCost", "Cost.")],
+        "finance": [("EffectiveCost", "Cost."), ("x_Strike", "Price.")],
+    }
+
+
+def comments_of(file, table):
+    with duckdb.connect(str(file), read_only=True) as connection:
+        return connection.execute(
+            "select column_name, comment from duckdb_columns() where table_name = ?"
+            " order by column_index",
+            [table],
+        ).fetchall()
+
+
 def columns_of(file, table):
     with duckdb.connect(str(file), read_only=True) as connection:
         return connection.table(f"marts.{table}").columns
