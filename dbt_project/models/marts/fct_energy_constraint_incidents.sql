@@ -115,7 +115,7 @@ supply_effects as (
     select
         incident_intervals.incident_id,
         max(incident_intervals.shortfall_mw) as greatest_shortfall_mw,
-        round(sum(incident_intervals.shortfall_mw) / 4, 9) as unserved_mwh,
+        round(sum(round(incident_intervals.shortfall_mw, 9)), 9) / 4 as unserved_mwh,
         sum(
             {{ kwh_to_mwh("incident_intervals.grid_import_kwh") }}
             * (incident_intervals.import_price_per_mwh - usual_prices.import_price_per_mwh)
