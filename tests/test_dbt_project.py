@@ -39,7 +39,10 @@ UNITS = (
 )
 MONEY = ("amount", "cost", "costs", "penalties", "price", "value")
 # A quantity has its unit beside it.
-ORDINALS = ("price_sequence", "quantity", "severity", "rank", "statement_line_number")
+ORDINALS = (
+    *("price_sequence", "severity", "rank", "statement_line_number", "invoice_line_number"),
+    *("quantity", "invoiced_quantity", "settled_quantity"),
+)
 WITHOUT_ORIGIN = {
     ("fct_energy_constraint_incidents", "penalties"): "no source tells of any",
     ("fct_energy_constraint_incidents", "signals"): "names that the models give",
@@ -49,6 +52,7 @@ WITHOUT_ORIGIN = {
     ("fct_contract_settlements", "quantity_unit"): "follows from the line",
     ("fct_contract_statements", "line"): "names that the models give",
     ("fct_contract_statements", "quantity_unit"): "follows from the line",
+    ("fct_invoice_differences", "settled_quantity_unit"): "follows from the line",
     ("fct_certificate_assignments", "status"): "follows from which part of a bundle the row is",
     ("fct_certificate_assignments", "covers"): "likewise",
 }
@@ -239,8 +243,10 @@ def test_every_measured_column_of_a_mart_ends_in_its_unit(columns):
 def test_every_mart_with_money_names_its_currency(columns):
     without = {
         table
-        for table, column, _ in mart_columns(columns)
-        if column.rsplit("_", 1)[-1] in MONEY and "currency_code" not in columns[table]
+        for table, column, kind in mart_columns(columns)
+        if kind != "BOOLEAN"
+        and column.rsplit("_", 1)[-1] in MONEY
+        and "currency_code" not in columns[table]
     }
     assert without == set()
 
@@ -304,6 +310,14 @@ def test_contract_prices_are_for_finance_and_energy_alone(models):
                 ("raw.market_prices", "price_per_mwh"),
                 ("raw.meter_readings", "quantity"),
                 ("raw.fx_rates", "rate_to_reporting"),
+            },
+        ),
+        (
+            ("fct_invoice_differences", "difference_amount"),
+            {
+                ("raw.invoices", "amount"),
+                ("raw.contracts", "price_per_mwh"),
+                ("raw.meter_readings", "quantity"),
             },
         ),
         (
