@@ -8,10 +8,12 @@ An invoice says what its counterparty reckons from its own meters: nothing here 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -20,6 +22,7 @@ import polars as pl
 from pipelines.simulator import clock, events
 from pipelines.simulator.clock import Floats
 from pipelines.simulator.settlements import SettledLine, settled_lines, within
+from pipelines.simulator.site_settlements import SiteLine
 from pipelines.simulator.world import World
 
 Tables = Mapping[str, pl.DataFrame]
@@ -28,7 +31,16 @@ _ISSUED_AFTER = {
     "franklin-lupinus-pap": timedelta(days=1, hours=11),
     "franklin-lupinus2-vppa": timedelta(days=7, hours=10),
 }
+_SITE_ISSUED_AFTER = timedelta(days=1, hours=14)
 """From the end of the local month."""
+_UNITS = {
+    "capacity": "kW",
+    "demand": "kW",
+    "fixed_fee": "MW-month",
+    "commitment_used": "GPU-hour",
+    "commitment_unused": "GPU-hour",
+}
+"""Of lines that are not about energy."""
 _VOLUME_RATIO = 1.0125
 _PRICE_STEP = 0.45
 _UNAGREED_AMOUNT = 1250.0
@@ -80,6 +92,7 @@ class _Charge:
     currency_code: str
     terms_from: date | None = None
     quantity: float | None = None
+    quantity_unit: str = "MWh"
     unit_price: float | None = None
 
 
@@ -92,23 +105,80 @@ class _Month:
     fx_rates: pl.DataFrame
 
 
-def invoices(world: World, tables: Tables, until: datetime) -> Iterator[Invoice]:
+def invoices(
+    world: World, tables: Tables, site_lines: Iterable[SiteLine], until: datetime
+) -> Iterator[Invoice]:
     """Every invoice issued before `until`, for the months that the world knows as a whole."""
-    lines: dict[str, list[SettledLine]] = {}
+    plants: dict[str, list[SettledLine]] = {}
     for line in settled_lines(world, tables, clock.interval_index(until)):
-        lines.setdefault(line.contract_id, []).append(line)
-    for contract_id, parts in lines.items():
-        zone = ZoneInfo(parts[0].terms["time_zone"])
-        for number in range(1, 12):
-            started_at = datetime(2026, number, 1, tzinfo=zone)
-            ended_at = datetime(2026, number + 1, 1, tzinfo=zone)
-            issued_at = ended_at.astimezone(UTC) + _ISSUED_AFTER[contract_id]
-            if started_at < clock.WORLD_STARTED_AT or issued_at >= until:
+        plants.setdefault(line.contract_id, []).append(line)
+    sites: dict[str, list[SiteLine]] = {}
+    for site_line in site_lines:
+        sites.setdefault(site_line.account.versions[0]["contract_id"], []).append(site_line)
+    for contract_id, parts in plants.items():
+        for name, started_at, ended_at in _months(parts[0].terms["time_zone"]):
+            issued_at = ended_at + _ISSUED_AFTER[contract_id]
+            if issued_at < until:
+                in_month = [_cut(line, started_at, ended_at) for line in parts]
+                charged = [line for line in in_month if len(line.spot)]
+                month = _Month(charged, issued_at, tables["fx_rates"])
+                yield _plant_invoice(contract_id, name, month, until)
+    for lines in sites.values():
+        terms = lines[0].account.versions[0]
+        for name, started_at, ended_at in _months(terms["time_zone"]):
+            issued_at = ended_at + _SITE_ISSUED_AFTER
+            if issued_at < until and not terms["is_shadow_price"]:
+                charges = list(_site_charges(lines, tables["tariffs"], started_at, ended_at))
+                if charges:
+                    yield _invoice(terms, name, issued_at, charges)
+
+
+def _months(time_zone: str) -> Iterator[tuple[str, datetime, datetime]]:
+    """The local months that begin within the world: name, start and end in UTC."""
+    zone = ZoneInfo(time_zone)
+    for number in range(1, 12):
+        started_at = datetime(2026, number, 1, tzinfo=zone).astimezone(UTC)
+        if started_at >= clock.WORLD_STARTED_AT:
+            ended_at = datetime(2026, number + 1, 1, tzinfo=zone).astimezone(UTC)
+            yield f"2026-{number:02}", started_at, ended_at
+
+
+def _site_charges(
+    lines: list[SiteLine], tariffs: pl.DataFrame, started_at: datetime, ended_at: datetime
+) -> Iterator[_Charge]:
+    """What a contract on a site comes to in a month: a line per terms and fixed price."""
+    for item in lines:
+        account = item.account
+        first, last = clock.interval_index(started_at), clock.interval_index(ended_at)
+        for terms in account.versions:
+            held = account.span(terms)
+            span = slice(max(first, held.start), min(last, held.stop))
+            quantities, prices = item.quantity[span], item.price[span]
+            if span.start >= span.stop:
                 continue
-            in_month = [_cut(line, started_at, ended_at) for line in parts]
-            charged = [line for line in in_month if len(line.spot)]
-            month = _Month(charged, issued_at, tables["fx_rates"])
-            yield _invoice(contract_id, f"{started_at:%Y-%m}", month, until)
+            bases = tariffs.filter(contract_id=terms["contract_id"])["price_basis"]
+            is_floating = item.line == "contract_credit" or (
+                item.line == "energy" and "spot_plus" in bases
+            )
+            for price in [None] if is_floating else np.unique(prices):
+                chosen = np.full(len(prices), fill_value=True) if price is None else prices == price
+                quantity = math.fsum(quantities[chosen])
+                amount = math.fsum(_amounts(quantities[chosen], prices[chosen]))
+                unit_price = round(amount / quantity, 9) if price is None else float(price)
+                yield _Charge(
+                    line=item.line,
+                    amount=_rounded(round(amount, 5), terms["rounding"]),
+                    currency_code=terms["currency_code"],
+                    terms_from=_terms_from(terms),
+                    quantity=round(quantity, 9),
+                    quantity_unit=_UNITS.get(item.line, "MWh"),
+                    unit_price=round(unit_price, 9),
+                )
+
+
+def _terms_from(terms: Mapping[str, Any]) -> date:
+    local: datetime = terms["valid_from_at"].astimezone(ZoneInfo(terms["time_zone"]))
+    return local.date()
 
 
 def _cut(line: SettledLine, started_at: datetime, ended_at: datetime) -> SettledLine:
@@ -122,10 +192,22 @@ def _cut(line: SettledLine, started_at: datetime, ended_at: datetime) -> Settled
     )
 
 
-def _invoice(contract_id: str, name: str, month: _Month, until: datetime) -> Invoice:
+def _plant_invoice(contract_id: str, name: str, month: _Month, until: datetime) -> Invoice:
     error = events.INVOICE_ERRORS.get((contract_id, name))
     charges = _ERRORS[error](month) if error else _right(month)
-    counterparty = str(month.lines[0].terms["counterparty"])
+    # Until the reading is replaced, the book knows no better than the invoice.
+    is_known = error != "later_reading" or until >= events.PLANT_ESTIMATE.replaced_at
+    line = _UNAGREED if error == "not_in_settlement" else month.lines[0].line
+    wrong = [{"contract_id": contract_id, "month": name, "line": line, "cause": error}]
+    invoice = _invoice(month.lines[0].terms, name, month.issued_at, charges)
+    errors = pl.DataFrame(wrong if error and is_known else [], schema=ERROR_SCHEMA)
+    return replace(invoice, errors=errors)
+
+
+def _invoice(
+    terms: Mapping[str, Any], name: str, issued_at: datetime, charges: list[_Charge]
+) -> Invoice:
+    contract_id = str(terms["contract_id"])
     rows = [
         {
             "invoice_id": f"{contract_id}-{name}",
@@ -135,30 +217,26 @@ def _invoice(contract_id: str, name: str, month: _Month, until: datetime) -> Inv
             "line": charge.line,
             "terms_from": charge.terms_from,
             "quantity": charge.quantity,
-            "quantity_unit": None if charge.quantity is None else "MWh",
+            "quantity_unit": None if charge.quantity is None else charge.quantity_unit,
             "unit_price": charge.unit_price,
             "amount": charge.amount,
             "currency_code": charge.currency_code,
-            "issued_at": month.issued_at,
+            "issued_at": issued_at,
         }
         for number, charge in enumerate(charges, start=1)
     ]
-    estimate = events.PLANT_ESTIMATE
-    # Until the reading is replaced, the book knows no better than the invoice.
-    is_known = error != "later_reading" or until >= estimate.replaced_at
-    line = _UNAGREED if error == "not_in_settlement" else month.lines[0].line
-    wrong = [{"contract_id": contract_id, "month": name, "line": line, "cause": error}]
+    counterparty = re.sub("[^a-z0-9]+", "-", str(terms["counterparty"]).lower()).strip("-")
     return Invoice(
-        path=f"{counterparty.lower().replace(' ', '-')}/{contract_id}-{name}.csv",
-        issued_at=month.issued_at,
+        path=f"{counterparty}/{contract_id}-{name}.csv",
+        issued_at=issued_at,
         lines=pl.DataFrame(rows, schema=_SCHEMA),
-        errors=pl.DataFrame(wrong if error and is_known else [], schema=ERROR_SCHEMA),
+        errors=pl.DataFrame(schema=ERROR_SCHEMA),
     )
 
 
-def invoice_errors(world: World, tables: Tables, until: datetime) -> pl.DataFrame:
+def invoice_errors(charged: Iterable[Invoice]) -> pl.DataFrame:
     """One row per placed error that the book can know of."""
-    errors = [invoice.errors for invoice in invoices(world, tables, until)]
+    errors = [invoice.errors for invoice in charged]
     return pl.concat([pl.DataFrame(schema=ERROR_SCHEMA), *errors])
 
 
@@ -177,12 +255,11 @@ def _charge(
     prices = line.unit_price() if unit_price is None else unit_price
     quantity, amount = math.fsum(quantities), math.fsum(_amounts(quantities, prices))
     terms = line.terms
-    valid_from = terms["valid_from_at"].astimezone(ZoneInfo(terms["time_zone"])).date()
     return _Charge(
         line=line.line,
         amount=_rounded(round(amount, 5), terms["rounding"]),
         currency_code=terms["currency_code"],
-        terms_from=valid_from,
+        terms_from=_terms_from(terms),
         quantity=round(quantity, 9),
         unit_price=round(amount / quantity, 9) if line.is_floating else float(prices[0]),
     )

@@ -23,7 +23,7 @@ from pipelines.simulator import clock, cloud_bill, events
 from pipelines.simulator.accounting import accounting_of_day, job_rows, telemetry_days
 from pipelines.simulator.certificates import certificate_files
 from pipelines.simulator.clock import Floats
-from pipelines.simulator.invoices import invoices
+from pipelines.simulator.invoices import Invoice
 from pipelines.simulator.plates import read_plates
 from pipelines.simulator.site_model import BatteryRun
 from pipelines.simulator.truth import write_truth
@@ -117,7 +117,7 @@ def simulate(
     world = simulate_world(read_plates(tables))
     desk = _Desk(book.landing, until)
     tell("writing the truth")
-    write_truth(world, tables, until, data_dir / "truth")
+    charged = write_truth(world, tables, until, data_dir / "truth")
     tell("writing meter readings")
     _land_meters(desk, world, tables["meters"])
     tell("writing battery samples, markets, carbon and grid events")
@@ -128,7 +128,7 @@ def simulate(
     _land_carbon(desk, world)
     _land_grid_events(desk, world)
     _land_certificates(desk, world)
-    _land_invoices(desk, world, tables)
+    _land_invoices(desk, charged)
     tell("writing job accounting and cloud bills")
     for site in world.sites.values():
         _land_jobs(desk, site)
@@ -487,8 +487,8 @@ def _land_certificates(desk: _Desk, world: World) -> None:
         desk.put(f"certificates/{file.path}", content, file.arrived_at)
 
 
-def _land_invoices(desk: _Desk, world: World, tables: Mapping[str, pl.DataFrame]) -> None:
-    for invoice in invoices(world, tables, desk.until):
+def _land_invoices(desk: _Desk, charged: list[Invoice]) -> None:
+    for invoice in charged:
         content = write_invoices(invoice.lines)
         desk.put(f"invoices/{invoice.path}", content, invoice.issued_at)
 

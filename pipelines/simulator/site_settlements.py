@@ -6,7 +6,7 @@ What does not: contracts on plants, and any part of the pipeline.
 Quantities are what a right meter counts, whole watt-hours; amounts are positive when the site pays.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,23 +38,35 @@ class SupplyTruth:
     """Of the zone of these contracts."""
 
 
-def site_settlements(
+@dataclass(frozen=True)
+class SiteLine:
+    """A line of a contract on a site over all intervals of the book."""
+
+    account: "Account"
+    line: str
+    quantity: Floats
+    """Not a number where nothing is settled yet."""
+    price: Floats
+
+
+def site_lines(
     world: World, tables: Tables, supplies: Mapping[str, SupplyTruth], until: datetime
-) -> pl.DataFrame:
-    """One row per contract, line and local month."""
-    frames = []
-    for (contract_id,), versions in tables["contracts"].group_by(
-        "contract_id", maintain_order=True
-    ):
+) -> Iterator[SiteLine]:
+    """Every line of every contract on a site."""
+    for _, versions in tables["contracts"].group_by("contract_id", maintain_order=True):
         terms = versions.sort("valid_from_at").rows(named=True)
-        account = _Account(tables, terms, until)
+        account = Account(tables, terms, until)
         site = world.sites.get(terms[0]["site_id"])
         for line, quantity, price in _lines(world, tables, site, supplies, account):
-            frames.append(account.months_of(str(contract_id), line, quantity, price))
-    return pl.concat(frames)
+            yield SiteLine(account, line, quantity, price)
 
 
-class _Account:
+def site_settlements(lines: Iterable[SiteLine]) -> pl.DataFrame:
+    """One row per contract, line and local month."""
+    return pl.concat(item.account.months_of(item.line, item.quantity, item.price) for item in lines)
+
+
+class Account:
     """The time a contract runs in: its intervals, local months and exchange rates."""
 
     def __init__(self, tables: Tables, versions: list[dict[str, Any]], until: datetime) -> None:
@@ -110,15 +122,13 @@ class _Account:
         local = pl.Series([after]).dt.convert_time_zone(self.zone)
         return bool((local == local.dt.truncate("1mo"))[0])
 
-    def months_of(
-        self, contract_id: str, line: str, quantity: Floats, price: Floats
-    ) -> pl.DataFrame:
+    def months_of(self, line: str, quantity: Floats, price: Floats) -> pl.DataFrame:
         """A line by month; nothing costs nothing, and not a number is not settled yet."""
         amount = np.where(quantity == 0, 0.0, quantity * price)
         return (
             pl.DataFrame(
                 {
-                    "contract_id": contract_id,
+                    "contract_id": self.versions[0]["contract_id"],
                     "line": line,
                     "local_month": self.month.cast(pl.String).str.slice(0, 7),
                     "quantity": quantity,
@@ -137,7 +147,7 @@ def _lines(
     tables: Tables,
     site: SiteWorld | None,
     supplies: Mapping[str, SupplyTruth],
-    account: _Account,
+    account: Account,
 ) -> Lines:
     terms = account.versions[0]
     kind = terms["kind"]
@@ -159,11 +169,11 @@ def _lines(
         yield "node_hours", _node_hours(site, account), account.term("price_per_node_hour")
 
 
-def _metered(kwh: Floats, account: _Account) -> Floats:
+def _metered(kwh: Floats, account: Account) -> Floats:
     return np.round(kwh[: account.count], 3)
 
 
-def _connection_lines(imported: Floats, versions: list[dict[str, Any]], account: _Account) -> Lines:
+def _connection_lines(imported: Floats, versions: list[dict[str, Any]], account: Account) -> Lines:
     def term(name: str) -> Floats:
         return account.term(name, versions)
 
@@ -191,7 +201,7 @@ def _connection_lines(imported: Floats, versions: list[dict[str, Any]], account:
 
 
 def _supply_lines(
-    site: SiteWorld, supply: SupplyTruth, account: _Account, has_credit: bool
+    site: SiteWorld, supply: SupplyTruth, account: Account, has_credit: bool
 ) -> Lines:
     yield "energy", _metered(site.run.import_kwh, account) / 1000, supply.energy_price
     if np.isfinite(supply.export_price).any():
@@ -201,7 +211,7 @@ def _supply_lines(
         yield "contract_credit", supply.credited_mwh, -supply.market_price
 
 
-def _tolling_lines(run: BatteryRun, account: _Account) -> Lines:
+def _tolling_lines(run: BatteryRun, account: Account) -> Lines:
     count, battery = account.count, run.battery
     charge, discharge = _metered(run.charge_kwh, account), _metered(run.discharge_kwh, account)
     # The battery reports its state of charge with six decimals.
@@ -231,7 +241,7 @@ def _tolling_lines(run: BatteryRun, account: _Account) -> Lines:
     yield "excess_throughput", excess, account.term("excess_throughput_per_mwh")
 
 
-def _commitment_lines(world: World, account: _Account) -> Lines:
+def _commitment_lines(world: World, account: Account) -> Lines:
     hours = account.count // 4
     wanted = np.sum(list(world.cloud_instances.values()), axis=0)[:hours]
     used = np.minimum(wanted, CLOUD_COMMITTED_INSTANCES) / CLOUD_COMMITTED_INSTANCES
@@ -241,7 +251,7 @@ def _commitment_lines(world: World, account: _Account) -> Lines:
     yield "commitment_unused", (1 - share) * gpus / 4, price / gpus
 
 
-def _node_hours(site: SiteWorld, account: _Account) -> Floats:
+def _node_hours(site: SiteWorld, account: Account) -> Floats:
     """Node-hours of the site's jobs in each interval."""
     jobs = job_rows(site)
     edges = clock.interval_starts().head(account.count + 1).dt.epoch("us").to_numpy() / 3.6e9

@@ -22,11 +22,11 @@ from pipelines.simulator import clock, events
 from pipelines.simulator.accounting import job_rows
 from pipelines.simulator.certificates import SCHEMA, certificate_files
 from pipelines.simulator.clock import Bools, Floats, Ints
-from pipelines.simulator.invoices import invoice_errors
+from pipelines.simulator.invoices import Invoice, invoice_errors, invoices
 from pipelines.simulator.plates import SitePlate
 from pipelines.simulator.settlements import settled_lines
 from pipelines.simulator.site_model import BatteryRun
-from pipelines.simulator.site_settlements import SupplyTruth, site_settlements
+from pipelines.simulator.site_settlements import SupplyTruth, site_lines, site_settlements
 from pipelines.simulator.world import SiteWorld, World
 
 Tables = Mapping[str, pl.DataFrame]
@@ -663,19 +663,20 @@ def _gpu_hours(site: SiteWorld, until: datetime) -> pl.DataFrame:
     )
 
 
-def write_truth(world: World, tables: Tables, until: datetime, folder: Path) -> None:
-    """Write the truth up to `until`, a Parquet file per table."""
+def write_truth(world: World, tables: Tables, until: datetime, folder: Path) -> list[Invoice]:
+    """Write the truth up to `until`, a Parquet file per table; the invoices that follow from it."""
     sites = {
         site_id: SiteTruth(world, site, tables, until) for site_id, site in world.sites.items()
     }
+    supplies = {name: _supply(site, world) for name, site in sites.items()}
+    settled = list(site_lines(world, tables, supplies, until))
+    charged = list(invoices(world, tables, settled, until))
     frames = {
         "site_intervals": pl.concat([site.intervals() for site in sites.values()]),
         "incidents": pl.concat([site.incidents() for site in sites.values()]),
         "certificates": _certificates(world, sites, until),
-        "invoice_errors": invoice_errors(world, tables, until),
-        "site_settlements": site_settlements(
-            world, tables, {name: _supply(site, world) for name, site in sites.items()}, until
-        ),
+        "invoice_errors": invoice_errors(charged),
+        "site_settlements": site_settlements(settled),
         "settlements": _settlements(world, tables, until, sites["franklin"].fx),
         "availability": pl.DataFrame(
             [site.availability() for site in sites.values()], infer_schema_length=None
@@ -685,3 +686,4 @@ def write_truth(world: World, tables: Tables, until: datetime, folder: Path) -> 
     folder.mkdir(parents=True, exist_ok=True)
     for name, frame in frames.items():
         frame.write_parquet(folder / f"{name}.parquet")
+    return charged
