@@ -27,12 +27,10 @@ from pipelines.simulator.world import World
 
 Tables = Mapping[str, pl.DataFrame]
 
-_ISSUED_AFTER = {
-    "franklin-lupinus-pap": timedelta(days=1, hours=11),
-    "franklin-lupinus2-vppa": timedelta(days=7, hours=10),
-}
-_SITE_ISSUED_AFTER = timedelta(days=1, hours=14)
+_ISSUED_AFTER = timedelta(days=1, hours=11)
 """From the end of the local month."""
+_LATE_ISSUED_AFTER = {"franklin-lupinus2-vppa": timedelta(days=7, hours=10)}
+"""Of contracts that are invoiced later."""
 _UNITS = {
     "capacity": "kW",
     "demand": "kW",
@@ -117,7 +115,7 @@ def invoices(
         sites.setdefault(site_line.account.versions[0]["contract_id"], []).append(site_line)
     for contract_id, parts in plants.items():
         for name, started_at, ended_at in _months(parts[0].terms["time_zone"]):
-            issued_at = ended_at + _ISSUED_AFTER[contract_id]
+            issued_at = ended_at + _LATE_ISSUED_AFTER.get(contract_id, _ISSUED_AFTER)
             if issued_at < until:
                 in_month = [_cut(line, started_at, ended_at) for line in parts]
                 charged = [line for line in in_month if len(line.spot)]
@@ -126,7 +124,7 @@ def invoices(
     for lines in sites.values():
         terms = lines[0].account.versions[0]
         for name, started_at, ended_at in _months(terms["time_zone"]):
-            issued_at = ended_at + _SITE_ISSUED_AFTER
+            issued_at = ended_at + _ISSUED_AFTER
             if issued_at < until and not terms["is_shadow_price"]:
                 charges = list(_site_charges(lines, tables["tariffs"], started_at, ended_at))
                 if charges:
@@ -185,7 +183,7 @@ def _cut(line: SettledLine, started_at: datetime, ended_at: datetime) -> Settled
     inside = within(line, started_at, ended_at)
     return replace(
         line,
-        first=line.first + int(np.argmax(inside)),
+        first=line.first + int(np.flatnonzero(inside)[0]) if inside.any() else line.first,
         metered_kwh=line.metered_kwh[inside],
         price=line.price[inside],
         spot=line.spot[inside],

@@ -74,7 +74,7 @@ def settled_lines(
         raise ValueError(f"zone {_ZONE} has no market price")
     names = {"ppa_pay_as_produced": "energy", "vppa_cfd": "difference"}
     for terms in tables["contracts"].filter(pl.col("kind").is_in(names)).iter_rows(named=True):
-        first = max(0, clock.interval_index(terms["valid_from_at"]))
+        first = min(count, max(0, clock.interval_index(terms["valid_from_at"])))
         last = count
         if terms["valid_to_at"] is not None:
             last = max(first, min(count, clock.interval_index(terms["valid_to_at"])))

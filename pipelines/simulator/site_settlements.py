@@ -254,7 +254,8 @@ def _commitment_lines(world: World, account: Account) -> Lines:
 def _node_hours(site: SiteWorld, account: Account) -> Floats:
     """Node-hours of the site's jobs in each interval."""
     jobs = job_rows(site)
-    edges = clock.interval_starts().head(account.count + 1).dt.epoch("us").to_numpy() / 3.6e9
+    starts = account.starts.dt.epoch("us").to_numpy() / 3.6e9
+    edges = np.append(starts, starts[-1] + clock.INTERVAL_HOURS)
     nodes = jobs["node_count"].to_numpy()
 
     def used_until(at: Floats, instants: pl.Series) -> Floats:
