@@ -55,6 +55,8 @@ WITHOUT_ORIGIN = {
     ("fct_invoice_differences", "settled_quantity_unit"): "follows from the line",
     ("fct_certificate_assignments", "status"): "follows from which part of a bundle the row is",
     ("fct_certificate_assignments", "covers"): "likewise",
+    ("fct_supply_waterfall", "layer"): "follows from the kind of source",
+    ("fct_supply_waterfall", "source_kind"): "follows from which table the source is of",
 }
 """Columns of marts that stand for no column of a raw table, and why."""
 
