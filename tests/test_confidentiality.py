@@ -43,7 +43,10 @@ def test_nobody_gets_the_names_of_those_who_own_jobs(demo_book, team):
 
 
 def strikes_found(frame: pl.DataFrame, strikes: list[float], rates: pl.DataFrame) -> list[tuple]:
-    """Columns (a, b, c) whose (a - b) / c or a / c + b is a price, in its currency or in euro."""
+    """Columns (a, b, c) whose (a - b) / c or a / c + b is a price, in its currency or in euro.
+
+    Whoever looks for prices looks at the lines of one contract at a time.
+    """
     time = next((name for name in ("interval_started_at", "local_date") if name in frame), None)
     if time is None:
         return []
@@ -52,6 +55,12 @@ def strikes_found(frame: pl.DataFrame, strikes: list[float], rates: pl.DataFrame
     frame = frame.with_columns(rate_date=pl.col(time).cast(pl.Date)).join(
         rates, on="rate_date", how="left"
     )
+    keys = [name for name in ("contract_id", "source_id", "line") if name in frame]
+    parts = frame.partition_by(keys) if keys else [frame]
+    return [found for part in parts for found in _strikes_found_in(part, strikes)]
+
+
+def _strikes_found_in(frame: pl.DataFrame, strikes: list[float]) -> list[tuple]:
     frame = frame.sample(min(SAMPLE_ROWS, len(frame)), seed=1)
     numbers = [
         name

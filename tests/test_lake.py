@@ -459,9 +459,12 @@ def test_quarantined_rows_load_once_the_reference_data_declares_their_battery(bo
     assert counts(lake.load(book)) == {
         "loaded": 0, "skipped": 1, "partial": 0, "failed": 0, "quarantined_rows": 0,
     }  # fmt: skip
-    for name in ("sites/sparks.yml", "meters.yml"):
-        file = book.reference / name
-        file.write_text(file.read_text().replace("sparks-second-life", "sparks-third-life"))
+    for file in book.reference.rglob("*.yml"):
+        file.write_text(
+            file.read_text().replace(
+                "battery_id: sparks-second-life", "battery_id: sparks-third-life"
+            )
+        )
     assert counts(lake.load(book))["loaded"] == 1
     assert outcome(book) == {"battery_csv/new.csv": ("loaded", None)}
     assert quarantined(book) == []

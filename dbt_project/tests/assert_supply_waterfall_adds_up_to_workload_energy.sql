@@ -92,12 +92,30 @@ workloads as (
     on columns(* exclude (workload_id, site_id, local_date))
     into name amount_name value workload_amount
 
+),
+
+-- Where what a source gave is unknown, nothing can be split between sources, though their sum be known.
+days as (
+
+    select
+        workload_id,
+        site_id,
+        local_date,
+        count(energy_kwh) = count(*) as is_split_known
+    from {{ ref("fct_supply_waterfall") }}
+    group by workload_id, site_id, local_date
+
 )
 
 select
     workloads.*,
     sources.source_amount
 from workloads
+left join days
+    on
+        workloads.workload_id = days.workload_id
+        and workloads.site_id = days.site_id
+        and workloads.local_date = days.local_date
 left join sources
     on
         workloads.workload_id = sources.workload_id
@@ -107,4 +125,8 @@ left join sources
 where
     -- Nothing used needs no source.
     workloads.workload_amount <> 0
-    and coalesce(abs(workloads.workload_amount - sources.source_amount) > 1e-3, true)
+    and coalesce(
+        abs(workloads.workload_amount - sources.source_amount) > 1e-3,
+        days.is_split_known,
+        true
+    )

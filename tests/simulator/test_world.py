@@ -281,9 +281,10 @@ def test_a_negative_price_takes_volume_from_one_contract_and_the_floor_from_the_
     negative = (price < 0) & (world.ppa_kwh["FKL-SOLAR"][BEFORE] > 0)
     assert negative.any()
     assert not produced.kwh[negative].any()
-    np.testing.assert_allclose(
-        virtual.amount[negative], world.ppa_kwh["FKL-SOLAR"][BEFORE][negative] * 0.4 * 0.0342
-    )
+    # The shares of a plant are settled in thousandths of a kilowatt-hour.
+    share_kwh = world.ppa_kwh["FKL-SOLAR"][BEFORE][negative] * 0.4
+    np.testing.assert_allclose(virtual.kwh[negative], share_kwh, rtol=0, atol=0.00051)
+    np.testing.assert_allclose(virtual.amount[negative], virtual.kwh[negative] * 0.0342)
 
 
 def test_idle_power_alone_is_less_than_any_load(world):
