@@ -14,6 +14,21 @@ from pipelines.simulator import landing
 DEMO_UNTIL = datetime(2026, 11, 3, tzinfo=UTC)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process starts with the demo's tests; those of others that read it come last."""
+
+    def place(item: pytest.Item) -> int:
+        needs_demo = "demo_book" in item.fixturenames  # type: ignore[attr-defined]
+        if needs_demo and item.get_closest_marker("xdist_group"):
+            return 2
+        if needs_demo:
+            item.add_marker(pytest.mark.xdist_group("demo"))
+            return 0
+        return 1
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def demo_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
     """The whole demo, simulated, loaded, built and published; tests read it and leave it as it is.

@@ -19,6 +19,8 @@ FIRST_ARRIVAL = datetime(2026, 10, 27, 12, tzinfo=UTC)
 LAST_ARRIVAL = datetime(2026, 10, 29, 12, tzinfo=UTC)
 LEFT_OUT = "prometheus/sparks"
 
+pytestmark = pytest.mark.xdist_group("any_order")
+
 
 @pytest.fixture(scope="module")
 def files(demo_book: Book) -> list[Path]:

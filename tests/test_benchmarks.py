@@ -153,12 +153,3 @@ def test_the_command_prints_the_ratios_and_leaves_the_book_as_it_is(book: Book):
     assert "nemreader" in answer.stdout
     assert "ratio" in answer.stdout
     assert sorted(book.data_dir.rglob("*")) == before
-
-
-def test_a_rebuilt_day_leaves_what_the_first_build_gave(demo_book: Book):
-    sides = side_by_side.compare_rebuild(demo_book, lengths=[2])
-    assert [(side.comparison, side.name) for side in sides] == [
-        ("rebuild of 2 days", "all of them"),
-        ("rebuild of 2 days", "latest day"),
-    ]
-    assert sides[0].rows == sides[1].rows > 0

@@ -58,6 +58,9 @@ WITHOUT_ORIGIN = {
 }
 """Columns of marts that stand for no column of a raw table, and why."""
 
+# One process builds the empty book and its lineage.
+pytestmark = pytest.mark.xdist_group("dbt_project")
+
 Column = tuple[str, str]
 """A table, with `raw.` before that of a source, and one of its columns."""
 

@@ -172,13 +172,3 @@ def test_a_second_run_of_the_demo_builds_nothing(demo_book):
     assert warehouse.build(demo_book).is_built is False
     assert demo_book.warehouse.stat().st_mtime_ns == before
     assert publish.is_current(demo_book)
-
-
-def test_every_unit_test_of_the_models_passes(demo_book, tmp_path):
-    copy = tmp_path / "warehouse.duckdb"
-    shutil.copyfile(demo_book.warehouse, copy)
-    answer = warehouse.invoke_dbt(Book(tmp_path), copy, ["test", "--select", "test_type:unit"])
-    verdicts = {result.node.name: result.status for result in answer.result or []}
-    failed = [name for name, status in verdicts.items() if status not in ("pass", "success")]
-    assert (answer.exception, failed, answer.success) == (None, [], True)
-    assert len(answer.result) > 20
