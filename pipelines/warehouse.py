@@ -131,7 +131,9 @@ def plan(
     built = built_loads(book)
     marks = _marks(book, built)
     new = loads.filter(~pl.col("build_id").is_in(list(built)))
-    touched = new["touched_dates"].explode().drop_nulls().unique().sort().to_list()
+    touched = _touched(new)
+    is_telemetry = pl.col("tables").list.set_intersection(list(lake.DAILY_TABLES)).list.len() > 0
+    with_telemetry = _touched(new.filter(is_telemetry))
     warehouse = book.warehouse.resolve()
     if marks - built and not dates:
         # Roll-ups depend on neither reference data nor models.
@@ -141,17 +143,20 @@ def plan(
             warehouse,
             None,
             (*new["build_id"].sort(), *sorted(marks)),
-            telemetry_dates=tuple(touched) if is_rolled_up else None,
+            telemetry_dates=with_telemetry if is_rolled_up else None,
             is_full_refresh=warehouse.exists(),
         )
-    days = tuple(sorted(dates)) if dates else tuple(touched)
+    days = tuple(sorted(dates)) if dates else touched
+    to_roll_up = days if dates else with_telemetry
     if marks - built:
-        return Plan(book, warehouse, days, telemetry_dates=days)
+        return Plan(book, warehouse, days, telemetry_dates=to_roll_up)
     left = pl.col("touched_dates").list.set_difference(pl.lit(list(days), pl.List(pl.Date)))
     if nameable is not None:
         left = left.list.set_intersection(pl.lit(list(nameable), pl.List(pl.Date)))
     covered = new.filter(left.list.len() == 0)
-    return Plan(book, warehouse, days, tuple(covered["build_id"].sort()), telemetry_dates=days)
+    return Plan(
+        book, warehouse, days, tuple(covered["build_id"].sort()), telemetry_dates=to_roll_up
+    )
 
 
 def build(
@@ -205,8 +210,11 @@ def roll_up(todo: Plan, progress: Progress | None = None) -> None:
 
 def touched_dates(book: Book) -> list[date]:
     """The UTC dates that any load touched."""
-    dates = lake.read_load_records(book)["touched_dates"].explode()
-    return dates.drop_nulls().unique().sort().to_list()
+    return list(_touched(lake.read_load_records(book)))
+
+
+def _touched(loads: pl.DataFrame) -> tuple[date, ...]:
+    return tuple(loads["touched_dates"].explode().drop_nulls().unique().sort())
 
 
 def keep_manifest(book: Book, manifest: Path) -> None:

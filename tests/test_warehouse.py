@@ -12,8 +12,13 @@ from pipelines import lake, publish, warehouse
 from pipelines.settings import Book
 
 
-def write_loads(book: Book, *records: tuple[str, str, list[date]]) -> None:
-    """Load records (load_id, status, touched dates) as the loader writes them."""
+def write_loads(
+    book: Book, *records: tuple[str, str, list[date]], tables: dict[str, list[str]] | None = None
+) -> None:
+    """Load records (load_id, status, touched dates) as the loader writes them.
+
+    `tables` maps load_id to the tables it filled, meter readings unless given.
+    """
     folder = book.lake / "loads"
     folder.mkdir(parents=True, exist_ok=True)
     pl.DataFrame(
@@ -24,6 +29,7 @@ def write_loads(book: Book, *records: tuple[str, str, list[date]]) -> None:
                 "status": status,
                 "touched_dates": days,
                 "reference_digest": "abc",
+                "tables": (tables or {}).get(load_id, ["meter_readings"]),
             }
             for load_id, status, days in records
         ],
@@ -64,6 +70,21 @@ def test_only_the_days_that_new_loads_touch_are_built(book):
     write_loads(book, ("a", "loaded", [FIRST]), ("b", "loaded", [SECOND]))
     todo = warehouse.plan(book)
     assert (todo.dates, todo.load_ids) == ((SECOND,), ("b",))
+
+
+def test_only_days_of_new_telemetry_are_rolled_up_unless_days_are_named(book):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    write_loads(
+        book,
+        ("a", "loaded", [FIRST]),
+        ("invoice", "loaded", [FIRST]),
+        ("samples", "loaded", [SECOND]),
+        tables={"samples": ["gpu_samples"]},
+    )
+    todo = warehouse.plan(book)
+    assert (todo.dates, todo.telemetry_dates) == ((FIRST, SECOND), (SECOND,))
+    assert warehouse.plan(book, [FIRST]).telemetry_dates == (FIRST,)
 
 
 def test_a_load_counts_as_built_only_when_all_its_days_are(book):
