@@ -189,10 +189,13 @@ def _write_team(
         connection.execute(
             f"attach {_text(draft.resolve())} as team (storage_version '{STORAGE_VERSION}')"
         )
+        # Every comment would be a transaction of its own.
+        connection.execute("begin")
         connection.execute("create schema team.marts")
         for table in tables:
             _copy(connection, table, f"book.marts.{_name(table.name)}", parquet_draft)
         _copy(connection, raw_loads, "book.raw.raw_loads", parquet_draft)
+        connection.execute("commit")
         connection.execute("checkpoint team")
         connection.execute("detach team")
     _sync(draft)
@@ -220,7 +223,7 @@ def _copy(
     for column, comment in table.columns.items():
         connection.execute(f"comment on column {target}.{_name(column)} is {_text(comment)}")
     file = folder / f"{table.name}.parquet"
-    connection.execute(f"copy (from {target}{order}) to {_text(file)} (format parquet)")
+    connection.execute(f"copy {target} to {_text(file)} (format parquet)")
     _sync(file)
 
 
