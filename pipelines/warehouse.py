@@ -278,15 +278,17 @@ def invoke_dbt(
             progress(event.data.description)
 
     folder = dbt_dir(book)
+    common = [
+        *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
+        *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
+        *("--log-level", "none", "--log-level-file", "info", "--no-use-colors"),
+    ]
     with warehouse_variable(warehouse):
-        answer = dbtRunner(callbacks=[report]).invoke(
-            [
-                *arguments,
-                *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
-                *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
-                *("--log-level", "none", "--log-level-file", "info", "--no-use-colors"),
-            ]
-        )
+        # Other vars make dbt read the whole project again; what it reads does not depend on them.
+        answer = dbtRunner().invoke(["parse", *common])
+        if answer.success and list(arguments) != ["parse"]:
+            runner = dbtRunner(manifest=answer.result, callbacks=[report])
+            answer = runner.invoke([*arguments, *common])
     close_connections()
     return answer
 
