@@ -272,6 +272,7 @@ def invoke_dbt(
     """Run a dbt command in this process, writing nothing but the warehouse and `dbt_dir`."""
     # dbt takes two seconds to import, and a build with nothing to do does not need it.
     from dbt.cli.main import dbtRunner
+    from dbt.contracts.graph.manifest import Manifest
 
     def report(event: Any) -> None:
         if progress is not None and event.info.name == "LogStartLine":
@@ -286,7 +287,7 @@ def invoke_dbt(
     with warehouse_variable(warehouse):
         # Other vars make dbt read the whole project again; what it reads does not depend on them.
         answer = dbtRunner().invoke(["parse", *common])
-        if answer.success and list(arguments) != ["parse"]:
+        if list(arguments) != ["parse"] and isinstance(answer.result, Manifest):
             runner = dbtRunner(manifest=answer.result, callbacks=[report])
             answer = runner.invoke([*arguments, *common])
     close_connections()
