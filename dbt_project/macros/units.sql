@@ -1,12 +1,24 @@
 {#
-    Unit conversions and the book's rounding, each in one place.
+    Unit conversions, the book's rounding and its sums, each in one place.
 
-    Sums of floats depend on the order of their terms in the last bits, and files load in any order. Energies
-    are therefore rounded when staged: 1e-6 kWh is far below what any meter resolves, and makes results
-    identical byte for byte. For the same reason a sum is rounded before it is divided: a rounded mean may lie on the
-    edge between two roundings, a rounded sum of rounded terms does not.
+    Energies are rounded when staged: 1e-6 kWh is far below what any meter resolves.
 #}
 {% macro round_kwh(expression) -%} round({{ expression }}, 6) {%- endmacro %}
+
+{#
+    The sum of floats: the same to the last bit in whatever order the rows come. A sum of doubles depends on the order
+    of its terms, and files load and threads finish in any; to round it does not help, for it may lie on the edge
+    between two roundings. Decimals add up exactly, so each term is made one of `decimals` decimals. Null where no term
+    is known. A term that is no number or infinite stops the build. `condition` narrows the rows; `over` makes it a
+    window's sum.
+#}
+{% macro exact_sum(expression, condition=none, over=none, decimals=12) -%}
+    cast(
+        sum(cast({{ expression }} as decimal(38, {{ decimals }})))
+        {%- if condition is not none %} filter (where {{ condition }}){% endif %}
+        {%- if over is not none %} over {{ over }}{% endif %} as double
+    )
+{%- endmacro %}
 
 {% macro to_kwh(quantity, unit) -%}
     {{ quantity }} * case {{ unit }} when 'Wh' then 0.001 when 'kWh' then 1 when 'MWh' then 1000 end
