@@ -1,0 +1,233 @@
+{# A week of which less is known is shown, but neither judged nor compared with. #}
+{% set minimum_coverage_ratio = 0.5 %}
+{% set compared_weeks = 8 %}
+
+{# KPI, its name, its unit (null: money), the column that holds it and the one that says how much of it is known. #}
+{% set kpis = [
+    ("effective_availability_ratio", "Effective MW availability", "'ratio'", "mean_availability_ratio",
+        "availability_coverage_ratio"),
+    ("local_availability_ratio", "Availability of the local layer", "'ratio'", "local_time_availability_ratio",
+        "coverage_ratio"),
+    ("marginal_cost_per_gpu_hour", "Marginal GPU-hour cost", "null", "mean_marginal_cost_per_gpu_hour",
+        "marginal_cost_coverage_ratio"),
+    ("location_based_g_per_kwh", "Carbon intensity, location-based", "'g/kWh'", "location_based_g_per_kwh",
+        "carbon_coverage_ratio * coverage_ratio"),
+    ("market_based_g_per_kwh", "Carbon intensity, market-based", "'g/kWh'", "market_based_g_per_kwh",
+        "carbon_coverage_ratio * coverage_ratio"),
+    ("hourly_matched_g_per_kwh", "Carbon intensity, hourly matched", "'g/kWh'", "hourly_matched_g_per_kwh",
+        "carbon_coverage_ratio * coverage_ratio"),
+    ("carbon_free_ratio", "Carbon-free energy", "'ratio'", "carbon_free_ratio",
+        "carbon_coverage_ratio * coverage_ratio"),
+    ("incident_count", "Energy-constraint incidents", "'incidents'", "incident_count", "availability_coverage_ratio"),
+] %}
+
+{% set columns = [
+    "mean_availability_ratio",
+    "local_time_availability_ratio",
+    "mean_marginal_cost_per_gpu_hour",
+    "location_based_g_per_kwh",
+    "market_based_g_per_kwh",
+    "hourly_matched_g_per_kwh",
+    "carbon_free_ratio",
+    "incident_count",
+    "coverage_ratio",
+    "availability_coverage_ratio",
+    "marginal_cost_coverage_ratio",
+    "carbon_coverage_ratio",
+] %}
+
+with
+
+site_weeks as (
+
+    select *
+    from {{ ref("kpi_site_weekly") }}
+
+),
+
+organization_weeks as (
+
+    select *
+    from {{ ref("kpi_organization_weekly") }}
+
+),
+
+organization as (
+
+    select *
+    from {{ source("raw", "organization") }}
+
+),
+
+-- A week in which nothing at all was received has its rows too.
+mondays as (
+
+    select
+        unnest(
+            generate_series(
+                min(strptime(week || '-1', '%G-W%V-%u')), max(strptime(week || '-1', '%G-W%V-%u')), interval 7 days
+            )
+        ) as monday_at
+    from organization_weeks
+
+),
+
+scopes as (
+
+    select distinct
+        'site' as scope,
+        site_id
+    from {{ source("raw", "sites") }}
+
+    union all
+
+    select
+        'organization' as scope,
+        cast(null as varchar) as site_id
+
+),
+
+figures as (
+
+    select
+        'site' as scope,
+        site_id,
+        week,
+        {{ columns | join(",\n        ") }}
+    from site_weeks
+
+    union all
+
+    select
+        'organization' as scope,
+        cast(null as varchar) as site_id,
+        week,
+        {{ columns | join(",\n        ") }}
+    from organization_weeks
+
+),
+
+kpis as (
+
+    {%- for kpi_id, name, unit, value, coverage in kpis %}
+    select
+        {{ loop.index }} as rank,
+        '{{ kpi_id }}' as kpi_id,
+        '{{ name }}' as kpi_name,
+        {{ unit }} as unit
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
+
+),
+
+valued as (
+
+    select
+        {{ iso_week("mondays.monday_at") }} as week,
+        mondays.monday_at,
+        scopes.scope,
+        scopes.site_id,
+        kpis.rank,
+        kpis.kpi_id,
+        kpis.kpi_name,
+        coalesce(kpis.unit, organization.reporting_currency || '/GPU-hour') as unit,
+        case kpis.kpi_id
+            {%- for kpi_id, name, unit, value, coverage in kpis %}
+            when '{{ kpi_id }}' then figures.{{ value }}
+            {%- endfor %}
+        end as kpi_value,
+        coalesce(
+            case kpis.kpi_id
+                {%- for kpi_id, name, unit, value, coverage in kpis %}
+                when '{{ kpi_id }}' then {{ coverage }}
+                {%- endfor %}
+            end, 0
+        ) as coverage_ratio,
+        case when kpis.unit is null then organization.reporting_currency end as currency_code
+    from mondays
+    cross join scopes
+    cross join kpis
+    cross join organization
+    left join figures
+        on
+            figures.week = {{ iso_week("mondays.monday_at") }}
+            and scopes.scope = figures.scope
+            and scopes.site_id is not distinct from figures.site_id
+
+),
+
+-- What was not watched is not known to be free of incidents.
+known as (
+
+    select
+        * exclude (kpi_value, coverage_ratio),
+        case when coverage_ratio > 0 then kpi_value end as kpi_value,
+        case when kpi_value is null then 0 else coverage_ratio end as coverage_ratio,
+        case when coverage_ratio >= {{ minimum_coverage_ratio }} then kpi_value end as comparable_value
+    from valued
+
+),
+
+compared as (
+
+    select
+        *,
+        lag(comparable_value) over weeks as previous_value,
+        min(comparable_value) over weeks_before as lowest_8_weeks_value,
+        max(comparable_value) over weeks_before as highest_8_weeks_value,
+        count(comparable_value) over weeks_before as week_count
+    from known
+    window
+        weeks as (partition by scope, site_id, kpi_id order by monday_at),
+        weeks_before as (
+            partition by scope, site_id, kpi_id
+            order by monday_at
+            rows between {{ compared_weeks }} preceding and 1 preceding
+        )
+
+),
+
+-- A site's own target comes before the one for all.
+targeted as (
+
+    select
+        compared.*,
+        coalesce(own.target, general.target) as target_value,
+        coalesce(own.direction, general.direction) as direction
+    from compared
+    left join {{ source("raw", "targets") }} as own
+        on
+            compared.kpi_id = own.kpi_id
+            and compared.site_id = own.site_id
+    left join {{ source("raw", "targets") }} as general
+        on
+            compared.kpi_id = general.kpi_id
+            and general.site_id is null
+
+)
+
+select
+    week,
+    scope,
+    site_id,
+    rank,
+    kpi_id,
+    kpi_name,
+    unit,
+    kpi_value,
+    target_value,
+    direction,
+    case
+        when target_value is null then 'no_target'
+        when comparable_value is null then 'unknown'
+        when direction = 'at_least' and comparable_value >= target_value then 'met'
+        when direction = 'at_most' and comparable_value <= target_value then 'met'
+        else 'missed'
+    end as status,
+    previous_value,
+    lowest_8_weeks_value,
+    highest_8_weeks_value,
+    week_count,
+    coverage_ratio,
+    currency_code
+from targeted
