@@ -601,6 +601,20 @@ MISTAKES = {
         "workloads.yml:15: rules.0.workload_id: found 'finetuning', expected a name declared in"
         " workloads",
     ),
+    "a_latency_to_an_unknown_site": (
+        "workloads.yml",
+        "    value_per_lost_gpu_hour: 3.6",
+        "    latency_ms: {plane: 12}\n    value_per_lost_gpu_hour: 3.6",
+        "workloads.yml:7: workloads.0.latency_ms.plane: found 'plane', expected a name declared in"
+        " sites/",
+    ),
+    "a_country_that_is_no_code": (
+        "workloads.yml",
+        "    value_per_lost_gpu_hour: 3.6",
+        "    allowed_countries: [Germany]\n    value_per_lost_gpu_hour: 3.6",
+        "workloads.yml:7: workloads.0.allowed_countries.0: found 'Germany';"
+        " string should match pattern '^[A-Z]{2}$'",
+    ),
     "no_workload_for_what_no_rule_matches": (
         "workloads.yml",
         "workload_id: unassigned",
@@ -1011,6 +1025,11 @@ def test_nodes_rules_and_the_plan_are_spelt_out(folder: Path):
             "workload_id": "training",
         }
     ]
+    assert tables["workloads"].select("allowed_countries", "max_latency_ms").rows() == [
+        (None, None),
+        (None, None),
+    ]
+    assert tables["workload_latencies"].is_empty()
     assert tables["capacity_plan"].rows() == [
         ("plain", date(2026, 4, 1), 26.0, 26.0, 0.7),
         ("plain", date(2026, 5, 1), 26.0, 26.0, 0.7),

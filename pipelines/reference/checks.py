@@ -66,6 +66,9 @@ class CrossChecks:
             for index, group in enumerate(site.node_groups):
                 place: Place = ["node_groups", index, "gpu_model"]
                 self._known(document, place, group.gpu_model, gpu_models, "gpu_models.yml")
+            if site.cloud is not None:
+                place = ["cloud", "gpu_model"]
+                self._known(document, place, site.cloud.gpu_model, gpu_models, "gpu_models.yml")
 
     def _names_declared_once(self) -> None:
         sites = self.reference.sites
@@ -285,6 +288,9 @@ class CrossChecks:
         document = self.documents["workloads.yml"]
         names = [workload.workload_id for workload in self.reference.workloads]
         self._no_double(document, "workloads", names)
+        for index, workload in enumerate(self.reference.workloads):
+            for site_id in workload.latency_ms:
+                self._site(document, ["workloads", index, "latency_ms", site_id], site_id)
         for index, rule in enumerate(self.reference.rules):
             place: Place = ["rules", index, "workload_id"]
             self._known(document, place, rule.workload_id, set(names), "workloads")

@@ -36,6 +36,9 @@ TimeZone = Annotated[str, AfterValidator(_known_time_zone)]
 Month = Annotated[str, AfterValidator(_month)]
 
 
+CountryCode = Annotated[str, Field(pattern="^[A-Z]{2}$")]
+
+
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 
 

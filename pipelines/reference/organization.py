@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from pipelines.reference.fields import (
     Amount,
     Basis,
+    CountryCode,
     Currency,
     Identifier,
     Model,
@@ -41,13 +42,20 @@ class Organization(Model):
 
 
 class Workload(Model):
-    """What runs, how much it minds waiting, and where it may run."""
+    """What runs, how much it minds waiting, and where it may run.
+
+    Without `allowed_countries` it may run in any, without `max_latency_ms` at any distance.
+    `latency_ms` is the round trip from its users to each site; a site left out is not known.
+    """
 
     workload_id: Identifier
     name: str
     criticality: Literal["sensitive", "tolerant"]
     max_deferral_hours: Amount
     allowed_venues: list[VenueKind]
+    allowed_countries: list[CountryCode] | None = None
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    latency_ms: dict[str, Amount] = Field(default_factory=dict)
     value_per_lost_gpu_hour: Amount
 
 

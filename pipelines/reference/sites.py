@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from pipelines.reference.fields import (
     Amount,
+    CountryCode,
     Currency,
     Dated,
     Efficiency,
@@ -84,11 +85,12 @@ class Battery(Terms):
 
 
 class CloudVenue(Model):
-    """How the bill of a public cloud names this venue and its GPU machines."""
+    """How the bill of a public cloud names this venue and its GPU machines, and their model."""
 
     provider_name: str
     region_id: str
     gpus_per_instance: dict[str, Annotated[int, Field(gt=0)]]
+    gpu_model: str | None = None
 
 
 class Site(Model):
@@ -97,7 +99,7 @@ class Site(Model):
     site_id: Identifier
     name: str
     venue_kind: VenueKind
-    country_code: Annotated[str, Field(pattern="^[A-Z]{2}$")]
+    country_code: CountryCode
     time_zone: TimeZone
     bidding_zone: str | None = None
     price_market: Literal["day_ahead", "real_time"] | None = None

@@ -66,6 +66,7 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
                 "provider_name": site.cloud.provider_name,
                 "region_id": site.cloud.region_id,
                 "sku_id": sku_id,
+                "gpu_model": site.cloud.gpu_model,
                 "gpu_count": gpu_count,
             }
             for site in reference.sites
@@ -119,7 +120,14 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
             for period in terms.periods
         ],
         "public_holidays": list(_holiday_rows(reference)),
-        "workloads": [workload.model_dump() for workload in reference.workloads],
+        "workloads": [
+            workload.model_dump(exclude={"latency_ms"}) for workload in reference.workloads
+        ],
+        "workload_latencies": [
+            {"workload_id": workload.workload_id, "site_id": site_id, "latency_ms": latency_ms}
+            for workload in reference.workloads
+            for site_id, latency_ms in workload.latency_ms.items()
+        ],
         "workload_rules": [
             {"rule_order": order, **rule.model_dump()}
             for order, rule in enumerate(reference.rules, start=1)
@@ -195,7 +203,9 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         " degradation_cost_per_mwh",
         instant=_VALIDITY,
     ),
-    "cloud_skus": _columns(text="site_id provider_name region_id sku_id", number="gpu_count"),
+    "cloud_skus": _columns(
+        text="site_id provider_name region_id sku_id gpu_model", number="gpu_count"
+    ),
     "meters": _columns(
         text="meter_id flow site_id role accuracy_class energy_source battery_id contract_id",
         number="multiplier variable_cost_per_mwh",
@@ -243,9 +253,10 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
     "public_holidays": _columns(text="calendar", day="holiday_date"),
     "workloads": _columns(
         text="workload_id name criticality",
-        number="max_deferral_hours value_per_lost_gpu_hour",
-        texts="allowed_venues",
+        number="max_deferral_hours max_latency_ms value_per_lost_gpu_hour",
+        texts="allowed_venues allowed_countries",
     ),
+    "workload_latencies": _columns(text="workload_id site_id", number="latency_ms"),
     "workload_rules": _columns(
         count="rule_order", text="cluster partition qos account workload_id"
     ),

@@ -14,39 +14,10 @@ with
 
 -- An amount of a day is given where it is known for all intervals of which the energy is: a sum over fewer would
 -- not belong to the energy beside it.
--- Losses between the grid and the facility meter are borne in proportion, so that all rows add up to the site's.
 intervals as (
 
-    select
-        work.site_id,
-        work.workload_id,
-        work.local_date,
-        work.allocated_gpu_hours,
-        work.measured_gpu_hours,
-        work.used_gpu_hours,
-        work.idle_gpu_hours,
-        work.energy_kwh,
-        round(work.energy_kwh * balance.local_kwh / nullif(balance.consumption_kwh, 0), 6) as local_kwh,
-        round(work.energy_kwh * balance.contracted_kwh / nullif(balance.consumption_kwh, 0), 6) as contracted_kwh,
-        round(work.energy_kwh * balance.grid_uncontracted_kwh / nullif(balance.consumption_kwh, 0), 6) as grid_kwh,
-        round(work.energy_kwh * costs.energy_cost / nullif(balance.facility_kwh, 0), 6) as energy_cost,
-        round(work.energy_kwh * costs.contract_cost / nullif(balance.facility_kwh, 0), 6) as contract_cost,
-        round(work.energy_kwh * carbon.location_based_kg / nullif(balance.facility_kwh, 0), 6) as location_based_kg,
-        round(work.energy_kwh * carbon.market_based_kg / nullif(balance.facility_kwh, 0), 6) as market_based_kg,
-        round(work.energy_kwh * carbon.hourly_matched_kg / nullif(balance.facility_kwh, 0), 6) as hourly_matched_kg
-    from {{ ref("int_workload_intervals") }} as work
-    left join {{ ref("fct_energy_balance") }} as balance
-        on
-            work.site_id = balance.site_id
-            and work.interval_started_at = balance.interval_started_at
-    left join {{ ref("int_energy_costs") }} as costs
-        on
-            work.site_id = costs.site_id
-            and work.interval_started_at = costs.interval_started_at
-    left join {{ ref("fct_carbon") }} as carbon
-        on
-            work.site_id = carbon.site_id
-            and work.interval_started_at = carbon.interval_started_at
+    select *
+    from {{ ref("int_workload_costs") }}
 
 ),
 

@@ -1,0 +1,121 @@
+with
+
+cloud_hours as (
+
+    select
+        hours.workload_id,
+        hours.site_id,
+        {{ iso_week("hours.hour_started_at at time zone organization.time_zone") }} as week,
+        hours.allocated_gpu_hours,
+        hours.cloud_cost
+    from {{ ref("int_cloud_workload_hours") }} as hours
+    cross join {{ source("raw", "organization") }} as organization
+
+),
+
+segments as (
+
+    select
+        workload_id,
+        site_id,
+        week,
+        allocated_gpu_hours,
+        used_gpu_hours,
+        cast(null as double) as lost_gpu_hours,
+        energy_kwh,
+        energy_cost,
+        cast(null as double) as cloud_cost,
+        location_based_kg
+    from {{ ref("int_workload_costs") }}
+
+    union all
+
+    select
+        workload_id,
+        site_id,
+        week,
+        allocated_gpu_hours,
+        cast(null as double) as used_gpu_hours,
+        cast(null as double) as lost_gpu_hours,
+        cast(null as double) as energy_kwh,
+        cast(null as double) as energy_cost,
+        cloud_cost,
+        cast(null as double) as location_based_kg
+    from cloud_hours
+
+    union all
+
+    select
+        losses.workload_id,
+        losses.site_id,
+        intervals.week,
+        cast(null as double) as allocated_gpu_hours,
+        cast(null as double) as used_gpu_hours,
+        losses.lost_gpu_hours,
+        cast(null as double) as energy_kwh,
+        cast(null as double) as energy_cost,
+        cast(null as double) as cloud_cost,
+        cast(null as double) as location_based_kg
+    from {{ ref("int_incident_losses") }} as losses
+    inner join {{ ref("int_site_intervals") }} as intervals
+        on
+            losses.site_id = intervals.site_id
+            and losses.interval_started_at = intervals.interval_started_at
+
+),
+
+-- An amount of a week is given where it is known for all intervals of which the energy is.
+weeks as (
+
+    select
+        workload_id,
+        site_id,
+        week,
+        coalesce(round(sum(allocated_gpu_hours), 6), 0) as allocated_gpu_hours,
+        round(sum(used_gpu_hours), 6) as used_gpu_hours,
+        coalesce(round(sum(lost_gpu_hours), 6), 0) as lost_gpu_hours,
+        round(sum(energy_kwh), 6) as energy_kwh,
+        case when count(energy_cost) = count(energy_kwh) then round(sum(energy_cost), 6) end as energy_cost,
+        {{ ratio_of_sums("energy_cost", "allocated_gpu_hours") }} as cost_per_gpu_hour,
+        round(sum(cloud_cost), 6) as cloud_cost,
+        case
+            when count(location_based_kg) = count(energy_kwh) then round(sum(location_based_kg), 6)
+        end as location_based_kg,
+        {{ ratio_of_sums("location_based_kg", "allocated_gpu_hours") }} * 1000 as g_per_gpu_hour,
+        count(energy_cost) / nullif(count(allocated_gpu_hours), 0) as coverage_ratio
+    from segments
+    group by workload_id, site_id, week
+
+),
+
+venue_kinds as (
+
+    select distinct
+        site_id,
+        venue_kind
+    from {{ source("raw", "sites") }}
+
+)
+
+select
+    weeks.workload_id,
+    weeks.site_id,
+    weeks.week,
+    venue_kinds.venue_kind,
+    workloads.criticality,
+    workloads.max_deferral_hours,
+    weeks.allocated_gpu_hours,
+    weeks.used_gpu_hours,
+    weeks.lost_gpu_hours,
+    weeks.energy_kwh,
+    weeks.energy_cost,
+    weeks.cost_per_gpu_hour,
+    weeks.cloud_cost,
+    weeks.location_based_kg,
+    weeks.g_per_gpu_hour,
+    weeks.coverage_ratio,
+    organization.reporting_currency as currency_code
+from weeks
+inner join {{ source("raw", "workloads") }} as workloads on weeks.workload_id = workloads.workload_id
+inner join venue_kinds on weeks.site_id = venue_kinds.site_id
+cross join {{ source("raw", "organization") }} as organization
