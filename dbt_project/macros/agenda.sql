@@ -1,0 +1,67 @@
+{# What the rules of the agenda share: how a proposal is written. #}
+
+{# A figure within a sentence, with separators of thousands; null stays null, so that no sentence is made without it. #}
+{% macro in_words(expression, decimals=0) -%} format('{:,.{{ decimals }}f}', {{ expression }}) {%- endmacro %}
+
+{% macro in_percent(expression) -%} format('{:.0f} %', 100 * ({{ expression }})) {%- endmacro %}
+
+{# A value as a literal of the evidence's SQL. #}
+{% macro sql_literal(expression) -%} '''' || replace(cast({{ expression }} as varchar), '''', '''''') || '''' {%- endmacro %}
+
+{# The columns of a proposal, in one order for all rules. #}
+{% macro proposal_columns() -%}
+    week,
+    rule_id,
+    subject,
+    kind,
+    owner,
+    site_id,
+    workload_id,
+    contract_id,
+    incident_id,
+    title,
+    proposal,
+    inaction,
+    value,
+    inaction_cost,
+    capacity_mw,
+    saved_kg,
+    coverage_ratio,
+    evidence_sql,
+    is_confidential,
+    currency_code
+{%- endmacro %}
+
+{# The proposals a reader may see, the most valuable first, at most seven a week. #}
+{% macro ranked_proposals(condition) %}
+    select
+        week,
+        row_number() over (
+            partition by week
+            order by value desc nulls last, capacity_mw desc nulls last, saved_kg desc nulls last, proposal_id
+        ) as rank,
+        proposal_id,
+        rule_id,
+        kind,
+        owner,
+        site_id,
+        workload_id,
+        contract_id,
+        incident_id,
+        title,
+        proposal,
+        inaction,
+        value,
+        inaction_cost,
+        capacity_mw,
+        saved_kg,
+        confidence,
+        confidence_reason,
+        coverage_ratio,
+        evidence_sql,
+        is_confidential,
+        currency_code
+    from {{ ref("int_agenda_proposals") }}
+    where {{ condition }}
+    qualify rank <= 7
+{% endmacro %}

@@ -1,0 +1,1 @@
+{{ ranked_proposals("true") }}
