@@ -259,6 +259,19 @@ costs:
     currency_code: USD
     valid_from: 2026-01-01
 """,
+    "decisions/cap.yml": """\
+decision_id: cap
+title: Cap the GPUs
+kind: grid_risk
+decided_on: 2026-03-03
+decided_by: infra
+week: 2026-W10
+effective_from: 2026-03-09
+review_week: 2026-W14
+site_id: plain
+measure: energy_kwh_per_gpu_hour
+expected_change: -0.05
+""",
     "fx_rates.csv": """\
 rate_date,currency_code,rate_to_reporting
 2026-01-01,EUR,1
@@ -785,6 +798,37 @@ MISTAKES = {
         "2026-01-01,USD",
         "fx_rates.csv:5: found '2026-01-01,USD,0.87', expected a date, a currency not given before"
         " for it, and a rate above 0",
+    ),
+    "a_decision_about_an_unknown_site": (
+        "decisions/cap.yml",
+        "site_id: plain",
+        "site_id: plane",
+        "decisions/cap.yml:9: site_id: found 'plane', expected a name declared in sites/",
+    ),
+    "a_decision_with_no_such_week": (
+        "decisions/cap.yml",
+        "review_week: 2026-W14",
+        "review_week: 2026-W54",
+        "decisions/cap.yml:8: review_week: found '2026-W54'; expected an ISO week as 2026-W40",
+    ),
+    "a_decision_reviewed_before_it_takes_effect": (
+        "decisions/cap.yml",
+        "review_week: 2026-W14",
+        "review_week: 2026-W09",
+        "decisions/cap.yml:1: found review_week before effective_from, expected a week that can"
+        " show the effect: choose a later one",
+    ),
+    "a_decision_about_nothing": (
+        "decisions/cap.yml",
+        "site_id: plain\n",
+        "",
+        "decisions/cap.yml:1: found neither site_id nor workload_id, expected at least one: add it",
+    ),
+    "a_decision_that_is_to_change_nothing": (
+        "decisions/cap.yml",
+        "expected_change: -0.05",
+        "expected_change: 0.0",
+        "decisions/cap.yml:1: found expected_change 0, expected how much the measure should change",
     ),
     "another_header": (
         "fx_rates.csv",

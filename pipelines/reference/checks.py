@@ -54,6 +54,7 @@ class CrossChecks:
         self._emission_factors()
         self._targets()
         self._site_costs()
+        self._decisions()
         self._fx_rates()
 
     def _sites(self) -> None:
@@ -77,6 +78,7 @@ class CrossChecks:
             ("contract_id", [contract.contract_id for contract in self.reference.contracts]),
             ("cluster", [cluster for site in sites for cluster in site.clusters]),
             ("battery_id", [b.battery_id for site in sites for b in site.batteries]),
+            ("decision_id", [decision.decision_id for decision in self.reference.decisions]),
         ):
             for name in repeated(names):
                 self.mistakes.causes.append(
@@ -356,6 +358,14 @@ class CrossChecks:
             self._site(document, ["targets", index, "site_id"], target.site_id)
         keys = [(target.kpi_id, target.site_id) for target in self.reference.targets]
         self._no_double(document, "targets", keys)
+
+    def _decisions(self) -> None:
+        workloads = {workload.workload_id for workload in self.reference.workloads}
+        files = self._files("decisions/")
+        for decision, document in zip(self.reference.decisions, files, strict=True):
+            self._site(document, ["site_id"], decision.site_id)
+            self._site(document, ["to_site_id"], decision.to_site_id)
+            self._known(document, ["workload_id"], decision.workload_id, workloads, "workloads.yml")
 
     def _site_costs(self) -> None:
         document = self.documents["site_costs.yml"]

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from pipelines.reference.checks import CrossChecks
 from pipelines.reference.contracts import Contract
 from pipelines.reference.costs import SiteCosts
+from pipelines.reference.decisions import Decision
 from pipelines.reference.documents import Mistakes, Reader, ReferenceErrors
 from pipelines.reference.factors import EmissionFactors
 from pipelines.reference.model import Reference
@@ -40,6 +41,7 @@ def load(reference_dir: Path) -> Reference:
     factors = read.one("emission_factors.yml", EmissionFactors)
     targets = read.one("targets.yml", Targets)
     site_costs = read.one("site_costs.yml", SiteCosts)
+    decisions = read.each("decisions", TypeAdapter(Decision))
     fx_rates = _read_fx_rates(reference_dir / "fx_rates.csv", mistakes)
     price_indices = _read_price_indices(reference_dir / "price_indices.csv", mistakes)
     forward_prices = _read_forward_prices(reference_dir / "forward_prices.csv", mistakes)
@@ -57,6 +59,7 @@ def load(reference_dir: Path) -> Reference:
         emission_factors=factors.factors,
         targets=targets.targets,
         site_costs=site_costs.costs,
+        decisions=decisions,
         price_indices=price_indices,
         forward_prices=forward_prices,
         fx_rates=fx_rates,

@@ -12,6 +12,7 @@ import polars as pl
 from pipelines.reference.contract import BaseContract
 from pipelines.reference.contracts import Contract
 from pipelines.reference.costs import SiteCost
+from pipelines.reference.decisions import Decision
 from pipelines.reference.factors import EmissionFactor
 from pipelines.reference.organization import (
     CapacityPlan,
@@ -40,6 +41,7 @@ class Reference:
     emission_factors: list[EmissionFactor]
     targets: list[Target]
     site_costs: list[SiteCost]
+    decisions: list[Decision]
     price_indices: pl.DataFrame
     """index, month (its first day), value: one row per index and month; none without the file."""
     forward_prices: pl.DataFrame

@@ -141,6 +141,7 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
         "fx_rates": reference.fx_rates.rows(named=True),
         "targets": [target.model_dump() for target in reference.targets],
         "site_costs": [_dated(cost, site_zone[cost.site_id]) for cost in reference.site_costs],
+        "decisions": [decision.model_dump() for decision in reference.decisions],
     }
     return {name: pl.DataFrame(rows[name], schema=schema) for name, schema in TABLES.items()}
 
@@ -273,6 +274,12 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
     "forward_prices": _columns(text="zone currency_code", day="month", number="price_per_mwh"),
     "fx_rates": _columns(day="rate_date", text="currency_code", number="rate_to_reporting"),
     "targets": _columns(text="kpi_id site_id direction", number="target"),
+    "decisions": _columns(
+        text="decision_id title kind decided_by week review_week site_id workload_id measure"
+        " to_site_id agenda_proposal_id",
+        day="decided_on effective_from",
+        number="expected_change expected_cost_per_gpu_hour",
+    ),
     "site_costs": _columns(
         text="cost_id site_id kind name currency_code", number="amount", instant=_VALIDITY
     ),

@@ -1,0 +1,84 @@
+"""Decisions of the weekly meeting: what was decided, by whom, and the effect expected of it.
+
+What belongs here: one file of `decisions/`. What does not: what came of a decision, which the book
+measures (`fct_decision_effects`).
+"""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import model_validator
+from pydantic.functional_validators import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from pipelines.reference.fields import Amount, Identifier, Model
+
+
+def _week(text: str) -> str:
+    try:
+        year, number = text.split("-W")
+        monday = date.fromisocalendar(int(year), int(number), 1)
+    except ValueError:
+        monday = None
+    if monday is None or f"{monday:%G-W%V}" != text:
+        raise PydanticCustomError("week", "expected an ISO week as 2026-W40")
+    return text
+
+
+Week = Annotated[str, AfterValidator(_week)]
+
+Measure = Literal[
+    "energy_kwh_per_gpu_hour",
+    "energy_cost_per_gpu_hour",
+    "location_based_g_per_gpu_hour",
+    "location_based_g_per_kwh",
+]
+"""What an effect is measured by. Each is a ratio to load, so that weeks of other load compare."""
+
+
+class Decision(Model):
+    """One decision. `expected_change` is in the unit of the measure, negative where it should fall.
+
+    With `to_site_id` work moves there from `site_id`, expected to cost
+    `expected_cost_per_gpu_hour`.
+    """
+
+    decision_id: Identifier
+    title: str
+    kind: Literal["capacity", "workload_priority", "grid_risk", "contract", "data"]
+    decided_on: date
+    decided_by: Literal["infra", "operations", "finance", "energy"]
+    week: Week
+    effective_from: date
+    review_week: Week
+    site_id: str | None = None
+    workload_id: str | None = None
+    measure: Measure
+    expected_change: float
+    to_site_id: str | None = None
+    expected_cost_per_gpu_hour: Amount | None = None
+    agenda_proposal_id: str | None = None
+
+    @model_validator(mode="after")
+    def _is_measurable(self) -> "Decision":
+        if self.site_id is None and self.workload_id is None:
+            raise PydanticCustomError(
+                "subject", "found neither site_id nor workload_id, expected at least one: add it"
+            )
+        if self.to_site_id is not None and (self.site_id is None or self.workload_id is None):
+            raise PydanticCustomError(
+                "placement",
+                "found to_site_id alone, expected site_id and workload_id beside it: say what"
+                " moves and from where",
+            )
+        if self.expected_change == 0:
+            raise PydanticCustomError(
+                "effect", "found expected_change 0, expected how much the measure should change"
+            )
+        if f"{self.effective_from:%G-W%V}" > self.review_week:
+            raise PydanticCustomError(
+                "review",
+                "found review_week before effective_from, expected a week that can show the"
+                " effect: choose a later one",
+            )
+        return self
