@@ -241,6 +241,33 @@ def show_statement(
         out.print(f"wrote {file}")
 
 
+@app.command("pack")
+def draw_pack(
+    context: typer.Context,
+    week: Annotated[
+        str | None,
+        typer.Option(metavar="WEEK", help="ISO week, as 2026-W44; by default the last full one."),
+    ] = None,
+    team: Annotated[
+        Team | None, typer.Option(help="Whose pack to draw; every team's unless given.")
+    ] = None,
+) -> None:
+    """Publish the weekly pack: a page and a JSON file per team; later changes as a revision."""
+    from pipelines import pack, query
+
+    teams = query.TEAMS if team is None else (team.value,)
+    with _step("pack") as report:
+        published = pack.publish(context.obj, week, teams, report)
+    for one in published:
+        page = one.folder / "index.html"
+        if not one.is_new:
+            out.print(f"{one.week} for {one.team}: nothing changed since {page}")
+        elif one.revision == 1:
+            out.print(f"{one.week} for {one.team}: wrote {page}")
+        else:
+            out.print(f"{one.week} for {one.team}: {one.change_count} changes: wrote {page}")
+
+
 @app.command()
 def validate(context: typer.Context) -> None:
     """Check reference data and configuration, without writing anything."""

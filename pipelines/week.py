@@ -65,7 +65,7 @@ def latest(book: Book) -> Iterator[Table | str]:
     Raises:
         QueryError: nothing is published yet.
     """
-    week = query.run_sql(book, TEAM, LATEST_FULL_WEEK).item()
+    week = latest_full(book)
     if week is None:
         yield "No full week in the book yet."
         return
@@ -91,6 +91,16 @@ def latest(book: Book) -> Iterator[Table | str]:
             f"{_number(row['cost'], 0)} {row['currency_code']}",
         )
     yield table
+
+
+def latest_full(book: Book) -> str | None:
+    """The latest ISO week that is over and there as a whole, as 2026-W44; None without one.
+
+    Raises:
+        QueryError: nothing is published yet.
+    """
+    week: str | None = query.run_sql(book, TEAM, LATEST_FULL_WEEK).item()
+    return week
 
 
 def _kpis(book: Book, week: str) -> Table:

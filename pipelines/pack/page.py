@@ -1,0 +1,206 @@
+"""A pack as one HTML page that needs nothing else: no script to read it, no request to anybody.
+
+What belongs here: how values read (digits, units, local times), which rows stand where, the words
+that follow from them. What does not: charts (`charts.py`), asking the book (`document.py`). The
+page is a function of the document alone.
+
+Every figure carries where it comes from, `data-figure="<section>:<row>:<column>"`, and its value as
+the document has it, so that anybody can compare it with the SQL of its section.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import jinja2
+from markupsafe import Markup
+
+from pipelines.pack import charts
+from pipelines.pack.document import Document, Row, row_key
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+DASH = "\N{EN DASH}"
+NOT_KNOWN = Markup(f'<span aria-hidden="true">{DASH}</span><span class="sr">not known</span>')
+# Rows of a list that are shown at once; the rest opens on request.
+SHOWN_ROWS = 8
+
+# How values of one kind read: format and what is put behind.
+FORMATS = {
+    "ratio": ("{:.1%}", ""),
+    "mw": ("{:,.2f}", " MW"),
+    "mwh": ("{:,.1f}", " MWh"),
+    "kwh": ("{:,.0f}", " kWh"),
+    "kg": ("{:,.0f}", " kg"),
+    "g": ("{:,.0f}", ""),
+    "gpu_hours": ("{:,.0f}", ""),
+    "minutes": ("{:,.0f}", " min"),
+    "count": ("{:,.0f}", ""),
+    "money": ("{:,.0f}", ""),
+    "cents": ("{:,.2f}", ""),
+    "unit_cost": ("{:,.3f}", ""),
+    "quantity": ("{:,.1f}", ""),
+}
+UNIT_FORMATS = {"ratio": "ratio", "g/kWh": "g", "incidents": "count"}
+UNIT_NAMES = {"ratio": "", "g/kWh": "gCO2e/kWh", "incidents": ""}
+STATUS_NAMES = {
+    "met": "met",
+    "missed": "missed",
+    "no_target": "no target",
+    "unknown": "not known",
+}
+# The scorecard shows the four KPIs; the others stand in their sections.
+KPIS = (
+    "effective_availability_ratio",
+    "marginal_cost_per_gpu_hour",
+    "location_based_g_per_kwh",
+    "incident_count",
+)
+
+
+def render(pack: Document) -> str:
+    """The page of a pack."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"words": words, "unit": unit_name}
+    reader = _Reader(pack)
+    return environment.get_template("pack.html.j2").render(
+        pack=pack,
+        period=_period(pack),
+        sections=pack["sections"],
+        sites=reader.rows("sites"),
+        rows=reader.rows,
+        row=reader.row,
+        figure=reader.figure,
+        kpi=reader.kpi,
+        kpis=KPIS,
+        statuses=STATUS_NAMES,
+        local=reader.local,
+        site_charts=reader.site_charts(),
+        carbon_chart=reader.carbon_chart(),
+        strip=charts.strip,
+        letters=charts.SOURCE_LETTERS,
+        cost_steps=charts.COST_STEPS,
+        currency=reader.currency,
+        days=reader.days,
+        shown_rows=SHOWN_ROWS,
+    )
+
+
+def words(name: str | None) -> str:
+    """A name of the book as people read it."""
+    return "" if name is None else name.replace("_", " ")
+
+
+def unit_name(unit: str) -> str:
+    """A unit of the scorecard beside its value; shares and counts need none."""
+    return UNIT_NAMES.get(unit, unit)
+
+
+def shown(value: float | None, kind: str) -> str:
+    """A value as it reads."""
+    if value is None:
+        return DASH
+    text, suffix = FORMATS[kind]
+    return text.format(value) + suffix
+
+
+class _Reader:
+    """What the template asks of a document."""
+
+    def __init__(self, pack: Document) -> None:
+        self.pack = pack
+        self.zone = ZoneInfo(pack["time_zone"])
+        self.monday = date.fromisoformat(pack["first_date"])
+        self.days = [self.monday + timedelta(days=offset) for offset in range(7)]
+        currencies = {
+            row["currency_code"]
+            for section in pack["sections"].values()
+            for row in section["rows"]
+            if row.get("currency_code")
+        }
+        self.currency = ", ".join(sorted(currencies)) or "reporting currency"
+
+    def rows(self, name: str, **having: object) -> list[Row]:
+        """Rows of a section, those alone that have the given values."""
+        section = self.pack["sections"].get(name)
+        found = section["rows"] if section else []
+        return [row for row in found if all(row[key] == value for key, value in having.items())]
+
+    def row(self, name: str, **having: object) -> Row | None:
+        """The one row of a section with the given values; None where there is none."""
+        return next(iter(self.rows(name, **having)), None)
+
+    def kpi(self, kpi_id: str, site_id: str | None = None) -> Row | None:
+        """The scorecard row of a KPI of a site, or of the organization."""
+        return self.row("scorecard", kpi_id=kpi_id, site_id=site_id)
+
+    def figure(self, name: str, row: Row | None, column: str, kind: str | None = None) -> Markup:
+        """A value with where it comes from; a dash where it is not known."""
+        if row is None:
+            return Markup('<span class="none">no data</span>')
+        value = row[column]
+        if kind is None:
+            kind = UNIT_FORMATS.get(row["unit"], "unit_cost")
+        text: str | Markup = shown(value, kind)
+        if value is None:
+            text = Markup(
+                '<span aria-hidden="true">{}</span><span class="sr">not known</span>'
+            ).format(DASH)
+        key = row_key(self.pack["sections"][name], row)
+        return Markup('<data data-figure="{}:{}:{}" value="{}">{}</data>').format(
+            name, key, column, json.dumps(value), text
+        )
+
+    def local(self, text: str, form: str = "%a %-d %b %H:%M") -> str:
+        """An instant in the organization's time zone."""
+        return datetime.fromisoformat(text).astimezone(self.zone).strftime(form)
+
+    def site_charts(self) -> dict[str, dict[str, Markup]]:
+        """Kind of chart -> site -> chart, of the sites that have anything to show."""
+        incidents = list(enumerate(self.rows("incidents"), start=1))
+        found: dict[str, dict[str, Markup]] = {
+            "supply": {},
+            "marginal_cost": {},
+            "carbon_free_hours": {},
+            "sourcing": {},
+        }
+        for site in self.rows("sites"):
+            name = site["site_id"]
+            hours = self.rows("supply", site_id=name)
+            if any(row["known_interval_count"] for row in hours):
+                own = [(number, row) for number, row in incidents if row["site_id"] == name]
+                found["supply"][name] = charts.supply(hours, own, self.monday, self.zone, name)
+            costs = self.rows("marginal_cost", site_id=name)
+            if any(row["marginal_source"] for row in costs):
+                found["marginal_cost"][name] = charts.marginal_cost(
+                    costs, self.monday, self.currency, name
+                )
+            shares = self.rows("carbon_free_hours", site_id=name)
+            if any(row["carbon_free_ratio"] is not None for row in shares):
+                found["carbon_free_hours"][name] = charts.carbon_free_hours(shares, name)
+            months = self.rows("sourcing", site_id=name)
+            if any(row["committed_mw"] is not None for row in months):
+                found["sourcing"][name] = charts.sourcing(months, name)
+        return found
+
+    def carbon_chart(self) -> Markup | None:
+        """Carbon three ways, the organization last; None where nothing is known."""
+        named = [(row["site_id"] or "all sites", row) for row in self._carbon_rows()]
+        return charts.carbon(named) if named else None
+
+    def _carbon_rows(self) -> Iterator[Row]:
+        known = [row for row in self.rows("carbon") if row["location_based_g_per_kwh"] is not None]
+        yield from (row for row in known if row["scope"] == "site")
+        yield from (row for row in known if row["scope"] == "organization")
+
+
+def _period(pack: Document) -> str:
+    first, last = (date.fromisoformat(pack[name]) for name in ("first_date", "last_date"))
+    return f"{first:%-d %b} {DASH} {last:%-d %b %Y}"

@@ -1,0 +1,355 @@
+"""What the sections of a pack ask, and which teams they are for.
+
+What belongs here: one SQL statement per section, on the tables that a team sees, and the columns
+that tell its rows apart. What does not: how an answer looks (`page.py`, `charts.py`), and formulas:
+a section picks, orders and at most gathers the intervals of an hour.
+
+Statements name `{week}`, `{first_date}`, `{last_date}` and `{time_zone}`. They are filled in and
+not bound, so that what stands in a pack runs as it is copied; `document.py` makes the values, none
+of which is free text.
+"""
+
+from dataclasses import dataclass
+
+from pipelines.query import TEAMS
+
+WITH_CONTRACT_PRICES = ("energy", "finance")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question of the pack."""
+
+    name: str
+    key: tuple[str, ...]
+    """Columns that tell its rows apart."""
+    sql: str
+    teams: tuple[str, ...] = TEAMS
+    is_of_week: bool = True
+    """Whether the answer is about this week alone, so that another answer later is a restatement.
+    What looks ahead or back at other weeks changes as time goes on."""
+
+
+SUMMARY = """
+select
+    totals.week,
+    targets.target_count,
+    targets.met_count,
+    targets.unknown_count,
+    totals.incident_count,
+    round(totals.incident_cost, 6) as incident_cost,
+    round(totals.lost_gpu_hours_sensitive, 6) as lost_gpu_hours_sensitive,
+    round(totals.lost_gpu_hours_tolerant, 6) as lost_gpu_hours_tolerant,
+    totals.coverage_ratio,
+    totals.currency_code
+from kpi_organization_weekly as totals
+cross join (
+    select
+        count(target_value) as target_count,
+        count(*) filter (where status = 'met') as met_count,
+        count(*) filter (where status = 'unknown' and target_value is not null) as unknown_count
+    from governance_scorecard
+    where week = '{week}' and scope = 'organization'
+) as targets
+where totals.week = '{week}'
+"""
+
+SITES = """
+select site_id, name, venue_kind, country_code, time_zone
+from dim_sites
+where
+    coalesce(valid_from_at, timestamptz '-infinity')
+    < (date '{last_date}' + interval 1 day) at time zone '{time_zone}'
+qualify row_number() over (partition by site_id order by valid_from_at desc nulls last) = 1
+order by site_id
+"""
+
+SCORECARD = """
+select
+    scope,
+    site_id,
+    kpi_id,
+    kpi_name,
+    unit,
+    kpi_value,
+    target_value,
+    direction,
+    status,
+    previous_value,
+    lowest_8_weeks_value,
+    highest_8_weeks_value,
+    week_count,
+    coverage_ratio,
+    currency_code
+from governance_scorecard
+where week = '{week}'
+order by scope, site_id nulls first, rank
+"""
+
+# The lowest of an hour: a quarter of an hour without power has to show.
+SUPPLY = """
+select
+    site_id,
+    date_trunc('hour', interval_started_at) as hour_started_at,
+    min(grid_mw) as grid_mw,
+    min(local_mw) as local_mw,
+    min(effective_it_mw) as effective_it_mw,
+    max(committed_it_mw) as committed_it_mw,
+    count(effective_it_mw) as known_interval_count
+from fct_supply_capacity
+where week = '{week}'
+group by all
+order by site_id, hour_started_at
+"""
+
+SUPPLY_WEEK = """
+select
+    site_id,
+    mean_committed_it_mw,
+    mean_effective_it_mw,
+    minimum_effective_it_mw,
+    mean_availability_ratio,
+    minimum_availability_ratio,
+    fully_available_ratio,
+    mean_grid_mw,
+    mean_local_mw,
+    contracted_ratio,
+    availability_coverage_ratio
+from kpi_site_weekly
+where week = '{week}'
+order by site_id
+"""
+
+INCIDENTS = """
+select
+    incident_id,
+    site_id,
+    primary_cause,
+    signals,
+    layer,
+    started_at,
+    ended_at,
+    duration_minutes,
+    severity,
+    is_open,
+    greatest_shortfall_mw,
+    unserved_mwh,
+    lost_gpu_hours_sensitive,
+    lost_gpu_hours_tolerant,
+    lost_value,
+    extra_energy_cost,
+    cost,
+    currency_code
+from fct_energy_constraint_incidents
+where
+    started_at < (date '{last_date}' + interval 1 day) at time zone '{time_zone}'
+    and ended_at > cast(date '{first_date}' as timestamp) at time zone '{time_zone}'
+order by severity, cost desc nulls last, fct_energy_constraint_incidents.started_at, site_id
+"""
+
+# Of the sources that served an hour's intervals the dearest in merit order.
+MARGINAL_COST = """
+select
+    site_id,
+    cast(interval_started_at at time zone '{time_zone}' as date) as local_date,
+    hour(interval_started_at at time zone '{time_zone}') as local_hour,
+    round(avg(marginal_cost_per_gpu_hour), 6) as marginal_cost_per_gpu_hour,
+    arg_max(
+        marginal_source,
+        list_position(
+            ['local_surplus', 'commitment', 'grid', 'battery', 'on_demand', 'constrained'],
+            marginal_source
+        )
+    ) as marginal_source,
+    any_value(currency_code) as currency_code
+from fct_marginal_cost
+where week = '{week}'
+group by all
+order by site_id, local_date, local_hour
+"""
+
+MARGINAL_COST_WEEK = """
+select
+    site_id,
+    mean_marginal_cost_per_gpu_hour,
+    p95_marginal_cost_per_gpu_hour,
+    marginal_local_surplus_ratio,
+    marginal_commitment_ratio,
+    marginal_grid_ratio,
+    marginal_battery_ratio,
+    marginal_on_demand_ratio,
+    marginal_constrained_ratio,
+    marginal_cost_coverage_ratio,
+    currency_code
+from kpi_site_weekly
+where week = '{week}'
+order by site_id
+"""
+
+CARBON = """
+select
+    'site' as scope,
+    site_id,
+    consumption_kwh,
+    location_based_g_per_kwh,
+    market_based_g_per_kwh,
+    hourly_matched_g_per_kwh,
+    location_based_kg,
+    market_based_kg,
+    hourly_matched_kg,
+    scope_1_kg,
+    carbon_free_ratio,
+    carbon_coverage_ratio
+from kpi_site_weekly
+where week = '{week}'
+
+union all
+
+select
+    'organization' as scope,
+    null as site_id,
+    consumption_kwh,
+    location_based_g_per_kwh,
+    market_based_g_per_kwh,
+    hourly_matched_g_per_kwh,
+    location_based_kg,
+    market_based_kg,
+    hourly_matched_kg,
+    scope_1_kg,
+    carbon_free_ratio,
+    carbon_coverage_ratio
+from kpi_organization_weekly
+where week = '{week}'
+order by scope, site_id
+"""
+
+CARBON_FREE_HOURS = """
+select
+    site_id,
+    hour(interval_started_at at time zone '{time_zone}') as local_hour,
+    round(sum(carbon_free_kwh) / nullif(sum(consumption_kwh), 0), 6) as carbon_free_ratio
+from fct_carbon
+where week = '{week}' and carbon_free_kwh is not null
+group by all
+order by site_id, local_hour
+"""
+
+STATEMENTS = """
+select
+    lines.contract_id,
+    lines.site_id,
+    lines.contract_kind,
+    lines.local_month,
+    lines.statement_line_number,
+    lines.line,
+    lines.quantity,
+    lines.quantity_unit,
+    lines.unit_price,
+    lines.contract_amount,
+    lines.contract_currency_code,
+    lines.amount,
+    lines.currency_code,
+    lines.coverage_ratio
+from fct_contract_statements as lines
+where
+    (lines.contract_kind like 'ppa_%' or lines.contract_kind in ('vppa_cfd', 'collar'))
+    and lines.local_month
+    = date_trunc('month', date '{last_date}' + interval 1 day) - interval 1 month
+order by lines.contract_id, lines.statement_line_number
+"""
+
+CONTRACT_VALUES = """
+select
+    contract_id,
+    site_id,
+    contract_kind,
+    local_month,
+    volume_mwh,
+    contract_cost,
+    spot_cost,
+    saving_value,
+    average_price_per_mwh,
+    market_price_per_mwh,
+    coverage_ratio,
+    currency_code
+from fct_contract_values
+where local_month = date_trunc('month', date '{last_date}' + interval 1 day) - interval 1 month
+order by contract_id
+"""
+
+COVER = """
+select
+    site_id,
+    consumption_kwh,
+    local_kwh,
+    contracted_kwh,
+    grid_uncontracted_kwh,
+    contracted_ratio
+from kpi_site_weekly
+where week = '{week}'
+order by site_id
+"""
+
+SOURCING = """
+select
+    site_id,
+    local_month,
+    committed_mw,
+    planned_mw,
+    secured_mw,
+    secured_by,
+    energy_debt_mw,
+    energy_debt_mwh,
+    energy_debt_cost,
+    first_debt_month,
+    volume_cover_p50_ratio,
+    price_cover_ratio,
+    missing_inputs,
+    currency_code
+from fct_sourcing_coverage
+where
+    local_month >= date_trunc('month', date '{last_date}')
+    and local_month < date_trunc('month', date '{last_date}') + interval 24 months
+order by site_id, local_month
+"""
+
+# Every source known to the book on every day of the week: a day without rows is a gap.
+DATA_QUALITY = """
+select
+    sources.source_table,
+    days.utc_date,
+    quality.row_count,
+    quality.estimated_row_count,
+    quality.quarantined_row_count,
+    quality.failed_file_count,
+    quality.coverage_ratio
+from (select distinct source_table from fct_data_quality) as sources
+cross join (
+    select date '{first_date}' + cast(unnest(range(7)) as integer) as utc_date
+) as days
+left join fct_data_quality as quality
+    on sources.source_table = quality.source_table and days.utc_date = quality.utc_date
+order by sources.source_table, days.utc_date
+"""
+
+SECTIONS = (
+    Section("summary", ("week",), SUMMARY),
+    Section("sites", ("site_id",), SITES),
+    Section("scorecard", ("scope", "site_id", "kpi_id"), SCORECARD),
+    Section("supply", ("site_id", "hour_started_at"), SUPPLY),
+    Section("supply_week", ("site_id",), SUPPLY_WEEK),
+    Section("incidents", ("incident_id",), INCIDENTS),
+    Section("marginal_cost", ("site_id", "local_date", "local_hour"), MARGINAL_COST),
+    Section("marginal_cost_week", ("site_id",), MARGINAL_COST_WEEK),
+    Section("carbon", ("scope", "site_id"), CARBON),
+    Section("carbon_free_hours", ("site_id", "local_hour"), CARBON_FREE_HOURS),
+    Section("cover", ("site_id",), COVER),
+    Section(
+        "statements", ("contract_id", "statement_line_number"), STATEMENTS, WITH_CONTRACT_PRICES
+    ),
+    Section("contract_values", ("contract_id",), CONTRACT_VALUES, WITH_CONTRACT_PRICES),
+    Section(
+        "sourcing", ("site_id", "local_month"), SOURCING, WITH_CONTRACT_PRICES, is_of_week=False
+    ),
+    Section("data_quality", ("source_table", "utc_date"), DATA_QUALITY),
+)
