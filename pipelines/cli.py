@@ -268,6 +268,31 @@ def draw_pack(
             out.print(f"{one.week} for {one.team}: {one.change_count} changes: wrote {page}")
 
 
+@app.command("report")
+def show_report(
+    context: typer.Context,
+    site: Annotated[str, typer.Argument(help="Site, as in data/reference/sites.")],
+    year: Annotated[int, typer.Argument(help="The site's calendar year, as 2026.")],
+    team: Annotated[Team, typer.Option(help="Whose published book to ask.")] = Team.energy,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="Folder of the files; published/reports of the book unless given.",
+        ),
+    ] = None,
+) -> None:
+    """Print a site's yearly EU 2024/1364 data-centre report; write it as CSV and HTML."""
+    from pipelines import report
+
+    found = report.read(context.obj, team.value, site, year)
+    for part in report.table(found):
+        out.print(part)
+    folder = output or context.obj.published / "reports"
+    for file in report.write(found, folder):
+        out.print(f"wrote {file}")
+
+
 @app.command()
 def validate(context: typer.Context) -> None:
     """Check reference data and configuration, without writing anything."""

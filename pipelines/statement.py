@@ -13,11 +13,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 from rich.table import Table
 
-from pipelines import query
+from pipelines import page, query
 from pipelines.errors import BookError
 from pipelines.settings import Book
 
@@ -142,14 +141,8 @@ def write(statement: Statement, folder: Path) -> list[Path]:
 
 def render(statement: Statement) -> str:
     """The statement as one HTML page that needs nothing else."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("statement.html.j2").render(
+    return page.render(
+        "statement.html.j2",
         contract=statement.contract,
         month=statement.month,
         lines=list(_shown_lines(statement)),

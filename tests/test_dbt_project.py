@@ -53,6 +53,10 @@ WITHOUT_ORIGIN = {
     ("fct_invoice_differences", "settled_quantity_unit"): "follows from the line",
     ("fct_certificate_assignments", "status"): "follows from which part of a bundle the row is",
     ("fct_certificate_assignments", "covers"): "likewise",
+    **{
+        ("fct_data_centre_reports", column): "follows from the field of the regulation"
+        for column in ("field_id", "annex_reference", "field_name", "quantity_unit", "field_source")
+    },
     ("fct_supply_waterfall", "layer"): "follows from the kind of source",
     ("fct_supply_waterfall", "source_kind"): "follows from which table the source is of",
 }

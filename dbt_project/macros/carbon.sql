@@ -11,3 +11,6 @@
 {% macro used_times(used, factor) -%}
     case when {{ used }} = 0 then 0 else {{ used }} * {{ factor }} end
 {%- endmacro %}
+
+{# Whether a source of energy is renewable; nuclear power is carbon-free and not renewable. #}
+{% macro is_renewable(energy_source) -%} {{ energy_source }} in ('solar', 'wind', 'hydro', 'geothermal', 'biomass') {%- endmacro %}

@@ -18,6 +18,7 @@ from pipelines.reference.fields import (
     Efficiency,
     Identifier,
     Model,
+    Month,
     Share,
     Terms,
     TimeZone,
@@ -93,6 +94,54 @@ class CloudVenue(Model):
     gpu_model: str | None = None
 
 
+class DataCentreYear(Model):
+    """What no meter tells of a site in a calendar year, for the report after (EU) 2024/1364.
+
+    All may be left out: the report then says that it is missing. Energies, volumes and traffic are
+    those of the whole year.
+    """
+
+    year: Annotated[int, Field(ge=2023, le=2100)]
+    operator: str | None = None
+    lau_code: str | None = None
+    data_centre_type: Literal["enterprise", "colocation", "co-hosting"] | None = None
+    in_operation_since: Month | None = None
+    electrical_redundancy: str | None = None
+    cooling_redundancy: str | None = None
+    total_floor_area_m2: Amount | None = None
+    computer_room_area_m2: Amount | None = None
+    grid_functions: str | None = None
+    battery_offered_kw: Amount | None = None
+    water_input_m3: Amount | None = None
+    potable_water_input_m3: Amount | None = None
+    waste_heat_reused_kwh: Amount | None = None
+    waste_heat_celsius: float | None = None
+    intake_setpoint_celsius: float | None = None
+    refrigerants: Annotated[list[str], Field(min_length=1)] | None = None
+    cooling_degree_days: Amount | None = None
+    server_capacity_sert: Amount | None = None
+    storage_capacity_pb: Amount | None = None
+    incoming_bandwidth_gb_per_s: Amount | None = None
+    outgoing_bandwidth_gb_per_s: Amount | None = None
+    incoming_traffic_eb: Amount | None = None
+    outgoing_traffic_eb: Amount | None = None
+
+    @model_validator(mode="after")
+    def _parts_are_within_their_whole(self) -> "DataCentreYear":
+        for part, whole in (
+            ("computer_room_area_m2", "total_floor_area_m2"),
+            ("potable_water_input_m3", "water_input_m3"),
+        ):
+            of_part, of_whole = getattr(self, part), getattr(self, whole)
+            if of_part is not None and of_whole is not None and of_part > of_whole:
+                raise PydanticCustomError(
+                    "parts",
+                    "found {part} {of_part} above {whole} {of_whole}: correct one of the two",
+                    {"part": part, "of_part": of_part, "whole": whole, "of_whole": of_whole},
+                )
+        return self
+
+
 class Site(Model):
     """A venue where workloads run."""
 
@@ -112,6 +161,16 @@ class Site(Model):
     terms: list[SiteTerms] = Field(default_factory=list)
     batteries: list[Battery] = Field(default_factory=list)
     cloud: CloudVenue | None = None
+    data_centre_years: list[DataCentreYear] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _declares_a_year_once(self) -> "Site":
+        years = [entry.year for entry in self.data_centre_years]
+        if len(set(years)) < len(years):
+            raise PydanticCustomError(
+                "years", "data_centre_years declares a year twice, expected once: join the two"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_its_venue_kind(self) -> "Site":

@@ -60,6 +60,16 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
             for site in reference.sites
             for battery in site.batteries
         ],
+        "data_centre_years": [
+            {
+                "site_id": site.site_id,
+                **entry.model_dump(exclude={"year", "refrigerants"}),
+                "local_year": date(entry.year, 1, 1),
+                "refrigerants": entry.refrigerants and ", ".join(entry.refrigerants),
+            }
+            for site in reference.sites
+            for entry in site.data_centre_years
+        ],
         "cloud_skus": [
             {
                 "site_id": site.site_id,
@@ -203,6 +213,16 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         number="power_mw energy_mwh reserve_ratio charge_efficiency discharge_efficiency"
         " degradation_cost_per_mwh",
         instant=_VALIDITY,
+    ),
+    "data_centre_years": _columns(
+        text="site_id operator lau_code data_centre_type in_operation_since electrical_redundancy"
+        " cooling_redundancy grid_functions refrigerants",
+        day="local_year",
+        number="total_floor_area_m2 computer_room_area_m2 battery_offered_kw water_input_m3"
+        " potable_water_input_m3 waste_heat_reused_kwh waste_heat_celsius intake_setpoint_celsius"
+        " cooling_degree_days server_capacity_sert storage_capacity_pb"
+        " incoming_bandwidth_gb_per_s outgoing_bandwidth_gb_per_s incoming_traffic_eb"
+        " outgoing_traffic_eb",
     ),
     "cloud_skus": _columns(
         text="site_id provider_name region_id sku_id gpu_model", number="gpu_count"
