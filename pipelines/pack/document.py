@@ -114,13 +114,12 @@ def changes(before: Document, after: Document, names: Sequence[str] | None = Non
     One row per value that differs, and per row that only one of them has (`column` null). Sections
     and columns that only one of them knows are no change of the book.
     """
+    compared = {section.name for section in SECTIONS if section.is_of_week}
     return [
-        {"section": section.name, **change}
-        for section in SECTIONS
-        if (section.is_of_week if names is None else section.name in names)
-        and section.name in before["sections"]
-        and section.name in after["sections"]
-        for change in _row_changes(_by_key(before, section.name), _by_key(after, section.name))
+        {"section": name, **change}
+        for name in after["sections"]
+        if name in (compared if names is None else names) and name in before["sections"]
+        for change in _row_changes(_by_key(before, name), _by_key(after, name))
     ]
 
 

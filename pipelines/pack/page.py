@@ -78,6 +78,7 @@ def render(pack: Document) -> str:
         rows=reader.rows,
         row=reader.row,
         figure=reader.figure,
+        text=reader.text,
         kpi=reader.kpi,
         kpis=KPIS,
         statuses=STATUS_NAMES,
@@ -157,6 +158,11 @@ class _Reader:
         return Markup('<data data-figure="{}:{}:{}" value="{}">{}</data>').format(
             name, key, column, json.dumps(value), text
         )
+
+    def text(self, name: str, row: Row, column: str) -> Markup:
+        """A sentence of the book, whose figures are its own, with where it comes from."""
+        key = row_key(self.pack["sections"][name], row)
+        return Markup('<span data-text="{}:{}:{}">{}</span>').format(name, key, column, row[column])
 
     def local(self, text: str, form: str = "%a %-d %b %H:%M") -> str:
         """An instant in the organization's time zone."""

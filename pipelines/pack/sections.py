@@ -86,6 +86,34 @@ where week = '{week}'
 order by scope, site_id nulls first, rank
 """
 
+# The same of two tables: operations sees no proposal that rests on contract prices.
+AGENDA = """
+select
+    rank,
+    proposal_id,
+    kind,
+    owner,
+    site_id,
+    workload_id,
+    contract_id,
+    incident_id,
+    title,
+    proposal,
+    inaction,
+    value,
+    inaction_cost,
+    capacity_mw,
+    saved_kg,
+    confidence,
+    confidence_reason,
+    coverage_ratio,
+    evidence_sql,
+    currency_code
+from %s
+where week = '{week}'
+order by rank
+"""
+
 # The lowest of an hour: a quarter of an hour without power has to show.
 SUPPLY = """
 select
@@ -234,6 +262,41 @@ group by all
 order by site_id, local_hour
 """
 
+SEGMENTS = """
+select
+    workload_id,
+    site_id,
+    criticality,
+    allocated_gpu_hours,
+    lost_gpu_hours,
+    energy_kwh,
+    cost_per_gpu_hour,
+    g_per_gpu_hour,
+    coverage_ratio,
+    currency_code
+from fct_workload_segments
+where week = '{week}'
+order by workload_id, site_id
+"""
+
+PLACEMENT = """
+select
+    workload_id,
+    site_id,
+    is_current,
+    is_allowed,
+    refusal_reasons,
+    marginal_cost_per_gpu_hour,
+    movable_gpu_hours,
+    saving_value,
+    saved_location_based_kg,
+    coverage_ratio,
+    currency_code
+from fct_placement_options
+where week = '{week}'
+order by workload_id, site_id
+"""
+
 STATEMENTS = """
 select
     lines.contract_id,
@@ -336,6 +399,8 @@ SECTIONS = (
     Section("summary", ("week",), SUMMARY),
     Section("sites", ("site_id",), SITES),
     Section("scorecard", ("scope", "site_id", "kpi_id"), SCORECARD),
+    Section("agenda", ("proposal_id",), AGENDA % "governance_agenda", WITH_CONTRACT_PRICES),
+    Section("agenda", ("proposal_id",), AGENDA % "governance_agenda_operations", ("operations",)),
     Section("supply", ("site_id", "hour_started_at"), SUPPLY),
     Section("supply_week", ("site_id",), SUPPLY_WEEK),
     Section("incidents", ("incident_id",), INCIDENTS),
@@ -343,6 +408,8 @@ SECTIONS = (
     Section("marginal_cost_week", ("site_id",), MARGINAL_COST_WEEK),
     Section("carbon", ("scope", "site_id"), CARBON),
     Section("carbon_free_hours", ("site_id", "local_hour"), CARBON_FREE_HOURS),
+    Section("segments", ("workload_id", "site_id"), SEGMENTS),
+    Section("placement", ("workload_id", "site_id"), PLACEMENT),
     Section("cover", ("site_id",), COVER),
     Section(
         "statements", ("contract_id", "statement_line_number"), STATEMENTS, WITH_CONTRACT_PRICES

@@ -14,7 +14,12 @@ WEEK = "2026-W44"
 MONDAY = date(2026, 10, 26)
 # Monday 00:00 in the organization's zone, Europe/Berlin, after the clocks went back.
 STARTED_AT = datetime(2026, 10, 25, 23, tzinfo=UTC)
-CONFIDENTIAL = {"fct_contract_statements", "fct_contract_values", "fct_sourcing_coverage"}
+CONFIDENTIAL = {
+    "governance_agenda",
+    "fct_contract_statements",
+    "fct_contract_values",
+    "fct_sourcing_coverage",
+}
 KPIS = (
     ("effective_availability_ratio", "Effective MW availability", "ratio", 0.995, "at_least"),
     ("marginal_cost_per_gpu_hour", "Marginal GPU-hour cost", "EUR/GPU-hour", 0.25, "at_most"),
@@ -36,7 +41,22 @@ _WEEKLY = """week varchar, mean_committed_it_mw double, mean_effective_it_mw dou
     carbon_free_ratio double, carbon_coverage_ratio double, incident_count bigint,
     incident_cost double, lost_gpu_hours_sensitive double, lost_gpu_hours_tolerant double,
     coverage_ratio double, currency_code varchar"""
+_AGENDA = """week varchar, rank integer, proposal_id varchar, rule_id varchar, kind varchar,
+    owner varchar, site_id varchar, workload_id varchar, contract_id varchar, incident_id varchar,
+    title varchar, proposal varchar, inaction varchar, value double, inaction_cost double,
+    capacity_mw double, saved_kg double, confidence varchar, confidence_reason varchar,
+    coverage_ratio double, evidence_sql varchar, is_confidential boolean, currency_code varchar"""
 TABLES = {
+    "governance_agenda": _AGENDA,
+    "governance_agenda_operations": _AGENDA,
+    "fct_workload_segments": "workload_id varchar, site_id varchar, week varchar,"
+    " criticality varchar, allocated_gpu_hours double, lost_gpu_hours double,"
+    " energy_kwh double, cost_per_gpu_hour double, g_per_gpu_hour double,"
+    " coverage_ratio double, currency_code varchar",
+    "fct_placement_options": "workload_id varchar, site_id varchar, week varchar,"
+    " is_current boolean, is_allowed boolean, refusal_reasons varchar,"
+    " marginal_cost_per_gpu_hour double, movable_gpu_hours double, saving_value double,"
+    " saved_location_based_kg double, coverage_ratio double, currency_code varchar",
     "raw_loads": "known_at timestamptz",
     "dim_sites": "site_id varchar, name varchar, venue_kind varchar, country_code varchar,"
     " time_zone varchar, valid_from_at timestamptz",
@@ -155,6 +175,44 @@ def usual_week() -> Rows:
         "kpi_site_weekly": [{"site_id": "alpha", **site}],
         "kpi_organization_weekly": [site],
         "governance_scorecard": scorecard,
+        "governance_agenda": [
+            proposal(1, "ppa_under_delivers", "alpha-ppa", "Claim the shortfall of alpha-ppa"),
+            proposal(2, "recurring_cause", "alpha", "Look into grid outages of alpha"),
+        ],
+        "governance_agenda_operations": [
+            proposal(1, "recurring_cause", "alpha", "Look into grid outages of alpha")
+        ],
+        "fct_workload_segments": [
+            {
+                "workload_id": "training",
+                "site_id": "alpha",
+                "week": WEEK,
+                "criticality": "tolerant",
+                "allocated_gpu_hours": 60_000.0,
+                "lost_gpu_hours": 345.0,
+                "energy_kwh": 61_000.0,
+                "cost_per_gpu_hour": 0.11,
+                "g_per_gpu_hour": 260.0,
+                "coverage_ratio": 1.0,
+                "currency_code": "EUR",
+            }
+        ],
+        "fct_placement_options": [
+            {
+                "workload_id": "training",
+                "site_id": "alpha",
+                "week": WEEK,
+                "is_current": True,
+                "is_allowed": True,
+                "refusal_reasons": None,
+                "marginal_cost_per_gpu_hour": 0.21,
+                "movable_gpu_hours": 0.0,
+                "saving_value": 0.0,
+                "saved_location_based_kg": 0.0,
+                "coverage_ratio": 1.0,
+                "currency_code": "EUR",
+            }
+        ],
         "fct_supply_capacity": [
             {
                 "site_id": "alpha",
@@ -249,6 +307,29 @@ def usual_week() -> Rows:
             for source in ("gpu_samples", "meter_readings")
             for day in range(7)
         ],
+    }
+
+
+def proposal(rank: int, rule_id: str, subject: str, title: str) -> dict[str, Any]:
+    return {
+        "week": WEEK,
+        "rank": rank,
+        "proposal_id": f"{rule_id}:{subject}",
+        "rule_id": rule_id,
+        "kind": "contract" if "ppa" in rule_id else "grid_risk",
+        "owner": "energy",
+        "title": title,
+        "proposal": "Have 12.5 MWh <made good>, for 1,234 EUR.",
+        "inaction": "The same again in week 45.",
+        "value": 1234.4,
+        "inaction_cost": None,
+        "capacity_mw": 4.0,
+        "saved_kg": None,
+        "confidence": "medium",
+        "confidence_reason": "two weeks are known",
+        "coverage_ratio": 1.0,
+        "evidence_sql": f"select * from kpi_site_weekly where week = '{WEEK}'",
+        "currency_code": "EUR",
     }
 
 

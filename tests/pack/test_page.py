@@ -15,6 +15,7 @@ from pipelines.pack import document, page
 from pipelines.settings import Book
 
 TEAM = "finance"
+PLACE = re.compile(r"(\w+):(.*):(\w+)")
 GRAVE = ("serious", "critical")
 
 
@@ -46,7 +47,7 @@ def figures(tab) -> list[tuple[str, str, str, str, str]]:
     found = tab.eval_on_selector_all(
         "[data-figure]", "all => all.map(one => [one.dataset.figure, one.value, one.textContent])"
     )
-    split = [re.fullmatch(r"(\w+):(.*):(\w+)", name).groups() for name, *_ in found]
+    split = [PLACE.fullmatch(name).groups() for name, *_ in found]
     return [(*place, value, text) for place, (_, value, text) in zip(split, found, strict=True)]
 
 
@@ -68,7 +69,15 @@ def different_figures(tab, book: Book, team: str, folder: Path) -> list[tuple]:
         rows = query.run_sql(book, team, section["sql"]).to_dicts()
         rows = [{key: document.as_json(value) for key, value in row.items()} for row in rows]
         answers[name] = {document.row_key(section, row): row for row in rows}
+    sentences = tab.eval_on_selector_all(
+        "[data-text]", "all => all.map(one => [one.dataset.text, one.textContent])"
+    )
     return [
+        (name, text)
+        for name, text in sentences
+        for section, row, column in [PLACE.fullmatch(name).groups()]
+        if answers[section][row][column] != text
+    ] + [
         (section, row, column, value, text)
         for section, row, column, value, text in figures(tab)
         if answers[section][row][column] != json.loads(value)
@@ -157,6 +166,19 @@ def page_count(tab) -> int:
 def test_it_prints_on_two_pages(browser, usual):
     tab, _ = opened(browser, usual[1])
     assert page_count(tab) == 2
+
+
+def test_a_proposal_has_the_rows_behind_it_and_what_doing_nothing_leads_to(browser, usual):
+    book, folder = usual
+    tab, _ = opened(browser, folder)
+    first = tab.locator("#agenda li").first
+
+    words = re.sub(r"\s+", " ", first.inner_text())
+    assert "Claim the shortfall of alpha-ppa" in words
+    assert "If nothing is done: The same again in week 45." in words
+    assert "energy decides · contract · confidence medium: two weeks are known" in words
+    assert f"CO2e saved {page.DASH}" in words
+    assert len(query.run_sql(book, TEAM, first.locator("pre").text_content())) == 1
 
 
 def test_sql_is_copied_by_keyboard(browser, usual):

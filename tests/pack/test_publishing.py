@@ -147,6 +147,11 @@ def test_operations_pack_has_no_section_with_contract_prices(book):
     done = pack.publish(write(book, usual_week()))
     names = {one.team: set(pack_json(one.folder)["sections"]) for one in done}
     assert names["finance"] - names["operations"] == {"statements", "contract_values", "sourcing"}
+    agendas = {
+        one.team: [row["rank"] for row in pack_json(one.folder)["sections"]["agenda"]["rows"]]
+        for one in done
+    }
+    assert agendas == {"energy": [1, 2], "finance": [1, 2], "operations": [1]}
     for file, content in files(book).items():
         assert (b"37.77" in content or b"37770" in content) == (
             "/energy/" in file or "/finance/" in file
