@@ -88,6 +88,29 @@ weeks as (
 
 ),
 
+-- The decision that placed the workload here and states what it expected; it counts from its first whole week.
+placements as (
+
+    select
+        weeks.workload_id,
+        weeks.site_id,
+        weeks.week,
+        decisions.decision_id,
+        decisions.expected_cost_per_gpu_hour,
+        row_number() over (
+            partition by weeks.workload_id, weeks.site_id, weeks.week
+            order by decisions.effective_from desc, decisions.decided_on desc, decisions.decision_id desc
+        ) as place
+    from weeks
+    inner join {{ source("raw", "decisions") }} as decisions
+        on
+            weeks.workload_id = decisions.workload_id
+            and weeks.site_id = decisions.to_site_id
+            and strptime(weeks.week || '-1', '%G-W%V-%u') >= decisions.effective_from
+    where decisions.expected_cost_per_gpu_hour is not null
+
+),
+
 venue_kinds as (
 
     select distinct
@@ -113,9 +136,20 @@ select
     weeks.cloud_cost,
     weeks.location_based_kg,
     weeks.g_per_gpu_hour,
+    placements.decision_id as placement_decision_id,
+    placements.expected_cost_per_gpu_hour,
+    weeks.cost_per_gpu_hour - placements.expected_cost_per_gpu_hour as drift_cost_per_gpu_hour,
+    (weeks.cost_per_gpu_hour - placements.expected_cost_per_gpu_hour)
+    / nullif(placements.expected_cost_per_gpu_hour, 0) as drift_ratio,
     weeks.coverage_ratio,
     organization.reporting_currency as currency_code
 from weeks
 inner join {{ source("raw", "workloads") }} as workloads on weeks.workload_id = workloads.workload_id
 inner join venue_kinds on weeks.site_id = venue_kinds.site_id
+left join placements
+    on
+        weeks.workload_id = placements.workload_id
+        and weeks.site_id = placements.site_id
+        and weeks.week = placements.week
+        and placements.place = 1
 cross join {{ source("raw", "organization") }} as organization
