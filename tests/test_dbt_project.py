@@ -42,6 +42,7 @@ MONEY = ("amount", "cost", "costs", "penalties", "price", "value")
 ORDINALS = (
     *("price_sequence", "severity", "rank", "statement_line_number", "invoice_line_number"),
     *("quantity", "invoiced_quantity", "settled_quantity"),
+    *("expected_change", "measured_change"),
 )
 WITHOUT_ORIGIN = {
     ("fct_energy_constraint_incidents", "penalties"): "no source tells of any",

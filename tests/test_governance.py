@@ -77,10 +77,12 @@ def test_the_agenda_of_a_week_is_ranked_by_value(demo_book):
 
     assert agenda.rows() == [
         (1, "cloud_commitment_unused", "finance", "cloud-us-south"),
-        (2, "energy_debt_within_lead_time", "energy", "franklin"),
-        (3, "demand_peak", "energy", "juelich"),
-        (4, "contract_expiry", "finance", "cloud-us-south"),
-        (5, "contract_expiry", "finance", "juelich"),
+        (2, "cheaper_venue", "operations", "franklin"),
+        (3, "energy_debt_within_lead_time", "energy", "franklin"),
+        (4, "cheaper_venue", "operations", "franklin"),
+        (5, "demand_peak", "energy", "juelich"),
+        (6, "contract_expiry", "finance", "cloud-us-south"),
+        (7, "contract_expiry", "finance", "juelich"),
     ]
 
 
@@ -166,3 +168,18 @@ def test_a_commitment_that_outruns_its_supply_is_short_by_the_greatest_gap_of_th
 
     assert proposals.select("week", "site_id").rows() == [("2026-W34", "franklin")]
     assert proposals["capacity_mw"].to_list() == [pytest.approx(gaps["gap"].item(), abs=1e-9)]
+
+
+def test_decisions_are_judged_by_what_was_measured(demo_book):
+    effects = rows_of(
+        demo_book,
+        "operations",
+        "select decision_id, before_week_count, status from marts.fct_decision_effects"
+        " order by decision_id",
+    )
+
+    assert effects.rows() == [
+        ("franklin-evaluation-off-peak", 4, "cannot_tell"),
+        ("juelich-power-cap", 4, "too_early"),
+        ("sparks-long-duration-storage", 4, "opposite"),
+    ]

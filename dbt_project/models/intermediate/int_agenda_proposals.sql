@@ -6,7 +6,7 @@ with
 
 proposals as (
 
-    {%- for kind in ["capacity", "grid_risk", "contract", "data"] %}
+    {%- for kind in ["capacity", "workload_priority", "grid_risk", "contract", "data"] %}
     select
         {{ proposal_columns() | indent(4) }}
     from {{ ref("int_agenda_" ~ kind) }}

@@ -1,0 +1,246 @@
+{# The four weeks before a decision took effect, by weekday, are what would have been without it. #}
+{% set weeks_before = 4 %}
+{# Below this share of known days nothing can be told. #}
+{% set least_coverage_ratio = 0.9 %}
+{# From this share of the expected change on, the effect is as expected. #}
+{% set as_expected_ratio = 0.75 %}
+
+with
+
+decisions as (
+
+    select
+        *,
+        cast(strptime(review_week || '-7', '%G-W%V-%u') as date) as last_date
+    from {{ source("raw", "decisions") }}
+
+),
+
+workload_days as (
+
+    select *
+    from {{ ref("fct_workload_energy") }}
+
+),
+
+book as (
+
+    select max(local_date) as last_date
+    from workload_days
+
+),
+
+measured as (
+
+    select
+        decisions.decision_id,
+        days.local_date,
+        decisions.effective_from,
+        decisions.measure,
+        case decisions.measure
+            when 'energy_kwh_per_gpu_hour' then days.energy_kwh
+            when 'energy_cost_per_gpu_hour' then days.energy_cost
+            when 'location_based_g_per_gpu_hour' then days.location_based_kg * 1000
+            when 'location_based_g_per_kwh' then days.location_based_kg * 1000
+        end as amount,
+        case
+            when decisions.measure = 'location_based_g_per_kwh' then days.energy_kwh
+            else days.allocated_gpu_hours
+        end as load_amount
+    from decisions
+    inner join workload_days as days
+        on
+            days.local_date >= decisions.effective_from - {{ 7 * weeks_before }}
+            and decisions.last_date >= days.local_date
+            and (decisions.workload_id is null or decisions.workload_id = days.workload_id)
+            and (
+                decisions.site_id is null
+                or days.site_id = case
+                    when decisions.effective_from <= days.local_date
+                        then coalesce(decisions.to_site_id, decisions.site_id)
+                    else decisions.site_id
+                end
+            )
+
+),
+
+-- A day of which a part is not known is not known.
+days as (
+
+    select
+        decision_id,
+        local_date,
+        isodow(local_date) as weekday,
+        local_date >= any_value(effective_from) as is_after,
+        cast(floor((any_value(effective_from) - local_date - 1) / 7) as integer) as week_before,
+        {{ exact_sum("amount") }} as amount,
+        {{ exact_sum("load_amount") }} as load_amount
+    from measured
+    group by decision_id, local_date
+    having count(amount) = count(*) and {{ exact_sum("load_amount") }} > 0
+
+),
+
+before_weeks as (
+
+    select
+        decision_id,
+        week_before,
+        {{ exact_sum("amount") }} / {{ exact_sum("load_amount") }} as week_value
+    from days
+    where not is_after
+    group by decision_id, week_before
+
+),
+
+spreads as (
+
+    select
+        decision_id,
+        count(week_value) as before_week_count,
+        max(week_value) - min(week_value) as spread
+    from before_weeks
+    group by decision_id
+
+),
+
+before_weekdays as (
+
+    select
+        decision_id,
+        weekday,
+        {{ exact_sum("amount") }} / {{ exact_sum("load_amount") }} as weekday_value
+    from days
+    where not is_after
+    group by decision_id, weekday
+
+),
+
+before_values as (
+
+    select
+        decision_id,
+        count(*) as day_count,
+        {{ exact_sum("amount") }} / {{ exact_sum("load_amount") }} as before_value
+    from days
+    where not is_after
+    group by decision_id
+
+),
+
+-- The load that was, at the ratio its weekdays had before.
+after_values as (
+
+    select
+        days.decision_id,
+        count(*) as day_count,
+        {{ exact_sum("days.amount") }} / {{ exact_sum("days.load_amount") }} as measured_value,
+        {{ exact_sum("days.load_amount * before_weekdays.weekday_value") }} / {{ exact_sum("days.load_amount") }}
+            as counterfactual_value
+    from days
+    inner join before_weekdays
+        on
+            days.decision_id = before_weekdays.decision_id
+            and days.weekday = before_weekdays.weekday
+    where days.is_after
+    group by days.decision_id
+
+),
+
+compared as (
+
+    select
+        decisions.*,
+        book.last_date as book_last_date,
+        round(before_values.before_value, 9) as before_value,
+        coalesce(spreads.before_week_count, 0) as before_week_count,
+        spreads.spread,
+        round(after_values.counterfactual_value, 9) as counterfactual_value,
+        round(after_values.measured_value, 9) as measured_value,
+        round(after_values.measured_value - after_values.counterfactual_value, 9) as measured_change,
+        (coalesce(before_values.day_count, 0) + coalesce(after_values.day_count, 0))
+        / ({{ 7 * weeks_before }} + decisions.last_date - decisions.effective_from + 1) as coverage_ratio,
+        organization.reporting_currency as currency_code
+    from decisions
+    cross join book
+    cross join {{ source("raw", "organization") }} as organization
+    left join before_values on decisions.decision_id = before_values.decision_id
+    left join after_values on decisions.decision_id = after_values.decision_id
+    left join spreads on decisions.decision_id = spreads.decision_id
+
+),
+
+-- The book's last day may not be whole.
+judged as (
+
+    select
+        *,
+        case
+            when book_last_date is null or book_last_date <= last_date then 'too_early'
+            when before_week_count < {{ weeks_before }} then 'cannot_tell'
+            when coverage_ratio < {{ least_coverage_ratio }} or measured_change is null then 'cannot_tell'
+            when abs(measured_change) <= spread and abs(expected_change) <= spread then 'cannot_tell'
+            when abs(measured_change) <= spread then 'no_effect'
+            when sign(measured_change) <> sign(expected_change) then 'opposite'
+            when measured_change / expected_change >= {{ as_expected_ratio }} then 'as_expected'
+            else 'partly'
+        end as status
+    from compared
+
+)
+
+select
+    decision_id,
+    title,
+    kind,
+    decided_on,
+    decided_by,
+    week,
+    effective_from,
+    review_week,
+    site_id,
+    workload_id,
+    to_site_id,
+    agenda_proposal_id,
+    measure,
+    case measure
+        when 'energy_kwh_per_gpu_hour' then 'kWh/GPU-hour'
+        when 'energy_cost_per_gpu_hour' then currency_code || '/GPU-hour'
+        when 'location_based_g_per_gpu_hour' then 'g/GPU-hour'
+        when 'location_based_g_per_kwh' then 'g/kWh'
+    end as unit,
+    before_value,
+    before_week_count,
+    counterfactual_value,
+    measured_value,
+    expected_change,
+    measured_change,
+    status,
+    case
+        when status = 'too_early' then 'The review week ' || review_week || ' is not over yet.'
+        when status = 'cannot_tell' and before_week_count < {{ weeks_before }}
+            then
+                'Only '
+                || before_week_count
+                || ' of the {{ weeks_before }} weeks before are known, too few to compare with.'
+        when status = 'cannot_tell' and (coverage_ratio < {{ least_coverage_ratio }} or measured_change is null)
+            then 'Only ' || {{ in_percent("coverage_ratio") }} || ' of the days are known.'
+        when status = 'cannot_tell'
+            then
+                'Weeks before differed by '
+                || {{ in_words("spread", 3) }}
+                || ', more than the change that was expected.'
+        when status = 'no_effect'
+            then
+                'It changed by ' || {{ in_words("measured_change", 3) }} || ', less than weeks before differed ('
+                || {{ in_words("spread", 3) }} || ').'
+        else
+            'It changed by '
+            || {{ in_words("measured_change", 3) }}
+            || ' where '
+            || {{ in_words("expected_change", 3) }}
+            || ' was expected; weeks before differed by ' || {{ in_words("spread", 3) }} || '.'
+    end as reason,
+    coverage_ratio,
+    currency_code
+from judged
