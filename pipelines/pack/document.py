@@ -78,6 +78,7 @@ def read(book: Book, team: str, week: str) -> Document:
             if team in section.teams
         },
         "changes": [],
+        "compared_weeks": [],
         "earlier_weeks": [],
     }
 

@@ -20,6 +20,7 @@ from filelock import FileLock
 from pipelines import week as weeks
 from pipelines.pack import document, page
 from pipelines.pack.document import Document, PackError
+from pipelines.pack.sections import SECTIONS
 from pipelines.query import TEAMS
 from pipelines.settings import Book
 
@@ -89,7 +90,7 @@ def newest(book: Book, week: str, team: str) -> Document | None:
 
 def _publish_team(book: Book, team: str, week: str) -> PublishedPack:
     now = document.read(book, team, week)
-    now["earlier_weeks"] = _earlier_changes(book, team, week)
+    _compare_earlier(book, now)
     before = newest(book, week, team)
     if before is not None:
         now["revision"] = before["revision"] + 1
@@ -102,23 +103,23 @@ def _publish_team(book: Book, team: str, week: str) -> PublishedPack:
     return PublishedPack(team, week, place, now["revision"], len(now["changes"]), is_new=True)
 
 
-def _earlier_changes(book: Book, team: str, week: str) -> list[document.Row]:
-    """What the book now says otherwise about the scorecards of packs of the weeks before."""
+def _compare_earlier(book: Book, pack: Document) -> None:
+    """Put into a pack what the book now says otherwise about the scorecards of weeks before."""
+    team, week = pack["team"], pack["week"]
+    scorecard = next(section for section in SECTIONS if section.name == "scorecard")
     folders = (book.published / "packs").glob("[0-9]*-W[0-9]*")
     earlier = sorted(found.name for found in folders if found.name < week)[-EARLIER_WEEKS:]
-    found = []
     for name in earlier:
         before = newest(book, name, team)
         if before is None:
             continue
         asked = {key: before[key] for key in ("week", "first_date", "last_date", "time_zone")}
-        scorecard = next(part for part in document.SECTIONS if part.name == "scorecard")
         now = {"sections": {"scorecard": document.ask(book, team, scorecard, asked)}}
-        found += [
+        pack["compared_weeks"].append(name)
+        pack["earlier_weeks"] += [
             {"week": name, "revision": before["revision"], **change}
             for change in document.changes(before, now, ["scorecard"])
         ]
-    return found
 
 
 def _write(pack: Document, place: Path) -> None:

@@ -271,6 +271,8 @@ select
     lost_gpu_hours,
     energy_kwh,
     cost_per_gpu_hour,
+    expected_cost_per_gpu_hour,
+    drift_ratio,
     g_per_gpu_hour,
     coverage_ratio,
     currency_code
@@ -295,6 +297,47 @@ select
 from fct_placement_options
 where week = '{week}'
 order by workload_id, site_id
+"""
+
+DEFERRALS = """
+select
+    workload_id,
+    site_id,
+    local_date,
+    deferred_gpu_hours,
+    caught_up_gpu_hours,
+    lost_gpu_hours,
+    outstanding_gpu_hours,
+    saved_cost,
+    saved_location_based_kg,
+    coverage_ratio,
+    currency_code
+from fct_deferrals
+where local_date between date '{first_date}' and date '{last_date}'
+order by workload_id, site_id, local_date
+"""
+
+# Taken by this week's meeting or before, and judged no more than eight weeks ago.
+DECISIONS = """
+select
+    decision_id,
+    title,
+    decided_by,
+    week,
+    review_week,
+    measure,
+    unit,
+    before_value,
+    counterfactual_value,
+    measured_value,
+    expected_change,
+    measured_change,
+    status,
+    reason,
+    coverage_ratio
+from fct_decision_effects
+where week <= '{week}' and review_week >= strftime(date '{first_date}' - 56, '%G-W%V')
+order by review_week, decision_id
 """
 
 STATEMENTS = """
@@ -410,6 +453,8 @@ SECTIONS = (
     Section("carbon_free_hours", ("site_id", "local_hour"), CARBON_FREE_HOURS),
     Section("segments", ("workload_id", "site_id"), SEGMENTS),
     Section("placement", ("workload_id", "site_id"), PLACEMENT),
+    Section("deferrals", ("workload_id", "site_id", "local_date"), DEFERRALS),
+    Section("decisions", ("decision_id",), DECISIONS, is_of_week=False),
     Section("cover", ("site_id",), COVER),
     Section(
         "statements", ("contract_id", "statement_line_number"), STATEMENTS, WITH_CONTRACT_PRICES

@@ -51,7 +51,8 @@ TABLES = {
     "governance_agenda_operations": _AGENDA,
     "fct_workload_segments": "workload_id varchar, site_id varchar, week varchar,"
     " criticality varchar, allocated_gpu_hours double, lost_gpu_hours double,"
-    " energy_kwh double, cost_per_gpu_hour double, g_per_gpu_hour double,"
+    " energy_kwh double, cost_per_gpu_hour double, expected_cost_per_gpu_hour double,"
+    " drift_ratio double, g_per_gpu_hour double,"
     " coverage_ratio double, currency_code varchar",
     "fct_placement_options": "workload_id varchar, site_id varchar, week varchar,"
     " is_current boolean, is_allowed boolean, refusal_reasons varchar,"
@@ -68,6 +69,14 @@ TABLES = {
     " direction varchar, status varchar, previous_value double, lowest_8_weeks_value double,"
     " highest_8_weeks_value double, week_count bigint, coverage_ratio double,"
     " currency_code varchar",
+    "fct_deferrals": "workload_id varchar, site_id varchar, local_date date,"
+    " deferred_gpu_hours double, caught_up_gpu_hours double, lost_gpu_hours double,"
+    " outstanding_gpu_hours double, saved_cost double, saved_location_based_kg double,"
+    " coverage_ratio double, currency_code varchar",
+    "fct_decision_effects": "decision_id varchar, title varchar, decided_by varchar,"
+    " week varchar, review_week varchar, measure varchar, unit varchar, before_value double,"
+    " counterfactual_value double, measured_value double, expected_change double,"
+    " measured_change double, status varchar, reason varchar, coverage_ratio double",
     "fct_supply_capacity": "site_id varchar, interval_started_at timestamptz, week varchar,"
     " grid_mw double, local_mw double, effective_it_mw double, committed_it_mw double",
     "fct_energy_constraint_incidents": "incident_id varchar, site_id varchar,"
@@ -192,6 +201,8 @@ def usual_week() -> Rows:
                 "lost_gpu_hours": 345.0,
                 "energy_kwh": 61_000.0,
                 "cost_per_gpu_hour": 0.11,
+                "expected_cost_per_gpu_hour": 0.1,
+                "drift_ratio": 0.1,
                 "g_per_gpu_hour": 260.0,
                 "coverage_ratio": 1.0,
                 "currency_code": "EUR",
@@ -212,6 +223,26 @@ def usual_week() -> Rows:
                 "coverage_ratio": 1.0,
                 "currency_code": "EUR",
             }
+        ],
+        "fct_deferrals": [
+            {
+                "workload_id": "training",
+                "site_id": "alpha",
+                "local_date": MONDAY + timedelta(days=1),
+                "deferred_gpu_hours": 400.0,
+                "caught_up_gpu_hours": 300.0,
+                "lost_gpu_hours": 0.0,
+                "outstanding_gpu_hours": 100.0,
+                "saved_cost": 12.3,
+                "saved_location_based_kg": None,
+                "coverage_ratio": 1.0,
+                "currency_code": "EUR",
+            }
+        ],
+        "fct_decision_effects": [
+            decision("cap", "2026-W40", "2026-W44"),
+            decision("longer-ago", "2026-W20", "2026-W30"),
+            decision("of-a-later-meeting", "2026-W45", "2026-W49"),
         ],
         "fct_supply_capacity": [
             {
@@ -330,6 +361,26 @@ def proposal(rank: int, rule_id: str, subject: str, title: str) -> dict[str, Any
         "coverage_ratio": 1.0,
         "evidence_sql": f"select * from kpi_site_weekly where week = '{WEEK}'",
         "currency_code": "EUR",
+    }
+
+
+def decision(decision_id: str, week: str, review_week: str) -> dict[str, Any]:
+    return {
+        "decision_id": decision_id,
+        "title": f"Decision {decision_id}",
+        "decided_by": "infra",
+        "week": week,
+        "review_week": review_week,
+        "measure": "energy_kwh_per_gpu_hour",
+        "unit": "kWh/GPU-hour",
+        "before_value": 0.6,
+        "counterfactual_value": 0.61,
+        "measured_value": 0.56,
+        "expected_change": -0.05,
+        "measured_change": -0.05,
+        "status": "as_expected",
+        "reason": "The change is at least three quarters of what was expected.",
+        "coverage_ratio": 1.0,
     }
 
 

@@ -181,6 +181,15 @@ def test_a_proposal_has_the_rows_behind_it_and_what_doing_nothing_leads_to(brows
     assert len(query.run_sql(book, TEAM, first.locator("pre").text_content())) == 1
 
 
+def test_decisions_due_or_lately_due_are_judged_and_no_others(browser, usual):
+    tab, _ = opened(browser, usual[1])
+    words = re.sub(r"\s+", " ", tab.locator("#decisions").inner_text())
+    assert "Decision cap infra, 2026-W40" in words
+    assert "as expected The change is at least three quarters" in words
+    assert "longer-ago" not in words
+    assert "of-a-later-meeting" not in words
+
+
 def test_sql_is_copied_by_keyboard(browser, usual):
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     tab = context.new_page()

@@ -108,6 +108,7 @@ def test_a_later_pack_says_what_of_an_earlier_scorecard_has_changed(book):
 
     (later,) = pack.publish(write(book, rows), "2026-W45", ["finance"])
 
+    assert pack_json(later.folder)["compared_weeks"] == [WEEK]
     assert pack_json(later.folder)["earlier_weeks"] == [
         {
             "week": WEEK,
