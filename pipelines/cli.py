@@ -251,10 +251,20 @@ def draw_pack(
     team: Annotated[
         Team | None, typer.Option(help="Whose pack to draw; every team's unless given.")
     ] = None,
+    send: Annotated[
+        bool,
+        typer.Option("--send", help="Send the operations pack by mail and webhook, once each."),
+    ] = False,
 ) -> None:
     """Publish the weekly pack: a page and a JSON file per team; later changes as a revision."""
-    from pipelines import pack, query
+    from pipelines import delivery, pack, query
 
+    if send and team not in (None, Team.operations):
+        raise typer.BadParameter("--send is for the operations pack: leave --team out")
+    channels = delivery.channels(os.environ) if send else {}
+    if send and not channels:
+        expected = "expected WATTBOOK_SMTP_HOST or WATTBOOK_WEBHOOK_URL"
+        raise delivery.DeliveryError([f"no channel is set, {expected}: see .env.example"])
     teams = query.TEAMS if team is None else (team.value,)
     with _step("pack") as report:
         published = pack.publish(context.obj, week, teams, report)
@@ -266,6 +276,9 @@ def draw_pack(
             out.print(f"{one.week} for {one.team}: wrote {page}")
         else:
             out.print(f"{one.week} for {one.team}: {one.change_count} changes: wrote {page}")
+        if send and one.team == Team.operations:
+            for name, outcome in delivery.deliver(context.obj, one, channels).items():
+                out.print(f"{one.week} by {name}: {outcome}")
 
 
 @app.command("report")

@@ -5,15 +5,17 @@ wants to see beside the asset. What does not: parsing, loading, arithmetic; reso
 (`dagster_resources.py`); jobs, schedules and sensors (`definitions.py`).
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
 import polars as pl
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
 
-from pipelines import lake, publish, reference, warehouse
-from pipelines.dagster_resources import DAYS, BookResource, all_days, days_of, manifest
+from pipelines import delivery, lake, pack, publish, reference, warehouse
+from pipelines.dagster_resources import DAYS, WEEKS, BookResource, all_days, days_of, manifest
 from pipelines.query import TEAMS, run_sql
 from pipelines.schemas import RAW_TABLES
 from pipelines.settings import Book
@@ -162,6 +164,26 @@ def published(book: BookResource) -> Iterator[dg.MaterializeResult]:
     yield from published_results(book.book)
 
 
+@dg.asset(
+    key=["published", "packs"],
+    partitions_def=WEEKS,
+    group_name="published",
+    deps=[["published", team] for team in TEAMS],
+    kinds={"html", "json"},
+)
+def packs(context: dg.AssetExecutionContext, book: BookResource) -> dg.MaterializeResult:
+    """Publish the weekly pack of every team, and send that of operations where channels are set.
+
+    One row per figure shown stands in each pack's `pack.json`. A pack once published stays; what
+    the book says otherwise later is a revision beside it. A revision is sent once per channel.
+    """
+    week = date.fromisoformat(context.partition_key).strftime("%G-W%V")
+    published_packs = pack.publish(book.book, week)
+    [for_everyone] = [one for one in published_packs if one.team == "operations"]
+    outcome = delivery.deliver(book.book, for_everyone, book.channels())
+    return dg.MaterializeResult(metadata=pack_metadata(published_packs, outcome))
+
+
 @dg.multi_asset_check(
     specs=[
         dg.AssetCheckSpec(
@@ -202,6 +224,51 @@ def published_results(book: Book) -> Iterator[dg.MaterializeResult]:
                 "size_bytes": file.stat().st_size,
             },
         )
+
+
+def pack_metadata(
+    published_packs: Sequence[pack.PublishedPack], outcome: Mapping[str, str]
+) -> dict[str, Any]:
+    """What shows beside the packs of a week: where they lie, what operations' holds, who got it."""
+    [for_everyone] = [one for one in published_packs if one.team == "operations"]
+    document = json.loads((for_everyone.folder / "pack.json").read_text(encoding="utf-8"))
+    sections = {name: section["rows"] for name, section in document["sections"].items()}
+    files = pl.DataFrame(
+        [
+            (one.team, one.revision, one.change_count, str(one.folder / "index.html"))
+            for one in published_packs
+        ],
+        schema=("team", "revision", "changes", "page"),
+        orient="row",
+    )
+    coverage = pl.DataFrame(
+        [
+            (row["kpi_name"], row["kpi_value"], row["unit"], row["coverage_ratio"])
+            for row in sections["scorecard"]
+            if row["scope"] == "organization"
+        ],
+        schema=("kpi", "value", "unit", "coverage"),
+        orient="row",
+        infer_schema_length=None,
+    )
+    agenda = pl.DataFrame(
+        [
+            (row["rank"], row["owner"], row["title"], row["value"], row["currency_code"])
+            for row in sections["agenda"]
+        ],
+        schema=("rank", "owner", "proposal", "value a week", "currency"),
+        orient="row",
+        infer_schema_length=None,
+    )
+    return {
+        "page": dg.MetadataValue.path(for_everyone.folder / "index.html"),
+        "revision": for_everyone.revision,
+        "is_new": for_everyone.is_new,
+        "packs": dg.MetadataValue.md(_markdown(files)),
+        "scorecard": dg.MetadataValue.md(_markdown(coverage)),
+        "agenda": dg.MetadataValue.md(_markdown(agenda)),
+        "delivery": ", ".join(f"{name}: {what}" for name, what in outcome.items()) or "off",
+    }
 
 
 def availability(book: Book, team: str) -> str:
@@ -278,4 +345,7 @@ def table_metadata(book: Book, table: str) -> dict[str, Any]:
 
 def _markdown(rows: pl.DataFrame) -> str:
     lines = [rows.columns, ["---"] * rows.width, *rows.rows()]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join("-" if cell is None else str(cell) for cell in line) + " |"
+        for line in lines
+    )

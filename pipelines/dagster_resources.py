@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import yaml
 from dagster_dbt import DbtCliResource
 
 from pipelines import warehouse
+from pipelines.delivery import Channels, channels
 from pipelines.settings import Book
 
 FIRST_DAY = "2026-04-05"
+FIRST_MONDAY = "2026-04-06"
 DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_DAY)
 
 
@@ -33,10 +36,26 @@ class BookResource(dg.ConfigurableResource):
         """The folders of the book."""
         return Book(Path(self.data_dir))
 
+    def channels(self) -> Channels:
+        """Where packs are sent; read when needed, so that no secret is part of a run's settings."""
+        return channels(os.environ)
+
 
 def data_dir() -> Path:
     """Where the book lives: WATTBOOK_DATA_DIR, else data/ in the working directory."""
     return Path(os.environ.get("WATTBOOK_DATA_DIR", "data")).resolve()
+
+
+def organization_time_zone() -> str:
+    """The zone in which weeks begin; read alone: mistakes elsewhere do not stop the UI."""
+    file = Book(data_dir()).reference / "organization.yml"
+    zone: str = yaml.safe_load(file.read_text(encoding="utf-8"))["time_zone"]
+    return zone
+
+
+WEEKS = dg.WeeklyPartitionsDefinition(
+    start_date=FIRST_MONDAY, day_offset=1, timezone=organization_time_zone()
+)
 
 
 @cache

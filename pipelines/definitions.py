@@ -18,8 +18,13 @@ landing_files = dg.define_asset_job(
 )
 book_of_the_day = dg.define_asset_job(
     "book_of_the_day",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(dagster_assets.packs),
     description="Load what is new, build the days of the run and publish.",
+)
+packs_of_the_week = dg.define_asset_job(
+    "packs_of_the_week",
+    selection=dg.AssetSelection.assets(dagster_assets.packs),
+    description="Publish the week's packs and send them where channels are set.",
 )
 every_quarter_of_an_hour = dg.ScheduleDefinition(
     name="every_quarter_of_an_hour",
@@ -33,6 +38,14 @@ every_morning = dg.build_schedule_from_partitioned_job(
     hour_of_day=5,
     minute_of_hour=0,
     description="Build yesterday at 05:00 UTC.",
+)
+# After the build of Sunday, which every_morning starts at 05:00 UTC, for zones up to UTC+2.
+every_monday = dg.build_schedule_from_partitioned_job(
+    packs_of_the_week,
+    name="every_monday",
+    hour_of_day=8,
+    minute_of_hour=0,
+    description="Publish the packs of the week that ended, on Monday at 08:00 of the organization.",
 )
 
 
@@ -64,10 +77,11 @@ defs = dg.Definitions(
         dagster_assets.roll_ups,
         dagster_assets.models,
         dagster_assets.published,
+        dagster_assets.packs,
     ],
     asset_checks=[dagster_assets.quarantine],
-    jobs=[landing_files, book_of_the_day],
-    schedules=[every_quarter_of_an_hour, every_morning],
+    jobs=[landing_files, book_of_the_day, packs_of_the_week],
+    schedules=[every_quarter_of_an_hour, every_morning, every_monday],
     sensors=[late_files],
     resources=resources(),
     executor=dg.in_process_executor,

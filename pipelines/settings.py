@@ -42,6 +42,11 @@ class Book:
         return self.data_dir / "published"
 
     @property
+    def deliveries(self) -> Path:
+        """Which packs were sent, one file per week, revision and channel."""
+        return self.data_dir / "deliveries"
+
+    @property
     def reference(self) -> Path:
         """The book's own reference data if it has any, else the project's."""
         own = self.data_dir / "reference"

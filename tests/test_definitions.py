@@ -8,6 +8,7 @@ import pytest
 
 from pipelines import dagster_assets, dagster_record, dagster_resources, warehouse
 from pipelines.definitions import defs, late_files
+from pipelines.query import TEAMS
 from pipelines.schemas import RAW_TABLES
 
 GROUPS = {"landing", "reference", "lake", "staging", "intermediate", "marts", "published"}
@@ -43,7 +44,7 @@ def test_models_and_roll_ups_are_built_by_the_day_and_a_range_in_one_run(graph):
 
 
 def test_every_team_has_a_published_asset_that_needs_the_marts(graph):
-    for team in ("energy", "finance", "operations"):
+    for team in TEAMS:
         node = graph.get(dg.AssetKey(["published", team]))
         assert dg.AssetKey(["marts", "fct_energy_balance"]) in node.parent_keys
 
@@ -62,6 +63,27 @@ def test_the_morning_schedule_builds_yesterday():
         )
         requests = schedule.evaluate_tick(context).run_requests
     assert [request.partition_key for request in requests] == ["2026-10-04"]
+
+
+def test_packs_are_of_the_weeks_of_the_organization_and_need_what_is_published(graph):
+    node = graph.get(dg.AssetKey(["published", "packs"]))
+    assert (node.group_name, node.partitions_def) == ("published", dagster_resources.WEEKS)
+    assert node.parent_keys == {dg.AssetKey(["published", team]) for team in TEAMS}
+    assert dagster_resources.WEEKS.get_partition_keys()[:2] == ["2026-04-06", "2026-04-13"]
+    assert dagster_resources.WEEKS.timezone == "Europe/Berlin"
+    assert node.key not in defs.resolve_job_def("book_of_the_day").asset_layer.executable_asset_keys
+
+
+def test_the_monday_schedule_draws_the_packs_of_the_week_that_ended():
+    schedule = defs.resolve_schedule_def("every_monday")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 8 * * 1", "Europe/Berlin")
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime(2026, 11, 2, 7, tzinfo=UTC),
+        )
+        requests = schedule.evaluate_tick(context).run_requests
+    assert [request.partition_key for request in requests] == ["2026-10-26"]
 
 
 def test_late_files_are_asked_for_as_one_run_over_the_days_they_touch(book, monkeypatch):
