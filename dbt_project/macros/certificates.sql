@@ -1,5 +1,5 @@
 {# Rows of `int_clean_volumes` that count: one without its reading adds to neither side. #}
-{% macro known_volumes() -%} filter (where grid_import_kwh is not null and clean_kwh is not null) {%- endmacro %}
+{% macro known_volumes() -%} grid_import_kwh is not null and clean_kwh is not null {%- endmacro %}
 
 {# A site's part of a pool that its zone's sites share in proportion to what they need, at most what it needs. #}
 {% macro pro_rata_kwh(need, zone_need, pool) -%}

@@ -6,7 +6,7 @@
 
 {# Supply and marginal cost: what a site, or all sites together, had in each interval. #}
 {% macro kpi_supply_aggregates() %}
-    round(sum(round(coverage_ratio, 9)), 9) / max(expected_interval_count) as coverage_ratio,
+    {{ exact_sum("coverage_ratio") }} / max(expected_interval_count) as coverage_ratio,
     count(availability_ratio) / max(expected_interval_count) as availability_coverage_ratio,
     {{ mean_of("effective_it_mw") }} as mean_effective_it_mw,
     quantile_cont(effective_it_mw, 0.05) as p5_effective_it_mw,
@@ -44,20 +44,20 @@
 
 {# Energy, carbon, cost and work: sums over rows of a site and interval, so of any number of sites. #}
 {% macro kpi_energy_aggregates() %}
-    round(sum(consumption_kwh), 6) as consumption_kwh,
-    round(sum(facility_kwh), 6) as facility_kwh,
-    round(sum(it_kwh), 6) as it_kwh,
-    round(sum(local_kwh), 6) as local_kwh,
-    round(sum(contracted_kwh), 6) as contracted_kwh,
-    round(sum(grid_uncontracted_kwh), 6) as grid_uncontracted_kwh,
+    {{ exact_sum("consumption_kwh") }} as consumption_kwh,
+    {{ exact_sum("facility_kwh") }} as facility_kwh,
+    {{ exact_sum("it_kwh") }} as it_kwh,
+    {{ exact_sum("local_kwh") }} as local_kwh,
+    {{ exact_sum("contracted_kwh") }} as contracted_kwh,
+    {{ exact_sum("grid_uncontracted_kwh") }} as grid_uncontracted_kwh,
     {{ ratio_of_sums("contracted_kwh", "consumption_kwh") }} as contracted_ratio,
     {{ ratio_of_sums("facility_kwh", "it_kwh") }} as pue_ratio,
     {%- for method in ["location_based", "market_based", "hourly_matched"] %}
-    round(sum({{ method }}_kg), 6) as {{ method }}_kg,
+    {{ exact_sum(method ~ "_kg") }} as {{ method }}_kg,
     {{ ratio_of_sums(method ~ "_kg", "consumption_kwh") }} * 1000 as {{ method }}_g_per_kwh,
     {{ ratio_of_sums(method ~ "_kg", "allocated_gpu_hours") }} * 1000 as {{ method }}_g_per_gpu_hour,
     {%- endfor %}
-    round(sum(scope_1_kg), 6) as scope_1_kg,
+    {{ exact_sum("scope_1_kg") }} as scope_1_kg,
     {{ ratio_of_sums("carbon_free_kwh", "consumption_kwh") }} as carbon_free_ratio,
     case
         when {{ ratio_of_sums("renewable_kwh", "facility_kwh") }} > 1 then 1
@@ -67,9 +67,9 @@
     {{ ratio_of_sums("location_based_kg + embodied_kg", "allocated_gpu_hours") }} * 1000 as sci_g_per_gpu_hour,
     count(location_based_kg) / nullif(count(*) filter (where is_metered), 0) as carbon_coverage_ratio,
     {{ ratio_of_sums("all_in_cost", "allocated_gpu_hours") }} as average_cost_per_gpu_hour,
-    round(sum(allocated_gpu_hours), 6) as allocated_gpu_hours,
-    round(sum(allocated_gpu_hours_sensitive), 6) as allocated_gpu_hours_sensitive,
-    round(sum(allocated_gpu_hours_tolerant), 6) as allocated_gpu_hours_tolerant,
+    {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours,
+    {{ exact_sum("allocated_gpu_hours_sensitive") }} as allocated_gpu_hours_sensitive,
+    {{ exact_sum("allocated_gpu_hours_tolerant") }} as allocated_gpu_hours_tolerant,
     max(currency_code) as currency_code
 {% endmacro %}
 
@@ -77,10 +77,10 @@
 {% macro kpi_incident_aggregates() %}
     count(distinct incident_id) as incident_count,
     count(interval_started_at) * 15 as incident_minutes,
-    round(sum(lost_gpu_hours_sensitive), 6) as lost_gpu_hours_sensitive,
-    round(sum(lost_gpu_hours_tolerant), 6) as lost_gpu_hours_tolerant,
-    case when count(incident_cost) = count(*) then round(sum(incident_cost), 6) end as incident_cost,
-    round(sum(interrupted_gpu_hours), 6) as interrupted_gpu_hours,
+    {{ exact_sum("lost_gpu_hours_sensitive") }} as lost_gpu_hours_sensitive,
+    {{ exact_sum("lost_gpu_hours_tolerant") }} as lost_gpu_hours_tolerant,
+    case when count(incident_cost) = count(*) then {{ exact_sum("incident_cost") }} end as incident_cost,
+    {{ exact_sum("interrupted_gpu_hours") }} as interrupted_gpu_hours,
     sum(interrupted_gpu_count) as interrupted_gpu_count
 {% endmacro %}
 
@@ -104,13 +104,10 @@
     incidents.interrupted_gpu_hours * 60 / nullif(incidents.interrupted_gpu_count, 0) as caidi_minutes
 {% endmacro %}
 
-{#
-    Quotient of two sums over the rows that have both, so that a gap in one does not bias it. Six decimals take out
-    what the order of the terms leaves in the last bits of a sum.
-#}
+{# Quotient of two sums over the rows that have both, so that a gap in one does not bias it. #}
 {% macro ratio_of_sums(numerator, denominator) -%}
-    round(sum({{ numerator }}) filter (where {{ denominator }} is not null), 6)
-    / nullif(round(sum({{ denominator }}) filter (where ({{ numerator }}) is not null), 6), 0)
+    {{ exact_sum(numerator, denominator ~ " is not null") }}
+    / nullif({{ exact_sum(denominator, "(" ~ numerator ~ ") is not null") }}, 0)
 {%- endmacro %}
 
 {# Number of 15-minute intervals between two local midnights, so that days of 23 and 25 hours come out right. #}
@@ -123,11 +120,11 @@
 {# A sum over sites of which one is not known is not known: the interval is then absent from the means. #}
 {% macro sum_of_sites(column) -%}
     case
-        when count({{ column }}) = count(*) filter (where is_metered) then round(sum(round({{ column }}, 9)), 9)
+        when count({{ column }}) = count(*) filter (where is_metered) then {{ exact_sum(column) }}
     end
 {%- endmacro %}
 
-{# Mean of the known values. Terms and sum are rounded, so that it does not depend on the order of the rows. #}
+{# Mean of the known values. #}
 {% macro mean_of(column) -%}
-    round(sum(round({{ column }}, 9)), 9) / nullif(count({{ column }}), 0)
+    {{ exact_sum(column) }} / nullif(count({{ column }}), 0)
 {%- endmacro %}

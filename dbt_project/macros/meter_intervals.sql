@@ -33,8 +33,8 @@ accounts as (
         slice_started_at as interval_started_at,
         slice_started_at + interval 15 minutes as interval_ended_at,
         cast(slice_started_at as date) as utc_date,
-        sum(energy_kwh) as energy_kwh,
-        coalesce(sum(overlap_s) filter (where energy_kwh is not null), 0) / 900 as coverage_ratio,
+        {{ exact_sum("energy_kwh") }} as energy_kwh,
+        coalesce({{ exact_sum("overlap_s", "energy_kwh is not null") }}, 0) / 900 as coverage_ratio,
         case max(case quality when 'missing' then 3 when 'estimated' then 2 when 'substituted' then 1 else 0 end)
             when 3 then 'missing' when 2 then 'estimated' when 1 then 'substituted' else 'measured'
         end as quality,

@@ -20,6 +20,11 @@
     )
 {%- endmacro %}
 
+{# Mean of values that are all known, each as heavy as its weight. #}
+{% macro weighted_mean(expression, weight) -%}
+    {{ exact_sum("(" ~ expression ~ ") * " ~ weight) }} / {{ exact_sum(weight) }}
+{%- endmacro %}
+
 {% macro to_kwh(quantity, unit) -%}
     {{ quantity }} * case {{ unit }} when 'Wh' then 0.001 when 'kWh' then 1 when 'MWh' then 1000 end
 {%- endmacro %}

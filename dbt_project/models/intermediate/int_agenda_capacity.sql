@@ -96,7 +96,7 @@ debts as (
         count(*) as month_count,
         case
             when count(coverage.energy_debt_cost) = count(*)
-                then {{ exact_sum("coverage.energy_debt_cost") }} * 168 / sum(coverage.month_hours)
+                then {{ exact_sum("coverage.energy_debt_cost") }} * 168 / {{ exact_sum("coverage.month_hours") }}
         end as weekly_cost,
         any_value(weeks.monday_date) as monday_date,
         any_value(weeks.currency_code) as currency_code

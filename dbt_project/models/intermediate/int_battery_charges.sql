@@ -7,8 +7,8 @@ generation_costs as (
     select
         intervals.site_id,
         intervals.interval_started_at,
-        round(sum(readings.energy_kwh * meters.variable_cost_per_mwh * intervals.exchange_rate), 6)
-        / nullif(round(sum(readings.energy_kwh), 6), 0) as generation_cost_per_mwh
+        {{ exact_sum("readings.energy_kwh * meters.variable_cost_per_mwh * intervals.exchange_rate") }}
+        / nullif({{ exact_sum("readings.energy_kwh") }}, 0) as generation_cost_per_mwh
     from {{ ref("int_site_intervals") }} as intervals
     inner join {{ source("raw", "meters") }} as meters
         on

@@ -35,7 +35,7 @@ samples as (
         arg_min(stored_kwh, sampled_at) filter (where stored_kwh is not null) as first_stored_kwh,
         arg_max(stored_kwh, sampled_at) filter (where stored_kwh is not null) as last_stored_kwh,
         arg_max(capacity_kwh, sampled_at) as capacity_kwh,
-        round(sum(available_discharge_kw), 6) / count(available_discharge_kw) as available_discharge_kw,
+        {{ exact_sum("available_discharge_kw") }} / count(available_discharge_kw) as available_discharge_kw,
         bool_or(state in ('fault', 'disconnected')) as has_fault
     from {{ ref("stg_battery_samples") }}
     where {{ in_build_dates("utc_date") }}
@@ -48,8 +48,8 @@ metered as (
     select
         meters.battery_id,
         readings.interval_started_at,
-        sum(readings.energy_kwh) filter (where meters.role = 'battery_charge') as charge_kwh,
-        sum(readings.energy_kwh) filter (where meters.role = 'battery_discharge') as discharge_kwh
+        {{ exact_sum("readings.energy_kwh", "meters.role = 'battery_charge'") }} as charge_kwh,
+        {{ exact_sum("readings.energy_kwh", "meters.role = 'battery_discharge'") }} as discharge_kwh
     from {{ ref("stg_meter_readings") }} as readings
     inner join {{ source("raw", "meters") }} as meters
         on

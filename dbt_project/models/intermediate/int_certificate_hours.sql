@@ -11,9 +11,9 @@ hours as (
         utc_date,
         min(local_month) as local_month,
         carbon_zone,
-        round(sum(grid_import_kwh) {{ known_volumes() }}, 6) as import_kwh,
-        round(sum(clean_kwh) {{ known_volumes() }}, 6) as clean_kwh,
-        round(sum(clean_g) {{ known_volumes() }}, 6) as clean_g
+        {{ exact_sum("grid_import_kwh", known_volumes()) }} as import_kwh,
+        {{ exact_sum("clean_kwh", known_volumes()) }} as clean_kwh,
+        {{ exact_sum("clean_g", known_volumes()) }} as clean_g
     from {{ ref("int_clean_volumes") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, date_trunc('hour', interval_started_at), utc_date, carbon_zone
@@ -25,8 +25,8 @@ pools as (
     select
         carbon_zone,
         hour_started_at,
-        round(sum(energy_kwh), 6) as pool_kwh,
-        round(sum(energy_kwh * value_g_per_kwh), 6) as pool_g
+        {{ exact_sum("energy_kwh") }} as pool_kwh,
+        round({{ exact_sum("energy_kwh * value_g_per_kwh") }}, 6) as pool_g
     from {{ ref("int_certificate_claims") }}
     where
         granularity = 'hour'
@@ -57,7 +57,7 @@ shared as (
         *,
         round(
             {{ pro_rata_kwh(
-                "need_kwh", "sum(need_kwh) over (partition by carbon_zone, hour_started_at)", "pool_kwh"
+                "need_kwh", exact_sum("need_kwh", over="(partition by carbon_zone, hour_started_at)"), "pool_kwh"
             ) }}, 6
         ) as certificate_kwh
     from needs

@@ -15,9 +15,9 @@ volumes as (
         local_month,
         max(utc_date) as utc_date,
         carbon_zone,
-        round(sum(grid_import_kwh) {{ known_volumes() }}, 6) as import_kwh,
-        round(sum(clean_kwh) {{ known_volumes() }}, 6) as clean_kwh,
-        round(sum(clean_g) {{ known_volumes() }}, 6) as clean_g
+        {{ exact_sum("grid_import_kwh", known_volumes()) }} as import_kwh,
+        {{ exact_sum("clean_kwh", known_volumes()) }} as clean_kwh,
+        {{ exact_sum("clean_g", known_volumes()) }} as clean_g
     from {{ ref("int_clean_volumes") }}
     where
         {{ in_build_dates("utc_date", days_before=32) }}
@@ -31,8 +31,8 @@ hours as (
     select
         site_id,
         local_month,
-        round(sum(certificate_kwh), 6) as hourly_kwh,
-        round(sum(certificate_g), 6) as hourly_g
+        {{ exact_sum("certificate_kwh") }} as hourly_kwh,
+        {{ exact_sum("certificate_g") }} as hourly_g
     from {{ ref("int_certificate_hours") }}
     where
         {{ in_build_dates("utc_date", days_before=32) }}
@@ -46,7 +46,7 @@ zone_hours as (
     select
         carbon_zone,
         hour_started_at,
-        round(sum(certificate_kwh), 6) as certificate_kwh
+        {{ exact_sum("certificate_kwh") }} as certificate_kwh
     from {{ ref("int_certificate_hours") }}
     where {{ in_build_dates("utc_date", days_before=32) }}
     group by carbon_zone, hour_started_at
@@ -57,7 +57,7 @@ claims as (
 
     select
         *,
-        round(sum(energy_kwh) over (partition by carbon_zone, hour_started_at), 6) as hour_pool_kwh
+        {{ exact_sum("energy_kwh", over="(partition by carbon_zone, hour_started_at)") }} as hour_pool_kwh
     from {{ ref("int_certificate_claims") }}
     where refusal is null
 
@@ -69,8 +69,8 @@ month_pools as (
     select
         claims.carbon_zone,
         claims.local_month,
-        round(sum({{ left_of_hour_kwh() }}), 6) as pool_kwh,
-        round(sum({{ left_of_hour_kwh() }} * claims.value_g_per_kwh), 6) as pool_g
+        {{ exact_sum(left_of_hour_kwh()) }} as pool_kwh,
+        round({{ exact_sum(left_of_hour_kwh() ~ " * claims.value_g_per_kwh") }}, 6) as pool_g
     from claims
     left join zone_hours
         on
@@ -86,8 +86,8 @@ year_pools as (
     select
         carbon_zone,
         local_year,
-        round(sum(energy_kwh), 6) as pool_kwh,
-        round(sum(energy_kwh * value_g_per_kwh), 6) as pool_g
+        {{ exact_sum("energy_kwh") }} as pool_kwh,
+        round({{ exact_sum("energy_kwh * value_g_per_kwh") }}, 6) as pool_g
     from claims
     where granularity = 'year'
     group by carbon_zone, local_year
@@ -122,7 +122,7 @@ months as (
         *,
         round(
             {{ pro_rata_kwh(
-                "need_kwh", "sum(need_kwh) over (partition by carbon_zone, local_month)", "month_pool_kwh"
+                "need_kwh", exact_sum("need_kwh", over="(partition by carbon_zone, local_month)"), "month_pool_kwh"
             ) }}, 6
         ) as monthly_kwh
     from needs
@@ -178,7 +178,7 @@ zone_months as (
         carbon_zone,
         local_year,
         local_month,
-        coalesce(round(sum(year_need_kwh), 6), 0) as zone_need_kwh
+        coalesce({{ exact_sum("year_need_kwh") }}, 0) as zone_need_kwh
     from all_months
     group by carbon_zone, local_year, local_month
 
@@ -194,10 +194,7 @@ drawn as (
         greatest(
             0,
             coalesce(year_pools.pool_kwh, 0) - round(
-                sum(zone_months.zone_need_kwh) over (
-                    partition by zone_months.carbon_zone, zone_months.local_year
-                    order by zone_months.local_month
-                ) - zone_months.zone_need_kwh, 6
+                {{ exact_sum("zone_months.zone_need_kwh", over="months_so_far") }} - zone_months.zone_need_kwh, 6
             )
         ) as left_kwh
     from zone_months
@@ -205,6 +202,11 @@ drawn as (
         on
             zone_months.carbon_zone = year_pools.carbon_zone
             and zone_months.local_year = year_pools.local_year
+    window
+        months_so_far as (
+            partition by zone_months.carbon_zone, zone_months.local_year
+            order by zone_months.local_month
+        )
 
 ),
 

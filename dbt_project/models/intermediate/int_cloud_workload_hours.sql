@@ -18,9 +18,9 @@ select
     cast(charge_period_started_at as date) as utc_date,
     case when is_unused_commitment then 'idle' else workload_id end as workload_id,
     case when not is_unused_commitment then criticality end as criticality,
-    coalesce(round(sum(gpu_hours), 6), 0) as allocated_gpu_hours,
-    coalesce(round(sum(unused_gpu_hours), 6), 0) as idle_gpu_hours,
-    round(sum(effective_cost), 6) as cloud_cost,
+    coalesce({{ exact_sum("gpu_hours") }}, 0) as allocated_gpu_hours,
+    coalesce({{ exact_sum("unused_gpu_hours") }}, 0) as idle_gpu_hours,
+    {{ exact_sum("effective_cost") }} as cloud_cost,
     any_value(currency_code) as currency_code
 from usage_charges
 where site_id is not null

@@ -77,8 +77,10 @@ commitments as (
         line,
         slice_started_at as interval_started_at,
         'GPU-hour' as quantity_unit,
-        case when count(gpu_hours) = count(*) then round(sum(gpu_hours * overlap_s / duration_s), 9) end as quantity,
-        case when count(cost) = count(*) then round(sum(cost * overlap_s / duration_s), 9) end as contract_amount
+        case when count(gpu_hours) = count(*) then round({{ exact_sum("gpu_hours * overlap_s / duration_s") }}, 9) end
+            as quantity,
+        case when count(cost) = count(*) then round({{ exact_sum("cost * overlap_s / duration_s") }}, 9) end
+            as contract_amount
     from charge_slices
     group by contract_id, line, slice_started_at
 
@@ -115,7 +117,8 @@ node_hours as (
     select
         site_id,
         slice_started_at as interval_started_at,
-        case when count(node_count) = count(*) then round(sum(node_count * overlap_s) / 3600, 9) end as node_hours
+        case when count(node_count) = count(*) then round({{ exact_sum("node_count * overlap_s") }} / 3600, 9) end
+            as node_hours
     from job_slices
     group by site_id, slice_started_at
 

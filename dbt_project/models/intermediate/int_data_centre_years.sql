@@ -173,8 +173,8 @@ capacity as (
     select
         site_id,
         local_year,
-        round(sum(it_capacity_mw * held_s) / sum(held_s) * 1000, 6) as installed_it_kw,
-        sum(held_s) / max(year_s) as installed_it_coverage_ratio
+        round({{ weighted_mean("it_capacity_mw", "held_s") }} * 1000, 6) as installed_it_kw,
+        {{ exact_sum("held_s") }} / max(year_s) as installed_it_coverage_ratio
     from (
         select
             years.site_id,

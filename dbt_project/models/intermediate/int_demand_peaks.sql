@@ -54,7 +54,8 @@ demands as (
         case
             when count(grid_import_kwh) over demand_period = count(*) over demand_period
                 then round(
-                    {{ interval_kwh_to_kw("sum(grid_import_kwh) over demand_period") }} / count(*) over demand_period, 6
+                    {{ interval_kwh_to_kw(exact_sum("grid_import_kwh", over="demand_period")) }}
+                    / count(*) over demand_period, 6
                 )
         end as demand_kw
     from intervals

@@ -15,7 +15,7 @@ discharges as (
     select
         site_id,
         interval_started_at,
-        case when count(discharge_cost) = count(*) then round(sum(discharge_cost), 9) end as discharge_cost
+        case when count(discharge_cost) = count(*) then {{ exact_sum("discharge_cost") }} end as discharge_cost
     from {{ ref("fct_battery_ledger") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at
@@ -27,7 +27,7 @@ generation as (
     select
         site_id,
         interval_started_at,
-        case when count(generation_cost) = count(*) then round(sum(generation_cost), 9) end as generation_cost
+        case when count(generation_cost) = count(*) then {{ exact_sum("generation_cost") }} end as generation_cost
     from {{ ref("int_generation_meters") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at
@@ -39,7 +39,7 @@ contracts as (
     select
         site_id,
         interval_started_at,
-        case when count(contract_cost) = count(*) then round(sum(contract_cost), 9) end as contract_cost
+        case when count(contract_cost) = count(*) then {{ exact_sum("contract_cost") }} end as contract_cost
     from {{ ref("int_contract_effects") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at

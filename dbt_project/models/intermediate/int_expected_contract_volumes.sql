@@ -38,7 +38,7 @@ shapes as (
         quarters.contract_id,
         quarters.valid_from_at,
         quarters.local_month,
-        {{ interval_mw_to_mwh("round(sum(coalesce(windows.power_mw, 0)), 6)") }} as volume_mwh
+        {{ interval_mw_to_mwh(exact_sum("coalesce(windows.power_mw, 0)")) }} as volume_mwh
     from quarters
     left join {{ source("raw", "contract_shapes") }} as windows
         on
@@ -106,10 +106,10 @@ select
     kind as contract_kind,
     -- A virtual contract settles a price and delivers nothing.
     kind <> 'vppa_cfd' as is_delivered,
-    sum(in_force_hours) as in_force_hours,
-    case when count(*) = count(expected_p50_mwh) then round(sum(expected_p50_mwh), 6) end as expected_p50_mwh,
-    case when count(*) = count(expected_p90_mwh) then round(sum(expected_p90_mwh), 6) end as expected_p90_mwh,
-    case when count(*) = count(fixed_price_p50_mwh) then round(sum(fixed_price_p50_mwh), 6) end
+    {{ exact_sum("in_force_hours") }} as in_force_hours,
+    case when count(*) = count(expected_p50_mwh) then {{ exact_sum("expected_p50_mwh") }} end as expected_p50_mwh,
+    case when count(*) = count(expected_p90_mwh) then {{ exact_sum("expected_p90_mwh") }} end as expected_p90_mwh,
+    case when count(*) = count(fixed_price_p50_mwh) then {{ exact_sum("fixed_price_p50_mwh") }} end
         as fixed_price_p50_mwh
 from expected
 group by contract_id, site_id, local_month, kind

@@ -100,17 +100,17 @@ credited as (
         supplied.contract_id,
         supplied.interval_started_at,
         {{ worst_quality("volumes.quality") }} as quality,
-        case when count(volumes.volume_mwh) = count(*) then round(sum(volumes.volume_mwh), 9) end as volume_mwh,
+        case when count(volumes.volume_mwh) = count(*) then {{ exact_sum("volumes.volume_mwh") }} end as volume_mwh,
         case
             when count(*) = count({{ used_times("volumes.volume_mwh", "volumes.settlement_price_per_mwh") }})
                 then
-                    round(sum({{ used_times("volumes.volume_mwh", in_contract_currency(
+                    {{ exact_sum(used_times("volumes.volume_mwh", in_contract_currency(
                 "volumes.source_price_per_mwh",
                 "volumes.source_currency_code",
                 "supplied.contract_currency_code",
                 "volumes.settlement_price_per_mwh",
                 exchange_rate("supplied.contract_currency_code", "supplied.utc_date")
-            )) }}), 9)
+            ))) }}
         end as value
     from supplied
     inner join {{ ref("int_contract_volumes") }} as volumes

@@ -5,9 +5,9 @@ losses as (
     select
         incident_id,
         interval_started_at,
-        round(sum(lost_gpu_hours) filter (where criticality = 'sensitive'), 6) as lost_gpu_hours_sensitive,
-        round(sum(lost_gpu_hours) filter (where criticality = 'tolerant'), 6) as lost_gpu_hours_tolerant,
-        round(sum(interrupted_gpu_hours), 6) as interrupted_gpu_hours,
+        {{ exact_sum("lost_gpu_hours", "criticality = 'sensitive'") }} as lost_gpu_hours_sensitive,
+        {{ exact_sum("lost_gpu_hours", "criticality = 'tolerant'") }} as lost_gpu_hours_tolerant,
+        {{ exact_sum("interrupted_gpu_hours") }} as interrupted_gpu_hours,
         sum(interrupted_gpu_count) as interrupted_gpu_count
     from {{ ref("int_incident_losses") }}
     group by incident_id, interval_started_at

@@ -31,12 +31,20 @@ shed_slices as (
 
     select
         *,
-        unnest(
-            generate_series(
-                {{ interval_start("lost_from_at") }}, lost_to_at - interval 1 microsecond, interval 15 minutes
-            )
-        ) as interval_started_at
-    from shed_jobs
+        gpu_count * epoch(
+            least(lost_to_at, interval_started_at + interval 15 minutes)
+            - greatest(lost_from_at, interval_started_at)
+        ) as lost_gpu_s
+    from (
+        select
+            *,
+            unnest(
+                generate_series(
+                    {{ interval_start("lost_from_at") }}, lost_to_at - interval 1 microsecond, interval 15 minutes
+                )
+            ) as interval_started_at
+        from shed_jobs
+    )
 
 ),
 
@@ -47,25 +55,9 @@ shed as (
         site_id,
         workload_id,
         interval_started_at,
-        round(
-            sum(
-                gpu_count * epoch(
-                    least(lost_to_at, interval_started_at + interval 15 minutes)
-                    - greatest(lost_from_at, interval_started_at)
-                )
-            ) / 3600, 9
-        ) as shed_gpu_hours,
+        round({{ exact_sum("lost_gpu_s") }} / 3600, 9) as shed_gpu_hours,
         -- IEEE 1366 counts interruptions of more than five minutes.
-        coalesce(
-            round(
-                sum(
-                    gpu_count * epoch(
-                        least(lost_to_at, interval_started_at + interval 15 minutes)
-                        - greatest(lost_from_at, interval_started_at)
-                    )
-                ) filter (where is_sustained) / 3600, 9
-            ), 0
-        ) as interrupted_gpu_hours,
+        coalesce(round({{ exact_sum("lost_gpu_s", "is_sustained") }} / 3600, 9), 0) as interrupted_gpu_hours,
         coalesce(
             sum(gpu_count) filter (where is_sustained and lost_from_at >= interval_started_at), 0
         ) as interrupted_gpu_count
@@ -104,9 +96,8 @@ capped as (
         holders.workload_id,
         capped_intervals.interval_started_at,
         round(
-            capped_intervals.capped_gpu_hours * holders.allocated_gpu_hours / sum(holders.allocated_gpu_hours) over (
-                partition by capped_intervals.site_id, capped_intervals.interval_started_at
-            ), 9
+            capped_intervals.capped_gpu_hours * holders.allocated_gpu_hours
+            / {{ exact_sum("holders.allocated_gpu_hours", over="site_interval") }}, 9
         ) as capped_gpu_hours
     from capped_intervals
     inner join {{ ref("int_workload_intervals") }} as holders
@@ -114,6 +105,7 @@ capped as (
             capped_intervals.site_id = holders.site_id
             and capped_intervals.interval_started_at = holders.interval_started_at
             and holders.allocated_gpu_hours > 0
+    window site_interval as (partition by capped_intervals.site_id, capped_intervals.interval_started_at)
 
 )
 

@@ -50,7 +50,7 @@ select
     case
         when count(*) filter (where role = '{{ role }}') = 0 then {{ otherwise }}
         when count(*) filter (where role = '{{ role }}' and energy_kwh is null) = 0
-            then {{ round_kwh("sum(energy_kwh) filter (where role = '" ~ role ~ "')") }}
+            then {{ exact_sum("energy_kwh", "role = '" ~ role ~ "'") }}
     end as {{ role }}_kwh,
     {% endfor %}
     count(energy_kwh) / count(*) as coverage_ratio,

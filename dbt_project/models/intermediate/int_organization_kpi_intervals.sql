@@ -20,7 +20,7 @@ sums as (
         interval_started_at,
         utc_date,
         week,
-        round(avg(round(coverage_ratio, 9)) filter (where is_metered), 9) as coverage_ratio,
+        {{ mean_of("case when is_metered then coverage_ratio end") }} as coverage_ratio,
         {%- for column in [
             "effective_it_mw",
             "committed_it_mw",
@@ -35,10 +35,10 @@ sums as (
         case
             when count(is_fully_available) = count(*) filter (where is_metered) then bool_and(is_fully_available)
         end as is_fully_available,
-        round(sum(local_committed_mw), 9) as local_committed_mw,
+        {{ exact_sum("local_committed_mw") }} as local_committed_mw,
         count(*) filter (where local_committed_mw > 0) as local_site_count,
         count(local_available_committed_mw) as known_local_site_count,
-        round(sum(round(local_available_committed_mw, 9)), 9) as local_available_committed_mw,
+        {{ exact_sum("local_available_committed_mw") }} as local_available_committed_mw,
         bool_and(is_local_available) as is_local_available,
         count(marginal_source) as priced_venue_count,
         -- The next GPU-hour goes where it costs least; constrained only where no venue has one left.

@@ -36,10 +36,10 @@ paid as (
         {%- for component, is_of_component in components.items() %}
         case
             when count(*) filter (where ({{ is_of_component }}) and amount is null) = 0
-                then round(coalesce(sum(amount) filter (where {{ is_of_component }}), 0), 9)
+                then coalesce({{ exact_sum("amount", is_of_component) }}, 0)
         end as {{ component }}_cost,
         {%- endfor %}
-        case when count(amount) = count(*) then round(sum(amount), 9) end as paid_cost
+        case when count(amount) = count(*) then {{ exact_sum("amount") }} end as paid_cost
     from settlements
     group by site_id, interval_started_at
 
@@ -50,7 +50,7 @@ discharges as (
     select
         site_id,
         interval_started_at,
-        case when count(discharge_cost) = count(*) then round(sum(discharge_cost), 9) end as discharge_cost
+        case when count(discharge_cost) = count(*) then {{ exact_sum("discharge_cost") }} end as discharge_cost
     from {{ ref("fct_battery_ledger") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at

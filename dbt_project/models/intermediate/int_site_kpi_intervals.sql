@@ -45,7 +45,7 @@ site_gpus as (
     select
         nodes.site_id,
         sum(nodes.gpu_count) as installed_gpu_count,
-        round(sum(nodes.gpu_count * gpu_models.embodied_kg / gpu_models.lifetime_hours), 9) as embodied_kg_per_hour
+        {{ exact_sum("nodes.gpu_count * gpu_models.embodied_kg / gpu_models.lifetime_hours") }} as embodied_kg_per_hour
     from {{ source("raw", "nodes") }} as nodes
     left join {{ source("raw", "gpu_models") }} as gpu_models on nodes.gpu_model = gpu_models.gpu_model
     group by nodes.site_id
@@ -57,10 +57,10 @@ work as (
     select
         work.site_id,
         work.interval_started_at,
-        round(sum(work.allocated_gpu_hours), 6) as allocated_gpu_hours,
-        round(coalesce(sum(work.allocated_gpu_hours) filter (where workloads.criticality = 'sensitive'), 0), 6)
+        {{ exact_sum("work.allocated_gpu_hours") }} as allocated_gpu_hours,
+        coalesce({{ exact_sum("work.allocated_gpu_hours", "workloads.criticality = 'sensitive'") }}, 0)
             as allocated_gpu_hours_sensitive,
-        round(coalesce(sum(work.allocated_gpu_hours) filter (where workloads.criticality = 'tolerant'), 0), 6)
+        coalesce({{ exact_sum("work.allocated_gpu_hours", "workloads.criticality = 'tolerant'") }}, 0)
             as allocated_gpu_hours_tolerant
     from {{ ref("int_workload_intervals") }} as work
     left join {{ source("raw", "workloads") }} as workloads on work.workload_id = workloads.workload_id
@@ -148,12 +148,12 @@ cloud_hours as (
     select
         hours.site_id,
         hours.hour_started_at,
-        round(sum(hours.allocated_gpu_hours), 6) as allocated_gpu_hours,
-        round(sum(hours.allocated_gpu_hours) filter (where hours.criticality = 'sensitive'), 6)
+        {{ exact_sum("hours.allocated_gpu_hours") }} as allocated_gpu_hours,
+        {{ exact_sum("hours.allocated_gpu_hours", "hours.criticality = 'sensitive'") }}
             as allocated_gpu_hours_sensitive,
-        round(sum(hours.allocated_gpu_hours) filter (where hours.criticality = 'tolerant'), 6)
+        {{ exact_sum("hours.allocated_gpu_hours", "hours.criticality = 'tolerant'") }}
             as allocated_gpu_hours_tolerant,
-        round(sum(hours.cloud_cost), 6) as cloud_cost
+        {{ exact_sum("hours.cloud_cost") }} as cloud_cost
     from {{ ref("int_cloud_workload_hours") }} as hours
     where {{ in_build_dates("hours.utc_date") }}
     group by hours.site_id, hours.hour_started_at

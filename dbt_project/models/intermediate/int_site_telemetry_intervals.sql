@@ -30,15 +30,15 @@ select
     nodes.utc_date,
     site_gpus.gpu_count,
     site_gpus.node_count,
-    round(sum(nodes.gpu_kwh), 6) as gpu_kwh,
-    round(sum(nodes.node_kwh), 6) as node_kwh,
-    round(sum(nodes.gpu_kwh) filter (where nodes.has_both), 6) as gpu_kwh_of_metered_nodes,
-    round(sum(nodes.node_kwh) filter (where nodes.has_both), 6) as node_kwh_of_metered_nodes,
-    round(sum(round(nodes.gpu_busy_s, 3)), 3) as gpu_busy_s,
-    round(sum(round(nodes.power_capped_s, 3)), 3) as power_capped_s,
-    round(sum(round(nodes.thermal_throttled_s, 3)), 3) as thermal_throttled_s,
-    round(sum(round(nodes.covered_s, 3)), 3) / (900 * site_gpus.gpu_count) as gpu_coverage_ratio,
-    round(sum(round(nodes.node_covered_s, 3)), 3) / (900 * site_gpus.node_count) as node_coverage_ratio
+    {{ exact_sum("nodes.gpu_kwh") }} as gpu_kwh,
+    {{ exact_sum("nodes.node_kwh") }} as node_kwh,
+    {{ exact_sum("nodes.gpu_kwh", "nodes.has_both") }} as gpu_kwh_of_metered_nodes,
+    {{ exact_sum("nodes.node_kwh", "nodes.has_both") }} as node_kwh_of_metered_nodes,
+    {{ exact_sum("nodes.gpu_busy_s") }} as gpu_busy_s,
+    {{ exact_sum("nodes.power_capped_s") }} as power_capped_s,
+    {{ exact_sum("nodes.thermal_throttled_s") }} as thermal_throttled_s,
+    {{ exact_sum("nodes.covered_s") }} / (900 * site_gpus.gpu_count) as gpu_coverage_ratio,
+    {{ exact_sum("nodes.node_covered_s") }} / (900 * site_gpus.node_count) as node_coverage_ratio
 from nodes
 inner join site_gpus on nodes.site_id = site_gpus.site_id
 group by

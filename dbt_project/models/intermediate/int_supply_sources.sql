@@ -97,8 +97,8 @@ shares as (
         *,
         case
             when count(source_kwh) over kind < count(*) over kind then null
-            when round(sum(source_kwh) over kind, 6) = 0 then 1 / count(*) over kind
-            else source_kwh / round(sum(source_kwh) over kind, 6)
+            when {{ exact_sum("source_kwh", over="kind") }} = 0 then 1 / count(*) over kind
+            else source_kwh / {{ exact_sum("source_kwh", over="kind") }}
         end as share_ratio
     from sources
     window kind as (partition by site_id, interval_started_at, source_kind)

@@ -64,7 +64,7 @@ measured as (
         {{ kwh_to_mwh("discharge_kwh") }} as discharge_mwh,
         case
             when count(discharge_kwh) over year_so_far = count(*) over year_so_far
-                then {{ kwh_to_mwh("round(sum(discharge_kwh) over year_so_far, 6)") }}
+                then {{ kwh_to_mwh(exact_sum("discharge_kwh", over="year_so_far")) }}
         end as year_discharge_mwh
     from intervals
     window
@@ -89,13 +89,13 @@ parts as (
         count(*) filter (where is_available) / count(*) as availability_ratio,
         case
             when count(discharge_kwh) = count(*)
-                then {{ kwh_to_mwh("round(sum(discharge_kwh), 6)") }}
+                then {{ kwh_to_mwh(exact_sum("discharge_kwh")) }}
         end as discharge_mwh,
         case
             when count(charge_kwh) = count(*)
                 then {{ kwh_to_mwh(
-                "round(sum(charge_kwh), 6)"
-                " - (arg_max_null(closing_stored_kwh, interval_started_at)"
+                exact_sum("charge_kwh")
+                ~ " - (arg_max_null(closing_stored_kwh, interval_started_at)"
                 " - arg_min_null(opening_stored_kwh, interval_started_at))"
             ) }}
         end as net_charge_mwh

@@ -156,7 +156,7 @@ node_slices as (
         slices.interval_started_at,
         slices.workload_id,
         job_nodes.hostname,
-        round(sum(slices.allocated_s * slices.gpu_count / job_nodes.node_count), 6) as allocated_gpu_s
+        round({{ exact_sum("slices.allocated_s * slices.gpu_count / job_nodes.node_count") }}, 6) as allocated_gpu_s
     from job_slices as slices
     inner join telemetry_spans
         on
@@ -177,7 +177,7 @@ node_totals as (
     select
         hostname,
         interval_started_at,
-        sum(allocated_gpu_s) as allocated_gpu_s
+        {{ exact_sum("allocated_gpu_s") }} as allocated_gpu_s
     from node_slices
     group by hostname, interval_started_at
 
@@ -216,16 +216,15 @@ measured_work as (
         slices.site_id,
         slices.interval_started_at,
         slices.workload_id,
-        round(sum(slices.allocated_gpu_s), 6) as measured_gpu_s,
-        -- sum(), greatest() and least() pass over nulls: of nodes that did not tell how busy they were it is not known.
+        {{ exact_sum("slices.allocated_gpu_s") }} as measured_gpu_s,
+        -- Sums, greatest() and least() pass over nulls: of nodes that did not tell how busy they were it is not known.
         case
             when count(splits.gpu_busy_s) = count(*)
-                then round(sum(round(splits.gpu_busy_s * slices.allocated_gpu_s / splits.allocated_gpu_s, 6)), 6)
+                then round({{ exact_sum("splits.gpu_busy_s * slices.allocated_gpu_s / splits.allocated_gpu_s") }}, 6)
         end as busy_gpu_s,
         round(
-            sum(
-                round((splits.energy_kwh - splits.idle_kwh) * slices.allocated_gpu_s / splits.allocated_gpu_s, 6)
-            ), 6
+            {{ exact_sum("(splits.energy_kwh - splits.idle_kwh) * slices.allocated_gpu_s / splits.allocated_gpu_s") }},
+            6
         ) as energy_kwh
     from node_slices as slices
     inner join node_splits as splits
@@ -241,8 +240,8 @@ measured_idling as (
     select
         site_id,
         interval_started_at,
-        round(sum(greatest(installed_gpu_s - allocated_gpu_s, 0)), 6) as measured_gpu_s,
-        round(sum(round(idle_kwh, 6)), 6) as energy_kwh
+        {{ exact_sum("greatest(installed_gpu_s - allocated_gpu_s, 0)") }} as measured_gpu_s,
+        {{ exact_sum("idle_kwh") }} as energy_kwh
     from node_splits
     group by site_id, interval_started_at
 
@@ -253,8 +252,8 @@ site_gpus as (
     select
         site_id,
         sum(gpu_count) as gpu_count,
-        round(sum(gpu_count * peak_w + host_peak_w) / sum(gpu_count), 6) as peak_w,
-        round(sum(gpu_count * idle_w + host_idle_w) / sum(gpu_count), 6) as idle_w
+        round({{ exact_sum("gpu_count * peak_w + host_peak_w") }} / sum(gpu_count), 6) as peak_w,
+        round({{ exact_sum("gpu_count * idle_w + host_idle_w") }} / sum(gpu_count), 6) as idle_w
     from nodes
     group by site_id
 
@@ -266,7 +265,7 @@ work as (
         site_id,
         interval_started_at,
         workload_id,
-        round(sum(allocated_s * gpu_count), 6) as gpu_s
+        round({{ exact_sum("allocated_s * gpu_count") }}, 6) as gpu_s
     from job_slices
     group by site_id, interval_started_at, workload_id
 
@@ -277,14 +276,13 @@ work_totals as (
     select
         site_id,
         interval_started_at,
-        sum(gpu_s) as gpu_s
+        {{ exact_sum("gpu_s") }} as gpu_s
     from work
     group by site_id, interval_started_at
 
 ),
 
--- Measured energy where nodes were watched, their models' power for the rest. Terms are rounded before they are
--- added, here as elsewhere, so that sums do not depend on their order.
+-- Measured energy where nodes were watched, their models' power for the rest.
 weights as (
 
     select
@@ -341,7 +339,7 @@ shares as (
     select
         *,
         weight_kwh / nullif(
-            round(sum(weight_kwh) over (partition by site_id, interval_started_at), 9), 0
+            {{ exact_sum("weight_kwh", over="(partition by site_id, interval_started_at)") }}, 0
         ) as share_ratio
     from weights
 

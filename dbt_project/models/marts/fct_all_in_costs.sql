@@ -9,7 +9,7 @@ work as (
 
     select
         *,
-        round(sum(energy_kwh) over (partition by site_id, interval_started_at), 6) as facility_kwh,
+        {{ exact_sum("energy_kwh", over="(partition by site_id, interval_started_at)") }} as facility_kwh,
         count(energy_kwh) over (partition by site_id, interval_started_at)
         = count(*) over (partition by site_id, interval_started_at) as is_metered
     from {{ ref("int_workload_intervals") }}
@@ -93,18 +93,18 @@ paid_days as (
         {%- for component in import_components %}
         case
             when count(paid.{{ component }}_cost) = count(*)
-                then round(sum(round(shares.import_ratio * paid.{{ component }}_cost, 9)), 9)
+                then round({{ exact_sum("shares.import_ratio * paid." ~ component ~ "_cost") }}, 9)
         end as {{ component }}_cost,
         {%- endfor %}
         {%- for component in other_components %}
         case
             when count(paid.{{ component }}_cost) = count(*)
-                then round(sum(round(shares.other_ratio * paid.{{ component }}_cost, 9)), 9)
+                then round({{ exact_sum("shares.other_ratio * paid." ~ component ~ "_cost") }}, 9)
         end as {{ component }}_cost,
         {%- endfor %}
         case
             when count(paid.discharge_cost) = count(*)
-                then round(sum(round(shares.battery_ratio * paid.discharge_cost, 9)), 9)
+                then round({{ exact_sum("shares.battery_ratio * paid.discharge_cost") }}, 9)
         end as battery_cost
     from shares
     inner join {{ ref("int_paid_costs") }} as paid
@@ -125,7 +125,7 @@ cloud_days as (
             else coalesce(workloads.workload_id, 'unassigned')
         end as workload_id,
         cast(charges.charge_period_started_at at time zone sites.time_zone as date) as local_date,
-        round(sum(charges.effective_cost), 9) as cloud_cost
+        {{ exact_sum("charges.effective_cost") }} as cloud_cost
     from {{ ref("stg_cloud_charges") }} as charges
     inner join {{ source("raw", "sites") }} as sites
         on
@@ -155,7 +155,7 @@ gpu_shares as (
     select
         *,
         held_gpu_hours
-        / nullif(round(sum(held_gpu_hours) over (partition by site_id, local_date), 6), 0) as gpu_ratio
+        / nullif({{ exact_sum("held_gpu_hours", over="(partition by site_id, local_date)") }}, 0) as gpu_ratio
     from gpu_days
 
 ),
@@ -165,8 +165,8 @@ standing_days as (
     select
         costs.site_id,
         costs.local_date,
-        coalesce(round(sum(costs.cost) filter (where costs.kind = 'depreciation'), 9), 0) as depreciation_cost,
-        coalesce(round(sum(costs.cost) filter (where costs.kind = 'operations'), 9), 0) as operations_cost
+        coalesce({{ exact_sum("costs.cost", "costs.kind = 'depreciation'") }}, 0) as depreciation_cost,
+        coalesce({{ exact_sum("costs.cost", "costs.kind = 'operations'") }}, 0) as operations_cost
     from {{ ref("int_standing_costs") }} as costs
     group by costs.site_id, costs.local_date
 
@@ -272,10 +272,10 @@ spread as (
     select
         site_id,
         local_date,
-        round(sum(allocated_gpu_hours), 6) as site_gpu_hours,
+        {{ exact_sum("allocated_gpu_hours") }} as site_gpu_hours,
         case
             when count(*) filter (where is_spread and all_in_cost is null) = 0
-                then round(coalesce(sum(all_in_cost) filter (where is_spread), 0), 6)
+                then coalesce({{ exact_sum("all_in_cost", "is_spread") }}, 0)
         end as spread_cost
     from added
     group by site_id, local_date

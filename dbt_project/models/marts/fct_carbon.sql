@@ -19,13 +19,13 @@ discharges as (
         interval_started_at,
         {%- for method in methods.values() %}
         case
-            when count(discharge_{{ method }}_g) = count(*) then round(sum(discharge_{{ method }}_g), 6)
+            when count(discharge_{{ method }}_g) = count(*) then {{ exact_sum("discharge_" ~ method ~ "_g") }}
         end as {{ method }}_g,
         {%- endfor %}
         case
             when count(discharge_carbon_free_kwh) = count(*)
                 -- Standing losses leave the stock's clean share above one: no more comes out than is discharged.
-                then round(sum(least(discharge_carbon_free_kwh, discharge_kwh)), 6)
+                then {{ exact_sum("least(discharge_carbon_free_kwh, discharge_kwh)") }}
         end as carbon_free_kwh
     from {{ ref("fct_battery_ledger") }}
     where {{ in_build_dates("utc_date") }}

@@ -32,7 +32,7 @@ left_for_month as (
         claims.certificate_id,
         claims.carbon_zone,
         claims.local_month,
-        round(claims.energy_kwh - coalesce(sum(by_hour.energy_kwh), 0), 6) as left_kwh
+        round(claims.energy_kwh - coalesce({{ exact_sum("by_hour.energy_kwh") }}, 0), 6) as left_kwh
     from claims
     left join by_hour on claims.certificate_id = by_hour.certificate_id
     where claims.local_month is not null
@@ -94,11 +94,11 @@ unused as (
         cast(null as varchar) as covers,
         cast(null as varchar) as site_id,
         cast(null as date) as local_month,
-        round(claims.energy_kwh - coalesce(sum(assigned.energy_kwh), 0), 6) as energy_kwh
+        round(claims.energy_kwh - coalesce({{ exact_sum("assigned.energy_kwh") }}, 0), 6) as energy_kwh
     from claims
     left join assigned on claims.certificate_id = assigned.certificate_id
     group by claims.certificate_id, claims.energy_kwh
-    having claims.energy_kwh - coalesce(sum(assigned.energy_kwh), 0) > 1e-5
+    having claims.energy_kwh - coalesce({{ exact_sum("assigned.energy_kwh") }}, 0) > 1e-5
 
 ),
 

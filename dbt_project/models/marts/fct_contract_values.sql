@@ -30,11 +30,11 @@ months as (
         currency_code,
         case
             when count(*) filter (where has_volume and volume_mwh is null) = 0
-                then round(sum(volume_mwh) filter (where has_volume), 6)
+                then {{ exact_sum("volume_mwh", "has_volume") }}
         end as volume_mwh,
-        case when count(amount) = count(*) then round(sum(amount), 6) end as contract_cost,
-        case when count(spot_cost) = count(*) then round(sum(spot_cost), 6) end as spot_cost,
-        round(sum(volume_mwh * settlement_price_per_mwh) filter (where has_volume), 6) as market_value,
+        case when count(amount) = count(*) then {{ exact_sum("amount") }} end as contract_cost,
+        case when count(spot_cost) = count(*) then {{ exact_sum("spot_cost") }} end as spot_cost,
+        {{ exact_sum("volume_mwh * settlement_price_per_mwh", "has_volume") }} as market_value,
         count(amount) filter (where has_volume) / count(*) filter (where has_volume) as coverage_ratio
     from volumes
     group by contract_id, contract_kind, site_id, local_month, currency_code

@@ -5,7 +5,7 @@ meter_coverage as (
 
     select
         utc_date,
-        round(sum(coverage_ratio), 6) / count(*) as coverage_ratio
+        {{ exact_sum("coverage_ratio") }} / count(*) as coverage_ratio
     from {{ ref("int_meter_roles_pivoted") }}
     group by utc_date
 
@@ -69,7 +69,7 @@ node_rows as (
         'gpu_samples' as source_table,
         utc_date,
         count(*) as row_count,
-        round(sum(coverage_ratio), 6) / count(*) as coverage_ratio
+        {{ exact_sum("coverage_ratio") }} / count(*) as coverage_ratio
     from {{ ref("stg_node_intervals") }}
     group by utc_date
 

@@ -95,7 +95,7 @@ usual_prices as (
     select
         incidents.incident_id,
         intervals.local_hour,
-        round(avg(prices.import_price_per_mwh), 6) as import_price_per_mwh
+        round({{ mean_of("prices.import_price_per_mwh") }}, 6) as import_price_per_mwh
     from incidents
     inner join {{ ref("int_site_intervals") }} as intervals
         on
@@ -115,11 +115,11 @@ supply_effects as (
     select
         incident_intervals.incident_id,
         max(incident_intervals.shortfall_mw) as greatest_shortfall_mw,
-        round(sum(round(incident_intervals.shortfall_mw, 9)), 9) / 4 as unserved_mwh,
-        sum(
-            {{ kwh_to_mwh("incident_intervals.grid_import_kwh") }}
-            * (incident_intervals.import_price_per_mwh - usual_prices.import_price_per_mwh)
-        ) as price_difference_cost
+        {{ exact_sum("incident_intervals.shortfall_mw") }} / 4 as unserved_mwh,
+        {{ exact_sum(
+            kwh_to_mwh("incident_intervals.grid_import_kwh")
+            ~ " * (incident_intervals.import_price_per_mwh - usual_prices.import_price_per_mwh)"
+        ) }} as price_difference_cost
     from incident_intervals
     left join usual_prices
         on
@@ -133,9 +133,9 @@ losses as (
 
     select
         incident_id,
-        round(sum(lost_gpu_hours) filter (where criticality = 'sensitive'), 6) as lost_gpu_hours_sensitive,
-        round(sum(lost_gpu_hours) filter (where criticality = 'tolerant'), 6) as lost_gpu_hours_tolerant,
-        round(sum(lost_value), 6) as lost_value,
+        {{ exact_sum("lost_gpu_hours", "criticality = 'sensitive'") }} as lost_gpu_hours_sensitive,
+        {{ exact_sum("lost_gpu_hours", "criticality = 'tolerant'") }} as lost_gpu_hours_tolerant,
+        {{ exact_sum("lost_value") }} as lost_value,
         sum(interrupted_gpu_count) as interrupted_gpu_count
     from {{ ref("int_incident_losses") }}
     group by incident_id

@@ -20,8 +20,8 @@ site_gpus as (
     select
         site_id,
         sum(gpu_count) / count(*) as gpus_per_node,
-        sum(gpu_count * (peak_w - idle_w)) / sum(gpu_count) / 1000 as gpu_incremental_kw,
-        sum(host_peak_w - host_idle_w) / sum(gpu_count) / 1000 as host_incremental_kw
+        {{ exact_sum("gpu_count * (peak_w - idle_w)") }} / sum(gpu_count) / 1000 as gpu_incremental_kw,
+        {{ exact_sum("host_peak_w - host_idle_w") }} / sum(gpu_count) / 1000 as host_incremental_kw
     from {{ source("raw", "nodes") }}
     where gpu_count > 0
     group by site_id
@@ -33,10 +33,10 @@ telemetry as (
     select
         site_id,
         utc_date,
-        round(sum(busy_kwh), 6) as busy_kwh,
-        round(sum(idle_kwh), 6) as idle_kwh,
-        round(sum(gpu_busy_s), 3) / 3600 as busy_gpu_hours,
-        round(sum(gpu_idle_s), 3) / 3600 as idle_gpu_hours
+        {{ exact_sum("busy_kwh") }} as busy_kwh,
+        {{ exact_sum("idle_kwh") }} as idle_kwh,
+        {{ exact_sum("gpu_busy_s") }} / 3600 as busy_gpu_hours,
+        {{ exact_sum("gpu_idle_s") }} / 3600 as idle_gpu_hours
     from {{ ref("stg_node_intervals") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, utc_date
@@ -103,7 +103,7 @@ allocated as (
     select
         site_id,
         interval_started_at,
-        round(sum(allocated_gpu_hours), 6) as allocated_gpu_hours
+        {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours
     from {{ ref("int_workload_intervals") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at
@@ -285,14 +285,14 @@ cloud_hours as (
         max(charges.charge_period_ended_at) as interval_ended_at,
         charges.utc_date,
         charges.currency_code,
-        coalesce(sum(charges.unused_gpu_hours), 0) > 0 as has_unused_commitment,
+        coalesce({{ exact_sum("charges.unused_gpu_hours") }}, 0) > 0 as has_unused_commitment,
         coalesce(
             max(charges.effective_cost / nullif(charges.gpu_hours, 0)) filter (
                 where charges.pricing_category = 'Standard'
             ),
             max(charges.list_price_per_gpu_hour)
         ) as on_demand_price_per_gpu_hour,
-        round(sum(charges.effective_cost), 6) / nullif(round(sum(charges.gpu_hours), 6), 0)
+        {{ exact_sum("charges.effective_cost") }} / nullif({{ exact_sum("charges.gpu_hours") }}, 0)
             as average_cost_per_gpu_hour
     from {{ ref("stg_cloud_charges") }} as charges
     where

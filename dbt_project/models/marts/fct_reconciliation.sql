@@ -31,27 +31,27 @@ intervals as (
 )
 
 {# A gap compares two meters only over the intervals in which both saw everything. #}
-{% set nodes_seen = "filter (where node_coverage_ratio >= 0.99 and it_kwh is not null)" %}
+{% set nodes_seen = "node_coverage_ratio >= 0.99 and it_kwh is not null" %}
 select
     site_id,
     local_date,
     count(interval_started_at) as interval_count,
-    round(sum(gpu_kwh), 6) as gpu_kwh,
+    {{ exact_sum("gpu_kwh") }} as gpu_kwh,
     {{ mean_of("gpu_coverage_ratio") }} as gpu_coverage_ratio,
-    round(sum(node_kwh), 6) as node_kwh,
+    {{ exact_sum("node_kwh") }} as node_kwh,
     {{ mean_of("node_coverage_ratio") }} as node_coverage_ratio,
-    round(sum(it_kwh), 6) as it_kwh,
-    round(sum(facility_kwh), 6) as facility_kwh,
-    round(sum(consumption_kwh), 6) as consumption_kwh,
-    round(sum(grid_import_kwh), 6) as grid_import_kwh,
-    round(sum(node_kwh_of_metered_nodes - gpu_kwh_of_metered_nodes), 6) as gpu_to_node_gap_kwh,
-    round(sum(it_kwh - node_kwh) {{ nodes_seen }}, 6) as node_to_it_gap_kwh,
-    round(sum(it_kwh - node_kwh) {{ nodes_seen }}, 6)
-    / nullif(round(sum(it_kwh) {{ nodes_seen }}, 6), 0) as node_to_it_gap_ratio,
-    round(sum(facility_kwh - it_kwh), 6) as it_to_facility_gap_kwh,
-    round(sum(unaccounted_kwh), 6) as facility_to_supply_gap_kwh,
-    round(sum(unaccounted_kwh), 6) / nullif(
-        round(sum(consumption_kwh) filter (where unaccounted_kwh is not null), 6), 0
+    {{ exact_sum("it_kwh") }} as it_kwh,
+    {{ exact_sum("facility_kwh") }} as facility_kwh,
+    {{ exact_sum("consumption_kwh") }} as consumption_kwh,
+    {{ exact_sum("grid_import_kwh") }} as grid_import_kwh,
+    {{ exact_sum("node_kwh_of_metered_nodes - gpu_kwh_of_metered_nodes") }} as gpu_to_node_gap_kwh,
+    {{ exact_sum("it_kwh - node_kwh", nodes_seen) }} as node_to_it_gap_kwh,
+    {{ exact_sum("it_kwh - node_kwh", nodes_seen) }}
+    / nullif({{ exact_sum("it_kwh", nodes_seen) }}, 0) as node_to_it_gap_ratio,
+    {{ exact_sum("facility_kwh - it_kwh") }} as it_to_facility_gap_kwh,
+    {{ exact_sum("unaccounted_kwh") }} as facility_to_supply_gap_kwh,
+    {{ exact_sum("unaccounted_kwh") }} / nullif(
+        {{ exact_sum("consumption_kwh", "unaccounted_kwh is not null") }}, 0
     ) as facility_to_supply_gap_ratio,
     {{ mean_of("meter_coverage_ratio") }} as meter_coverage_ratio
 from intervals

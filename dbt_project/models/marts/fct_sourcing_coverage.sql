@@ -42,21 +42,17 @@ site_power as (
     select
         site_id,
         local_month,
-        sum(hours) as terms_hours,
+        {{ exact_sum("hours") }} as terms_hours,
         any_value(committed_it_mw) as committed_it_mw,
         any_value(planned_it_mw) as planned_it_mw,
         any_value(utilization_ratio) as utilization_ratio,
-        round(sum(hours * design_pue_ratio) / sum(hours), 9) as design_pue_ratio,
-        round(sum(hours * committed_mw) / sum(hours), 9) as committed_mw,
-        round(sum(hours * grid_firm_mw) / sum(hours), 9) as firm_mw,
-        round(sum(hours * local_committed_mw) / sum(hours), 9) as storage_mw,
-        round(sum(hours * electrical_limit_mw) / sum(hours), 9) as electrical_limit_mw,
-        round(sum(hours * secured_mw) / sum(hours), 9) as secured_mw,
-        round(
-            sum(case when committed_mw > secured_mw then hours * (committed_mw - secured_mw) else 0 end)
-            / sum(hours),
-            9
-        ) as energy_debt_mw
+        round({{ weighted_mean("design_pue_ratio", "hours") }}, 9) as design_pue_ratio,
+        round({{ weighted_mean("committed_mw", "hours") }}, 9) as committed_mw,
+        round({{ weighted_mean("grid_firm_mw", "hours") }}, 9) as firm_mw,
+        round({{ weighted_mean("local_committed_mw", "hours") }}, 9) as storage_mw,
+        round({{ weighted_mean("electrical_limit_mw", "hours") }}, 9) as electrical_limit_mw,
+        round({{ weighted_mean("secured_mw", "hours") }}, 9) as secured_mw,
+        round({{ weighted_mean("greatest(committed_mw - secured_mw, 0)", "hours") }}, 9) as energy_debt_mw
     from site_terms
     group by site_id, local_month
 
@@ -68,9 +64,10 @@ cloud_power as (
         months.site_id,
         months.local_month,
         {{ kw_to_mw(
-            "round(sum("
-            ~ hours_in_force("contracts", "months")
-            ~ " / months.month_hours * contracts.gpu_count * contracts.kw_per_gpu), 6)"
+            exact_sum(
+                hours_in_force("contracts", "months")
+                ~ " / months.month_hours * contracts.gpu_count * contracts.kw_per_gpu"
+            )
         ) }} as committed_mw
     from months
     inner join {{ source("raw", "contracts") }} as contracts
@@ -89,13 +86,13 @@ contracted as (
         local_month,
         case
             when count(*) filter (where is_delivered and expected_p50_mwh is null) = 0
-                then coalesce(round(sum(expected_p50_mwh) filter (where is_delivered), 6), 0)
+                then coalesce({{ exact_sum("expected_p50_mwh", "is_delivered") }}, 0)
         end as contract_p50_mwh,
         case
             when count(*) filter (where is_delivered and expected_p90_mwh is null) = 0
-                then coalesce(round(sum(expected_p90_mwh) filter (where is_delivered), 6), 0)
+                then coalesce({{ exact_sum("expected_p90_mwh", "is_delivered") }}, 0)
         end as contract_p90_mwh,
-        case when count(*) = count(fixed_price_p50_mwh) then round(sum(fixed_price_p50_mwh), 6) end
+        case when count(*) = count(fixed_price_p50_mwh) then {{ exact_sum("fixed_price_p50_mwh") }} end
             as fixed_price_p50_mwh
     from {{ ref("int_expected_contract_volumes") }}
     group by site_id, local_month
@@ -120,7 +117,7 @@ fixed_tariff_hours as (
     select
         months.site_id,
         months.local_month,
-        sum({{ hours_in_force("fixed_tariffs", "months") }}) as hours
+        {{ exact_sum(hours_in_force("fixed_tariffs", "months")) }} as hours
     from months
     inner join fixed_tariffs
         on
@@ -136,7 +133,7 @@ actual as (
         site_id,
         local_month,
         count(consumption_kwh) as read_interval_count,
-        {{ kwh_to_mwh("round(sum(consumption_kwh), 6)") }} as read_mwh
+        {{ kwh_to_mwh(exact_sum("consumption_kwh")) }} as read_mwh
     from {{ ref("fct_energy_balance") }}
     group by site_id, local_month
 

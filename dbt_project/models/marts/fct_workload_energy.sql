@@ -27,13 +27,13 @@ days as (
         site_id,
         workload_id,
         local_date,
-        round(sum(allocated_gpu_hours), 6) as allocated_gpu_hours,
-        round(sum(used_gpu_hours), 6) as used_gpu_hours,
-        round(sum(idle_gpu_hours), 6) as idle_gpu_hours,
-        round(sum(measured_gpu_hours), 6)
-        / nullif(round(sum(allocated_gpu_hours), 6), 0) as telemetry_coverage_ratio,
+        {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours,
+        {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
+        {{ exact_sum("idle_gpu_hours") }} as idle_gpu_hours,
+        {{ exact_sum("measured_gpu_hours") }}
+        / nullif({{ exact_sum("allocated_gpu_hours") }}, 0) as telemetry_coverage_ratio,
         {%- for amount in amounts %}
-        case when count({{ amount }}) = count(energy_kwh) then round(sum({{ amount }}), 6) end as {{ amount }},
+        case when count({{ amount }}) = count(energy_kwh) then {{ exact_sum(amount) }} end as {{ amount }},
         {%- endfor %}
         cast(null as double) as cloud_cost,
         count(energy_kwh) / count(*) as coverage_ratio
@@ -46,14 +46,14 @@ days as (
         hours.site_id,
         hours.workload_id,
         cast(hours.hour_started_at at time zone sites.time_zone as date) as local_date,
-        round(sum(hours.allocated_gpu_hours), 6) as allocated_gpu_hours,
+        {{ exact_sum("hours.allocated_gpu_hours") }} as allocated_gpu_hours,
         cast(null as double) as used_gpu_hours,
-        round(sum(hours.idle_gpu_hours), 6) as idle_gpu_hours,
+        {{ exact_sum("hours.idle_gpu_hours") }} as idle_gpu_hours,
         cast(null as double) as telemetry_coverage_ratio,
         {%- for amount in amounts %}
         cast(null as double) as {{ amount }},
         {%- endfor %}
-        round(sum(hours.cloud_cost), 6) as cloud_cost,
+        {{ exact_sum("hours.cloud_cost") }} as cloud_cost,
         0 as coverage_ratio
     from {{ ref("int_cloud_workload_hours") }} as hours
     inner join {{ source("raw", "sites") }} as sites
@@ -70,7 +70,7 @@ losses as (
         losses.site_id,
         losses.workload_id,
         intervals.local_date,
-        round(sum(losses.lost_gpu_hours), 6) as lost_gpu_hours
+        {{ exact_sum("losses.lost_gpu_hours") }} as lost_gpu_hours
     from {{ ref("int_incident_losses") }} as losses
     inner join {{ ref("int_site_intervals") }} as intervals
         on

@@ -71,15 +71,15 @@ weeks as (
         workload_id,
         site_id,
         week,
-        coalesce(round(sum(allocated_gpu_hours), 6), 0) as allocated_gpu_hours,
-        round(sum(used_gpu_hours), 6) as used_gpu_hours,
-        coalesce(round(sum(lost_gpu_hours), 6), 0) as lost_gpu_hours,
-        round(sum(energy_kwh), 6) as energy_kwh,
-        case when count(energy_cost) = count(energy_kwh) then round(sum(energy_cost), 6) end as energy_cost,
+        coalesce({{ exact_sum("allocated_gpu_hours") }}, 0) as allocated_gpu_hours,
+        {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
+        coalesce({{ exact_sum("lost_gpu_hours") }}, 0) as lost_gpu_hours,
+        {{ exact_sum("energy_kwh") }} as energy_kwh,
+        case when count(energy_cost) = count(energy_kwh) then {{ exact_sum("energy_cost") }} end as energy_cost,
         {{ ratio_of_sums("energy_cost", "allocated_gpu_hours") }} as cost_per_gpu_hour,
-        round(sum(cloud_cost), 6) as cloud_cost,
+        {{ exact_sum("cloud_cost") }} as cloud_cost,
         case
-            when count(location_based_kg) = count(energy_kwh) then round(sum(location_based_kg), 6)
+            when count(location_based_kg) = count(energy_kwh) then {{ exact_sum("location_based_kg") }}
         end as location_based_kg,
         {{ ratio_of_sums("location_based_kg", "allocated_gpu_hours") }} * 1000 as g_per_gpu_hour,
         count(energy_cost) / nullif(count(allocated_gpu_hours), 0) as coverage_ratio

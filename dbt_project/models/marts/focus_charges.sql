@@ -57,7 +57,7 @@ component_costs as (
         '{{ description }}: ' || costs.name as description,
         round(
             all_in.{{ kind }}_cost * costs.cost
-            / round(sum(costs.cost) over (partition by all_in.site_id, all_in.workload_id, all_in.local_date), 9), 9
+            / {{ exact_sum("costs.cost", over="work_day") }}, 9
         ) as cost,
         costs.first_date,
         costs.end_date
@@ -68,6 +68,7 @@ component_costs as (
             and all_in.local_date = costs.local_date
             and costs.kind = '{{ kind }}'
     where all_in.{{ kind }}_cost <> 0
+    window work_day as (partition by all_in.site_id, all_in.workload_id, all_in.local_date)
     {{ "union all" if not loop.last }}
 
     {% endfor %}

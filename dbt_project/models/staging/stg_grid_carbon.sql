@@ -34,7 +34,7 @@ revisions as ({{ latest_revision("versions", ["zone", "interval_started_at"]) }}
 
 slices as ({{ cut_to_intervals("revisions") }}),
 
--- sum() passes over nulls: of an interval in part of which a figure is missing it is not known.
+-- A mean passes over nulls: of an interval in part of which a figure is missing it is not known.
 accounts as (
 
     select
@@ -44,23 +44,23 @@ accounts as (
         cast(slice_started_at as date) as utc_date,
         case
             when count(direct_g_per_kwh) = count(*)
-                then round(sum(direct_g_per_kwh * overlap_s), 6) / sum(overlap_s)
+                then {{ weighted_mean("direct_g_per_kwh", "overlap_s") }}
         end as direct_g_per_kwh,
         case
             when count(life_cycle_g_per_kwh) = count(*)
-                then round(sum(life_cycle_g_per_kwh * overlap_s), 6) / sum(overlap_s)
+                then {{ weighted_mean("life_cycle_g_per_kwh", "overlap_s") }}
         end as life_cycle_g_per_kwh,
         case
             when count(carbon_free_ratio) = count(*)
-                then round(sum(carbon_free_ratio * overlap_s), 6) / sum(overlap_s)
+                then {{ weighted_mean("carbon_free_ratio", "overlap_s") }}
         end as carbon_free_ratio,
         case
             when count(renewable_ratio) = count(*)
-                then round(sum(renewable_ratio * overlap_s), 6) / sum(overlap_s)
+                then {{ weighted_mean("renewable_ratio", "overlap_s") }}
         end as renewable_ratio,
         bool_or(is_estimated) as is_estimated,
         max(data_source) as data_source,
-        sum(overlap_s) / 900 as coverage_ratio,
+        {{ exact_sum("overlap_s") }} / 900 as coverage_ratio,
         bool_or(overlap_s < duration_s) as is_profiled,
         max(known_at) as known_at,
         duration_s

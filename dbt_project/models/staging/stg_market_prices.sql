@@ -25,8 +25,8 @@ accounts as (
         slice_started_at as interval_started_at,
         slice_started_at + interval 15 minutes as interval_ended_at,
         cast(slice_started_at as date) as utc_date,
-        round(sum(price_per_mwh * overlap_s), 6) / sum(overlap_s) as source_price_per_mwh,
-        sum(overlap_s) / 900 as coverage_ratio,
+        {{ weighted_mean("price_per_mwh", "overlap_s") }} as source_price_per_mwh,
+        {{ exact_sum("overlap_s") }} / 900 as coverage_ratio,
         bool_or(overlap_s < duration_s) as is_profiled,
         max(known_at) as known_at,
         duration_s
