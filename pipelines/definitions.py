@@ -5,12 +5,27 @@ What belongs here: jobs, schedules, sensors and the list of all there is. What d
 """
 
 import hashlib
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from pipelines import dagster_assets, warehouse
-from pipelines.dagster_resources import DAYS, BookResource, range_tags, resources
+from pipelines.dagster_resources import DAYS, WEEKS, BookResource, range_tags, resources
 
+BUILD_HOUR_UTC = 5
+
+
+def pack_hour(time_zone: str) -> int:
+    """The local hour of packs: from 08:00, and an hour after the build of the day all year."""
+    january = datetime(2026, 1, 1, tzinfo=ZoneInfo(time_zone))
+    offsets = [january.replace(month=month).utcoffset() for month in range(1, 13)]
+    # Full hours up, for zones that are half an hour off.
+    ahead = -(-max(offset for offset in offsets if offset is not None) // timedelta(hours=1))
+    return max(8, BUILD_HOUR_UTC + 1 + ahead)
+
+
+PACK_HOUR = pack_hour(WEEKS.timezone)
 landing_files = dg.define_asset_job(
     "landing_files",
     selection=dg.AssetSelection.groups("landing"),
@@ -35,17 +50,17 @@ every_quarter_of_an_hour = dg.ScheduleDefinition(
 every_morning = dg.build_schedule_from_partitioned_job(
     book_of_the_day,
     name="every_morning",
-    hour_of_day=5,
+    hour_of_day=BUILD_HOUR_UTC,
     minute_of_hour=0,
-    description="Build yesterday at 05:00 UTC.",
+    description=f"Build yesterday at {BUILD_HOUR_UTC:02}:00 UTC.",
 )
-# After the build of Sunday, which every_morning starts at 05:00 UTC, for zones up to UTC+2.
 every_monday = dg.build_schedule_from_partitioned_job(
     packs_of_the_week,
     name="every_monday",
-    hour_of_day=8,
+    hour_of_day=PACK_HOUR,
     minute_of_hour=0,
-    description="Publish the packs of the week that ended, on Monday at 08:00 of the organization.",
+    description="Publish the packs of the week that ended, after the build of Sunday: on Monday at"
+    f" {PACK_HOUR:02}:00 of the organization.",
 )
 
 

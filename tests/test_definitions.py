@@ -1,13 +1,14 @@
 """The Dagster code location: keys, groups, partitions, checks, one run for a range of days."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import polars as pl
 import pytest
 
 from pipelines import dagster_assets, dagster_record, dagster_resources, warehouse
-from pipelines.definitions import defs, late_files
+from pipelines.definitions import defs, late_files, pack_hour
 from pipelines.query import TEAMS
 from pipelines.schemas import RAW_TABLES
 
@@ -84,6 +85,25 @@ def test_the_monday_schedule_draws_the_packs_of_the_week_that_ended():
         )
         requests = schedule.evaluate_tick(context).run_requests
     assert [request.partition_key for request in requests] == ["2026-10-26"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour"),
+    [
+        ("Europe/Berlin", 8),
+        ("America/Los_Angeles", 8),
+        ("Asia/Kolkata", 12),
+        ("Asia/Tokyo", 15),
+        ("Pacific/Auckland", 19),
+    ],
+)
+def test_packs_are_drawn_an_hour_after_the_build_in_every_zone_and_season(zone, hour):
+    assert pack_hour(zone) == hour
+    first = datetime(2026, 1, 5, hour, tzinfo=ZoneInfo(zone))
+    for week in range(104):
+        drawn = (first + timedelta(weeks=week)).astimezone(UTC)
+        build_of_sunday = datetime(2026, 1, 5, 5, tzinfo=UTC) + timedelta(weeks=week)
+        assert drawn >= build_of_sunday + timedelta(hours=1)
 
 
 def test_late_files_are_asked_for_as_one_run_over_the_days_they_touch(book, monkeypatch):
