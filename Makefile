@@ -17,7 +17,7 @@ demo: $(STAMP)  ## simulate three sites, run the whole pipeline, print the week
 	$(BIN)/wattbook --data-dir $(DATA_DIR) demo
 
 test: $(STAMP)  ## all tests, on at most four processes
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 ui: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000
 	mkdir -p $(DATA_DIR)/dagster

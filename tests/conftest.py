@@ -14,6 +14,8 @@ from pipelines.simulator import landing
 DEMO_UNTIL = datetime(2026, 11, 3, tzinfo=UTC)
 
 
+# Before pytest-xdist looks for groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process starts with the demo's tests; those of others that read it come last."""
 
