@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import duckdb
@@ -256,7 +257,10 @@ def draw_pack(
         typer.Option("--send", help="Send the operations pack by mail and webhook, once each."),
     ] = False,
 ) -> None:
-    """Publish the weekly pack: a page and a JSON file per team; later changes as a revision."""
+    """Publish the weekly pack: a page and a JSON file per team; later changes as a revision.
+
+    The Dagster UI shows the packs of a week where every team's were drawn.
+    """
     from pipelines import delivery, pack, query
 
     if send and team not in (None, Team.operations):
@@ -268,6 +272,7 @@ def draw_pack(
     teams = query.TEAMS if team is None else (team.value,)
     with _step("pack") as report:
         published = pack.publish(context.obj, week, teams, report)
+    outcome = {}
     for one in published:
         page = one.folder / "index.html"
         if not one.is_new:
@@ -277,8 +282,12 @@ def draw_pack(
         else:
             out.print(f"{one.week} for {one.team}: {one.change_count} changes: wrote {page}")
         if send and one.team == Team.operations:
-            for name, outcome in delivery.deliver(context.obj, one, channels).items():
-                out.print(f"{one.week} by {name}: {outcome}")
+            outcome = delivery.deliver(context.obj, one, channels)
+            for name, what in outcome.items():
+                out.print(f"{one.week} by {name}: {what}")
+    if team is None and (send or any(one.is_new for one in published)):
+        with _recorder(context.obj) as recorder:
+            recorder.record_packs(context.obj, published, outcome)
 
 
 @app.command("report")
@@ -384,20 +393,22 @@ def _run(book: Book) -> None:
     else:
         _publish(book)
     if result.is_built:
-        _record(book, result)
+        with _recorder(book) as recorder:
+            recorder.record(book, result.dates)
     for part in week.latest(book):
         out.print(part)
     if not is_sound:
         raise typer.Exit(1)
 
 
-def _record(book: Book, result: "BuildResult") -> None:
-    """Let the Dagster UI of the book show what was done without it."""
+@contextmanager
+def _recorder(book: Book) -> Iterator[ModuleType]:
+    """What lets the Dagster UI of the book show what was done without it."""
     os.environ[DATA_DIR_VARIABLE] = str(book.data_dir)
     with _step("record"):
         from pipelines import dagster_record
 
-        dagster_record.record(book, result.dates)
+        yield dagster_record
 
 
 @contextmanager

@@ -9,7 +9,7 @@ list of runs keeps to what Dagster itself has run.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
@@ -23,7 +23,9 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from sqlalchemy.engine import Connection
 
 from pipelines import dagster_assets, warehouse
-from pipelines.dagster_resources import DAYS, BookResource
+from pipelines.dagster_resources import DAYS, WEEKS, BookResource
+from pipelines.pack import PublishedPack
+from pipelines.pack.document import week_dates
 from pipelines.settings import Book
 
 SETTINGS = Path(__file__).with_name("dagster_instance.yaml")
@@ -76,6 +78,28 @@ def record(book: Book, dates: Sequence[date] | None) -> int:
 
     `dates` are the UTC days that were built, None all days with data.
     """
+    return _store(book, events(book, dates))
+
+
+def record_packs(
+    book: Book, published_packs: Sequence[PublishedPack], outcome: Mapping[str, str]
+) -> int:
+    """Store that the packs of all teams of one week were published; the number of events.
+
+    `outcome` is what became of sending, by channel.
+    """
+    monday, _ = week_dates(published_packs[0].week)
+    if monday.isoformat() not in WEEKS.get_partition_keys():
+        return 0
+    event = dg.AssetMaterialization(
+        dagster_assets.packs.key,
+        partition=monday.isoformat(),
+        metadata=dagster_assets.pack_metadata(published_packs, outcome),
+    )
+    return _store(book, [event])
+
+
+def _store(book: Book, happened: Iterable[Event]) -> int:
     home = book.data_dir.resolve() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(SETTINGS, home / "dagster.yaml")
@@ -91,7 +115,7 @@ def record(book: Book, dates: Sequence[date] | None) -> int:
         log = stored.event_log_storage
         assert isinstance(log, EventLog)
         with log.one_transaction():
-            for event in events(book, dates):
+            for event in happened:
                 stored.report_runless_asset_event(event)
                 count += 1
     return count

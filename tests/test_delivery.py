@@ -132,8 +132,10 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
 
 
 @pytest.fixture(autouse=True)
-def no_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_channel(monkeypatch: pytest.MonkeyPatch, book: Book) -> None:
     """Channels of the machine that runs the tests stay untouched."""
+    # The command sets it for Dagster; no test after finds this one's book.
+    monkeypatch.setenv("WATTBOOK_DATA_DIR", str(book.data_dir))
     for name in (*delivery.MAIL_VARIABLES, "WATTBOOK_WEBHOOK_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -141,6 +143,16 @@ def no_channel(monkeypatch: pytest.MonkeyPatch) -> None:
 def send(book: Book):
     arguments = ["--data-dir", str(book.data_dir), "pack", "--week", WEEK, "--send"]
     return CliRunner().invoke(app, arguments)
+
+
+def shown_packs(book: Book) -> tuple[set[str], dict[str, object]]:
+    """The weeks whose packs the Dagster UI of a book shows, and what beside the newest."""
+    with dg.DagsterInstance.from_config(str(book.data_dir / "dagster")) as instance:
+        latest = instance.get_latest_materialization_event(packs.key)
+        assert latest is not None
+        metadata = latest.asset_materialization.metadata
+        weeks = instance.get_materialized_partitions(packs.key)
+        return weeks, {name: value.value for name, value in metadata.items()}
 
 
 def marks(book: Book) -> list[str]:
@@ -350,3 +362,22 @@ def test_the_asset_draws_sends_once_and_shows_what_it_did_without_secrets(book, 
     assert (shown[0]["page"], shown[0]["revision"]) == (str(page), 1)
     assert "Effective MW availability" in shown[0]["scorecard"]
     assert len(hook.taken) == 1
+
+
+def test_packs_of_the_command_line_show_in_dagster_with_their_week(book, hook):
+    assert send(write(book, usual_week())).exit_code == 0
+
+    weeks, metadata = shown_packs(book)
+    assert weeks == {"2026-10-26"}
+    assert metadata["delivery"] == "webhook: sent"
+    assert (metadata["revision"], metadata["is_new"]) == (1, True)
+    assert metadata["page"] == str(book.published / "packs" / WEEK / "index.html")
+    assert "Effective MW availability" in metadata["scorecard"]
+    assert "Look into grid outages of alpha" in metadata["agenda"]
+
+
+def test_the_pack_of_one_team_alone_leaves_no_trace_in_dagster(book):
+    write(book, usual_week())
+    arguments = ["--data-dir", str(book.data_dir), "pack", "--week", WEEK, "--team", "finance"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert not (book.data_dir / "dagster").exists()
