@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import ssl
-import subprocess
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,6 +15,7 @@ from threading import Thread
 
 import dagster as dg
 import pytest
+import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from typer.testing import CliRunner
@@ -53,26 +53,20 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("certificate")
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-            *("-keyout", folder / "key.pem", "-out", folder / "certificate.pem"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return folder
+def authority() -> trustme.CA:
+    return trustme.CA(key_type=trustme.KeyType.ECDSA)
 
 
 @pytest.fixture
-def inbox(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
+def inbox(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Inbox]:
     """A mail server on this machine that asks for STARTTLS and the right password."""
     box = Inbox()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
+    authority.issue_cert("localhost").configure_cert(context)
+    trusted = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(trusted))
     controller = Controller(
         box,
         hostname="localhost",
@@ -86,7 +80,7 @@ def inbox(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]
     )
     controller.start()
     for name, value in {
-        "SSL_CERT_FILE": certificate / "certificate.pem",
+        "SSL_CERT_FILE": trusted,
         "WATTBOOK_SMTP_HOST": "localhost",
         "WATTBOOK_SMTP_PORT": controller.port,
         "WATTBOOK_SMTP_USER": "wattbook",
