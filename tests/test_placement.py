@@ -15,7 +15,9 @@ WEEK = "2026-W44"
 def tables(demo_book: Book) -> dict[str, pl.DataFrame]:
     queries = {
         "charges": "from staging.stg_cloud_charges"
-        " where workload_tag = 'batch-evaluation' and charge_category = 'Usage'",
+        " where workload_tag = 'batch-evaluation' and charge_category = 'Usage'"
+        " and pricing_category = 'Standard'",
+        "unused": "from staging.stg_cloud_charges where is_unused_commitment",
         "marginal": f"from marts.fct_marginal_cost where week = '{WEEK}'",
         "options": f"from marts.fct_placement_options where week = '{WEEK}'",
     }
@@ -35,7 +37,7 @@ def option(tables: dict[str, pl.DataFrame], workload_id: str, site_id: str) -> d
     )
 
 
-def test_moving_work_home_from_the_cloud_saves_its_bill_less_the_energy(
+def test_moving_work_home_from_the_cloud_saves_its_on_demand_bill_less_the_energy(
     tables: dict[str, pl.DataFrame],
 ):
     cost = pl.col("marginal_cost_per_gpu_hour")
@@ -59,6 +61,29 @@ def test_moving_work_home_from_the_cloud_saves_its_bill_less_the_energy(
     assert row["is_allowed"]
     assert row["movable_gpu_hours"] == pytest.approx(hours["gpu_hours"].sum(), abs=1e-6)
     assert row["saving_value"] == pytest.approx(saving.sum(), rel=1e-9)
+
+
+def test_waiting_saves_what_the_hours_so_much_later_cost_less(tables: dict[str, pl.DataFrame]):
+    row = option(tables, "batch-evaluation", "cloud-us-south")
+    bought = (
+        tables["charges"].group_by(hour="charge_period_started_at").agg(pl.col("gpu_hours").sum())
+    )
+    unused = tables["unused"].select(
+        hour=pl.col("charge_period_started_at") - pl.duration(hours=row["best_delay_hours"]),
+        free="unused_gpu_hours",
+    )
+    prices = (
+        tables["marginal"]
+        .filter(pl.col("site_id") == "cloud-us-south")
+        .select(hour="interval_started_at", price="marginal_cost_per_gpu_hour")
+    )
+    hours = bought.join(prices, on="hour").join(unused, on="hour")
+    moved = pl.min_horizontal("gpu_hours", "free")
+
+    assert row["delayed_gpu_hours"] == pytest.approx(hours.select(moved.sum()).item(), abs=1e-6)
+    assert row["delay_saving_value"] == pytest.approx(
+        hours.select((moved * pl.col("price")).sum()).item(), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,85 +3,122 @@
 {# What avoiding a tonne of CO2e may cost. #}
 {% set highest_cost_per_tonne = 150 %}
 
+{# The order of proposals: what saves money before what only avoids CO2e. #}
+{% set most_worth = "greatest(value, " ~ least_saving ~ ") desc, saved_kg desc nulls last" %}
+
 with
 
-weeks as (
+options as (
 
-    select *
-    from {{ ref("int_weeks") }}
+    select
+        *,
+        count(*) filter (where is_current and venue_kind = 'public_cloud') over (partition by week, workload_id)
+        > cast(is_current and venue_kind = 'public_cloud' as integer) as is_from_cloud
+    from {{ ref("fct_placement_options") }}
 
 ),
 
+-- cheaper_venue and cleaner_venue: work that may run elsewhere, cheaper or at a bearable cost per tonne.
 moves as (
 
     select
-        weeks.week,
-        weeks.currency_code,
-        options.workload_id,
-        options.site_id,
-        options.from_site_ids,
-        options.movable_gpu_hours,
-        options.saving_value,
-        options.saved_location_based_kg,
-        options.coverage_ratio
-    from weeks
-    inner join {{ ref("fct_placement_options") }} as options on weeks.week = options.week
+        week,
+        case when saving_value >= {{ least_saving }} then 'cheaper_venue' else 'cleaner_venue' end as rule_id,
+        workload_id,
+        site_id,
+        from_site_ids,
+        is_from_cloud,
+        cast(null as bigint) as delay_hours,
+        movable_gpu_hours as gpu_hours,
+        spare_gpu_hours,
+        saving_value as value,
+        saved_location_based_kg as saved_kg,
+        coverage_ratio,
+        currency_code
+    from options
     where
-        options.is_allowed
-        and options.movable_gpu_hours > 0
+        is_allowed
+        and movable_gpu_hours > 0
+        and (
+            saving_value >= {{ least_saving }}
+            or (
+                saved_location_based_kg > 0
+                and -saving_value <= saved_location_based_kg / 1000 * {{ highest_cost_per_tonne }}
+            )
+        )
 
 ),
 
--- cheaper_venue: of each workload the venue that saves most.
-cheaper_venue as (
+-- cheaper_hour: work that may wait where it runs.
+delays as (
 
     select
-        *,
-        'cheaper_venue' as rule_id,
-        'Move up to ' || {{ in_words("movable_gpu_hours") }} || ' GPU-hours a week of ' || workload_id || ' from '
-        || from_site_ids
-        || ' to '
-        || site_id
-        || ', which saves '
-        || {{ in_words("saving_value") }}
-        || ' '
-        || currency_code
-        || case
-            when saved_location_based_kg >= 0
-                then ' and ' || {{ in_words("saved_location_based_kg / 1000", 1) }} || ' t CO2e.'
-            when saved_location_based_kg < 0
-                then ' but gives off ' || {{ in_words("-saved_location_based_kg / 1000", 1) }} || ' t CO2e more.'
-            else '; what it does to CO2e is not known.'
-        end as proposal
-    from moves
-    where saving_value >= {{ least_saving }}
-    qualify row_number() over (partition by week, workload_id order by saving_value desc, site_id asc) = 1
+        week,
+        'cheaper_hour' as rule_id,
+        workload_id,
+        site_id,
+        from_site_ids,
+        false as is_from_cloud,
+        best_delay_hours as delay_hours,
+        delayed_gpu_hours as gpu_hours,
+        spare_gpu_hours,
+        delay_saving_value as value,
+        delay_saved_location_based_kg as saved_kg,
+        delay_coverage_ratio as coverage_ratio,
+        currency_code
+    from options
+    where delay_saving_value >= {{ least_saving }}
 
 ),
 
--- cleaner_venue: of each workload the venue that avoids most CO2e at a bearable cost; what is cheaper too stands above.
-cleaner_venue as (
+-- Of each workload the proposal that saves most, or else avoids most CO2e: its GPU-hours move once.
+best as (
+
+    select *
+    from (
+        select *
+        from moves
+        union all
+        select *
+        from delays
+    ) as candidates
+    qualify row_number() over (partition by week, workload_id order by {{ most_worth }}, site_id, rule_id) = 1
+
+),
+
+-- A venue has its free GPU-hours to give once: of a later proposal to it stands what the earlier ones leave.
+claims as (
 
     select
         *,
-        'cleaner_venue' as rule_id,
-        'Move up to ' || {{ in_words("movable_gpu_hours") }} || ' GPU-hours a week of ' || workload_id || ' from '
-        || from_site_ids
-        || ' to '
-        || site_id
-        || ', which avoids '
-        || {{ in_words("saved_location_based_kg / 1000", 1) }}
-        || ' t CO2e and costs ' || {{ in_words("-saving_value") }} || ' ' || currency_code || ' more.' as proposal
-    from moves
+        {{ exact_sum(
+            "gpu_hours",
+            over="(partition by week, site_id order by " ~ most_worth ~ ", workload_id"
+            ~ " rows between unbounded preceding and 1 preceding)"
+        ) }} as earlier_gpu_hours,
+        case
+            when earlier_gpu_hours is null then 1
+            else least((spare_gpu_hours - earlier_gpu_hours) / gpu_hours, 1)
+        end as left_ratio
+    from best
+
+),
+
+proposals as (
+
+    select
+        * replace (
+            gpu_hours * left_ratio as gpu_hours,
+            value * left_ratio as value,
+            saved_kg * left_ratio as saved_kg
+        )
+    from claims
     where
-        saved_location_based_kg > 0
-        and saving_value < {{ least_saving }}
-        and -saving_value <= saved_location_based_kg / 1000 * {{ highest_cost_per_tonne }}
-    qualify row_number() over (partition by week, workload_id order by saved_location_based_kg desc, site_id asc) = 1
+        (earlier_gpu_hours is null or spare_gpu_hours > earlier_gpu_hours)
+        and (rule_id = 'cleaner_venue' or value * left_ratio >= {{ least_saving }})
 
 )
 
-{%- for rule in ["cheaper_venue", "cleaner_venue"] %}
 select
     week,
     rule_id,
@@ -92,28 +129,60 @@ select
     workload_id,
     cast(null as varchar) as contract_id,
     cast(null as varchar) as incident_id,
-    workload_id || ' would run {{ "cheaper" if rule == "cheaper_venue" else "cleaner" }} at ' || site_id as title,
-    proposal,
+    workload_id || ' would run '
+    || case rule_id
+        when 'cheaper_venue' then 'cheaper at ' || site_id
+        when 'cleaner_venue' then 'cleaner at ' || site_id
+        when 'cheaper_hour' then 'cheaper at ' || site_id || ' some hours later'
+    end as title,
     case rule_id
-        when 'cheaper_venue'
+        when 'cheaper_hour'
             then
-                'It goes on costing ' || {{ in_words("saving_value") }} || ' ' || currency_code
-                || ' a week more than it need.'
+                'Start up to ' || {{ in_words("gpu_hours") }} || ' GPU-hours a week of ' || workload_id || ' at '
+                || site_id || ' ' || delay_hours || case when delay_hours = 1 then ' hour' else ' hours' end
+                || ' later, whenever that is cheaper'
         else
-            'It goes on giving off ' || {{ in_words("saved_location_based_kg / 1000", 1) }}
-            || ' t CO2e a week more than it need.'
+            'Move up to ' || {{ in_words("gpu_hours") }} || ' GPU-hours a week of ' || workload_id || ' from '
+            || from_site_ids || ' to ' || site_id
+            -- A cloud's commitment is paid for either way.
+            || case when is_from_cloud then ', of a cloud only those on demand' else '' end
+    end
+    || case
+        when rule_id = 'cleaner_venue'
+            then
+                ', which avoids ' || {{ in_words("saved_kg / 1000", 1) }} || ' t CO2e and '
+                || case when value < 0 then 'costs ' else 'saves ' end
+                || {{ in_words("abs(value)") }} || ' ' || currency_code || '.'
+        when saved_kg >= 0
+            then
+                ', which saves ' || {{ in_words("value") }} || ' ' || currency_code || ' and '
+                || {{ in_words("saved_kg / 1000", 1) }} || ' t CO2e.'
+        when saved_kg < 0
+            then
+                ', which saves ' || {{ in_words("value") }} || ' ' || currency_code || ' but gives off '
+                || {{ in_words("-saved_kg / 1000", 1) }} || ' t CO2e more.'
+        else
+            ', which saves ' || {{ in_words("value") }} || ' ' || currency_code
+            || '; what it does to CO2e is not known.'
+    end as proposal,
+    case rule_id
+        when 'cleaner_venue'
+            then
+                'It goes on giving off ' || {{ in_words("saved_kg / 1000", 1) }}
+                || ' t CO2e a week more than it need.'
+        else
+            'It goes on costing ' || {{ in_words("value") }} || ' ' || currency_code || ' a week more than it need.'
     end as inaction,
-    saving_value as value,
-    case when saving_value > 0 then saving_value end as inaction_cost,
+    value,
+    case when value > 0 then value end as inaction_cost,
     cast(null as double) as capacity_mw,
-    saved_location_based_kg as saved_kg,
+    saved_kg,
     coverage_ratio,
     'select workload_id, site_id, is_current, is_allowed, refusal_reasons, movable_gpu_hours, saving_value,'
-    || ' saved_location_based_kg, currency_code from marts.fct_placement_options where workload_id = '
+    || ' saved_location_based_kg, best_delay_hours, delayed_gpu_hours, delay_saving_value,'
+    || ' delay_saved_location_based_kg, currency_code from marts.fct_placement_options where workload_id = '
     || {{ sql_literal("workload_id") }} || ' and week = ' || {{ sql_literal("week") }}
     || ' order by saving_value desc nulls last, site_id' as evidence_sql,
     false as is_confidential,
     currency_code
-from {{ rule }}
-{{ "union all" if not loop.last }}
-{%- endfor %}
+from proposals

@@ -19,6 +19,7 @@ select
     case when is_unused_commitment then 'idle' else workload_id end as workload_id,
     case when not is_unused_commitment then criticality end as criticality,
     coalesce({{ exact_sum("gpu_hours") }}, 0) as allocated_gpu_hours,
+    coalesce({{ exact_sum("gpu_hours", "pricing_category = 'Standard'") }}, 0) as on_demand_gpu_hours,
     coalesce({{ exact_sum("unused_gpu_hours") }}, 0) as idle_gpu_hours,
     {{ exact_sum("effective_cost") }} as cloud_cost,
     any_value(currency_code) as currency_code

@@ -41,6 +41,7 @@ select
     marginal.interval_started_at,
     marginal.week,
     marginal.marginal_cost_per_gpu_hour,
+    marginal.marginal_cost_per_gpu_hour - marginal.demand_charge_cost_per_gpu_hour as avoidable_cost_per_gpu_hour,
     marginal.energy_cost_per_gpu_hour + marginal.network_and_levies_cost_per_gpu_hour
         as energy_and_network_cost_per_gpu_hour,
     marginal.incremental_kwh_per_gpu_hour * marginal.pue_ratio * carbon.location_based_g_per_kwh
@@ -71,6 +72,7 @@ select
     quarters.quarter_started_at as interval_started_at,
     quarters.week,
     quarters.marginal_cost_per_gpu_hour,
+    quarters.marginal_cost_per_gpu_hour as avoidable_cost_per_gpu_hour,
     cast(null as double) as energy_and_network_cost_per_gpu_hour,
     cast(null as double) as location_based_g_per_gpu_hour,
     coalesce(cloud_idle.idle_gpu_hours / 4, 0) as spare_gpu_hours,

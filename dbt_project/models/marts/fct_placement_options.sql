@@ -1,47 +1,9 @@
 with
 
--- Whose GPU-hours were held where: a cloud's hours are spread evenly over their quarters.
-work as (
-
-    select
-        workload_id,
-        site_id,
-        interval_started_at,
-        allocated_gpu_hours
-    from {{ ref("int_workload_intervals") }}
-    where allocated_gpu_hours > 0
-
-    union all
-
-    select
-        workload_id,
-        site_id,
-        unnest(
-            generate_series(hour_started_at, hour_started_at + interval 45 minutes, interval 15 minutes)
-        ) as interval_started_at,
-        allocated_gpu_hours / 4 as allocated_gpu_hours
-    from {{ ref("int_cloud_workload_hours") }}
-    where allocated_gpu_hours > 0
-
-),
-
 placed as (
 
-    select
-        work.workload_id,
-        work.site_id,
-        work.interval_started_at,
-        work.allocated_gpu_hours,
-        {{ iso_week("work.interval_started_at at time zone organization.time_zone") }} as week,
-        intervals.marginal_cost_per_gpu_hour,
-        intervals.location_based_g_per_gpu_hour
-    from work
-    inner join {{ source("raw", "workloads") }} as workloads on work.workload_id = workloads.workload_id
-    cross join {{ source("raw", "organization") }} as organization
-    left join {{ ref("int_venue_intervals") }} as intervals
-        on
-            work.site_id = intervals.site_id
-            and work.interval_started_at = intervals.interval_started_at
+    select *
+    from {{ ref("int_placed_intervals") }}
 
 ),
 
@@ -135,6 +97,7 @@ compared as (
         options.week,
         placed.interval_started_at,
         {{ exact_sum("placed.allocated_gpu_hours") }} as gpu_hours,
+        {{ exact_sum("placed.avoidable_gpu_hours") }} as avoidable_gpu_hours,
         case
             when count(placed.marginal_cost_per_gpu_hour) = count(*)
                 then
@@ -142,11 +105,17 @@ compared as (
                     / {{ exact_sum("placed.allocated_gpu_hours") }}
         end as current_cost_per_gpu_hour,
         case
+            when count(placed.avoidable_cost_per_gpu_hour) = count(*)
+                then
+                    {{ exact_sum("placed.avoidable_gpu_hours * placed.avoidable_cost_per_gpu_hour") }}
+                    / nullif({{ exact_sum("placed.avoidable_gpu_hours") }}, 0)
+        end as avoided_cost_per_gpu_hour,
+        case
             when count(placed.location_based_g_per_gpu_hour) = count(*)
                 then
-                    {{ exact_sum("placed.allocated_gpu_hours * placed.location_based_g_per_gpu_hour") }}
-                    / {{ exact_sum("placed.allocated_gpu_hours") }}
-        end as current_g_per_gpu_hour
+                    {{ exact_sum("placed.avoidable_gpu_hours * placed.location_based_g_per_gpu_hour") }}
+                    / nullif({{ exact_sum("placed.avoidable_gpu_hours") }}, 0)
+        end as avoided_g_per_gpu_hour
     from options
     inner join placed
         on
@@ -154,31 +123,6 @@ compared as (
             and options.week = placed.week
             and (options.elsewhere_gpu_hours = 0 or options.site_id <> placed.site_id)
     group by options.workload_id, options.site_id, options.week, placed.interval_started_at
-
-),
-
-deferrals as (
-
-    select distinct max_deferral_hours
-    from {{ source("raw", "workloads") }}
-    where max_deferral_hours > 0
-
-),
-
--- The cheapest interval a GPU-hour could have waited for: a window for each length of deferral.
-deferred_prices as (
-
-    select
-        intervals.site_id,
-        intervals.interval_started_at,
-        deferrals.max_deferral_hours,
-        min(intervals.marginal_cost_per_gpu_hour) over (
-            partition by intervals.site_id, deferrals.max_deferral_hours
-            order by epoch(intervals.interval_started_at) / 3600
-            range between current row and deferrals.max_deferral_hours following
-        ) as cost_per_gpu_hour
-    from {{ ref("int_venue_intervals") }} as intervals
-    cross join deferrals
 
 ),
 
@@ -191,26 +135,24 @@ priced as (
         compared.gpu_hours,
         compared.current_cost_per_gpu_hour,
         intervals.marginal_cost_per_gpu_hour,
-        deferred_prices.cost_per_gpu_hour as deferred_cost_per_gpu_hour,
         intervals.location_based_g_per_gpu_hour,
         compared.current_cost_per_gpu_hour - intervals.marginal_cost_per_gpu_hour as saving_per_gpu_hour,
-        compared.current_g_per_gpu_hour - intervals.location_based_g_per_gpu_hour as saved_g_per_gpu_hour,
+        compared.avoided_cost_per_gpu_hour - intervals.marginal_cost_per_gpu_hour as moved_saving_per_gpu_hour,
+        compared.avoided_g_per_gpu_hour - intervals.location_based_g_per_gpu_hour as saved_g_per_gpu_hour,
         intervals.spare_gpu_hours,
         -- least() passes over nulls: where it is not known what is free, neither is what fits.
         case
             when intervals.spare_gpu_hours is not null then least(compared.gpu_hours, intervals.spare_gpu_hours)
-        end as fitting_gpu_hours
+        end as fitting_gpu_hours,
+        case
+            when intervals.spare_gpu_hours is not null and moved_saving_per_gpu_hour is not null
+                then least(compared.avoidable_gpu_hours, intervals.spare_gpu_hours)
+        end as movable_gpu_hours
     from compared
-    inner join {{ source("raw", "workloads") }} as workloads on compared.workload_id = workloads.workload_id
     left join {{ ref("int_venue_intervals") }} as intervals
         on
             compared.site_id = intervals.site_id
             and compared.interval_started_at = intervals.interval_started_at
-    left join deferred_prices
-        on
-            compared.site_id = deferred_prices.site_id
-            and compared.interval_started_at = deferred_prices.interval_started_at
-            and workloads.max_deferral_hours = deferred_prices.max_deferral_hours
 
 ),
 
@@ -225,20 +167,15 @@ figures as (
         {{ exact_sum("gpu_hours", "saving_per_gpu_hour is not null") }} as known_gpu_hours,
         {{ exact_sum("gpu_hours * marginal_cost_per_gpu_hour", "saving_per_gpu_hour is not null") }} as marginal_cost,
         {{ exact_sum("gpu_hours * current_cost_per_gpu_hour", "saving_per_gpu_hour is not null") }} as current_cost,
-        {{ exact_sum("gpu_hours * deferred_cost_per_gpu_hour", "saving_per_gpu_hour is not null") }} as deferred_cost,
         {{ exact_sum("gpu_hours * location_based_g_per_gpu_hour") }}
         / {{ exact_sum("gpu_hours", "location_based_g_per_gpu_hour is not null") }} as location_based_g_per_gpu_hour,
         count(spare_gpu_hours) = count(*) as is_spare_known,
         {{ exact_sum("fitting_gpu_hours") }} as fitting_gpu_hours,
-        coalesce({{ exact_sum("fitting_gpu_hours", "saving_per_gpu_hour is not null") }}, 0) as movable_gpu_hours,
-        coalesce({{ exact_sum("fitting_gpu_hours * saving_per_gpu_hour") }}, 0) as saving_value,
-        coalesce(
-            bool_and(saved_g_per_gpu_hour is not null) filter (
-                where fitting_gpu_hours > 0 and saving_per_gpu_hour is not null
-            ), true
-        ) as is_saved_carbon_known,
-        coalesce({{ exact_sum("fitting_gpu_hours * saved_g_per_gpu_hour", "saving_per_gpu_hour is not null") }}, 0)
-        / 1000 as saved_location_based_kg
+        coalesce({{ exact_sum("movable_gpu_hours") }}, 0) as movable_gpu_hours,
+        coalesce({{ exact_sum("movable_gpu_hours * moved_saving_per_gpu_hour") }}, 0) as saving_value,
+        coalesce(bool_and(saved_g_per_gpu_hour is not null) filter (where movable_gpu_hours > 0), true)
+            as is_saved_carbon_known,
+        coalesce({{ exact_sum("movable_gpu_hours * saved_g_per_gpu_hour") }}, 0) / 1000 as saved_location_based_kg
     from priced
     group by workload_id, site_id, week
 
@@ -421,7 +358,6 @@ select
     judged.is_allowed,
     judged.refusal_reasons,
     figures.marginal_cost / nullif(figures.known_gpu_hours, 0) as marginal_cost_per_gpu_hour,
-    figures.deferred_cost / nullif(figures.known_gpu_hours, 0) as deferred_cost_per_gpu_hour,
     figures.location_based_g_per_gpu_hour,
     conditions.mean_availability_ratio,
     conditions.spare_gpu_hours,
@@ -438,6 +374,11 @@ select
         when options.is_same_gpu_model and figures.is_saved_carbon_known
             then moved.movable_share * figures.saved_location_based_kg
     end as saved_location_based_kg,
+    delays.best_delay_hours,
+    delays.delayed_gpu_hours,
+    delays.saving_value as delay_saving_value,
+    delays.saved_location_based_kg as delay_saved_location_based_kg,
+    delays.coverage_ratio as delay_coverage_ratio,
     coalesce(figures.known_gpu_hours, 0) / figures.compared_gpu_hours as coverage_ratio,
     organization.reporting_currency as currency_code
 from options
@@ -460,4 +401,9 @@ left join conditions
     on
         options.site_id = conditions.site_id
         and options.week = conditions.week
+left join {{ ref("int_delay_options") }} as delays
+    on
+        options.workload_id = delays.workload_id
+        and options.site_id = delays.site_id
+        and options.week = delays.week
 cross join {{ source("raw", "organization") }} as organization
