@@ -9,9 +9,11 @@ the document has it, so that anybody can compare it with the SQL of its section.
 """
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import jinja2
@@ -25,6 +27,16 @@ DASH = "\N{EN DASH}"
 NOT_KNOWN = Markup(f'<span aria-hidden="true">{DASH}</span><span class="sr">not known</span>')
 # Rows of a list that are shown at once; the rest opens on request.
 SHOWN_ROWS = 8
+# What two sheets of A4 hold: sites, rows of incidents, contract values and statements together (a
+# table's head takes three), and lines of proposals (what parts two of them takes one).
+PAPER_SITES = 4
+PAPER_ROWS = 17
+PAPER_LINES = 45
+# Up to so many rows leave room for the letters of the hours' sources.
+ROOMY_ROWS = 6
+# Signs on a line of paper, in titles and in texts.
+TITLE_SIGNS = 64
+TEXT_SIGNS = 92
 
 # How values of one kind read: format and what is put behind.
 FORMATS = {
@@ -91,6 +103,7 @@ def render(pack: Document) -> str:
         currency=reader.currency,
         days=reader.days,
         shown_rows=SHOWN_ROWS,
+        paper=reader.paper(),
     )
 
 
@@ -196,6 +209,40 @@ class _Reader:
                 found["sourcing"][name] = charts.sourcing(months, name)
         return found
 
+    def paper(self) -> dict[str, Any]:
+        """How many sites, values of contracts and lines of statements two sheets hold.
+
+        `is_brief` says whether proposals are cut, `is_dense` whether charts are small, `left_out`
+        in words what is not there.
+        """
+        counts = {name: len(self.rows(name)) for name in ("sites", "contract_values", "statements")}
+        incidents = len(self.rows("incidents"))
+        room = PAPER_ROWS - min(incidents, SHOWN_ROWS)
+        values = min(counts["contract_values"], room)
+        statements = min(counts["statements"], max(0, room - values - 3))
+        shown_rows = min(incidents, SHOWN_ROWS) + values + statements
+        is_brief = sum(_paper_lines(row) for row in self.rows("agenda")) > PAPER_LINES
+        left_out = [
+            f"{count} {one if count == 1 else many}"
+            for count, one, many in (
+                (counts["sites"] - PAPER_SITES, "site", "sites"),
+                (incidents - SHOWN_ROWS, "incident", "incidents"),
+                (counts["contract_values"] - values, "value of a contract", "values of contracts"),
+                (counts["statements"] - statements, "line of statements", "lines of statements"),
+            )
+            if count > 0
+        ]
+        if is_brief:
+            left_out.append("the ends of proposals cut with …")
+        return {
+            "sites": PAPER_SITES,
+            "values": values,
+            "statements": statements,
+            "is_brief": is_brief,
+            "is_dense": shown_rows > ROOMY_ROWS,
+            "left_out": left_out,
+        }
+
     def carbon_chart(self) -> Markup | None:
         """Carbon three ways, the organization last; None where nothing is known."""
         named = [(row["site_id"] or "all sites", row) for row in self._carbon_rows()]
@@ -205,6 +252,18 @@ class _Reader:
         known = [row for row in self.rows("carbon") if row["location_based_g_per_kwh"] is not None]
         yield from (row for row in known if row["scope"] == "site")
         yield from (row for row in known if row["scope"] == "organization")
+
+
+def _paper_lines(proposal: Row) -> int:
+    """Lines that a proposal takes on paper, with one that parts it from the next."""
+    texts = (
+        proposal["proposal"],
+        f"If nothing is done: {proposal['inaction']}",
+        f"{proposal['owner']} decides · {proposal['kind']} · confidence {proposal['confidence']}: "
+        + proposal["confidence_reason"],
+    )
+    lines = [math.ceil(len(text) / TEXT_SIGNS) for text in texts]
+    return 1 + math.ceil(len(proposal["title"]) / TITLE_SIGNS) + sum(lines)
 
 
 def _period(pack: Document) -> str:

@@ -5,7 +5,7 @@ import re
 
 import duckdb
 import pytest
-from test_page import different_figures, figures, opened, page_count
+from test_page import cut_sheets, different_figures, figures, opened, printed
 
 from pipelines import pack
 from pipelines.pack import PublishedPack
@@ -41,7 +41,8 @@ def test_every_figure_of_the_demo_is_what_its_sql_gives(browser, packs, team):
     assert published[team].week == WEEK
     assert len(figures(tab)) > 200
     assert different_figures(tab, book, team, folder) == []
-    assert page_count(tab) == 2
+    assert len(printed(tab)) == 2
+    assert cut_sheets(tab) == []
     assert (folder / "index.html").stat().st_size < 3_000_000
     assert asked == []
 

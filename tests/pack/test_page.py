@@ -1,5 +1,6 @@
 """Pages of packs in a browser: figures, sizes, paper, accessibility, and weeks unlike the usual."""
 
+import io
 import json
 import re
 import time
@@ -8,7 +9,18 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from published_books import MONDAY, STARTED_AT, WEEK, Rows, incident, site_row, usual_week, write
+from published_books import (
+    MONDAY,
+    STARTED_AT,
+    WEEK,
+    Rows,
+    incident,
+    proposal,
+    site_row,
+    usual_week,
+    write,
+)
+from pypdf import PdfReader
 
 from pipelines import pack, query
 from pipelines.pack import document, page
@@ -17,6 +29,13 @@ from pipelines.settings import Book
 TEAM = "finance"
 PLACE = re.compile(r"(\w+):(.*):(\w+)")
 GRAVE = ("serious", "critical")
+SITE_TABLES = (
+    "kpi_site_weekly",
+    "governance_scorecard",
+    "fct_supply_capacity",
+    "fct_marginal_cost",
+    "fct_carbon",
+)
 
 
 def published(book: Book, rows: Rows, team: str = TEAM) -> Path:
@@ -158,14 +177,61 @@ def test_files_are_small_and_the_page_reads_without_its_script(browser, usual):
     context.close()
 
 
-def page_count(tab) -> int:
+def printed(tab) -> list[str]:
+    """The words of every page of paper."""
     pdf = tab.pdf(prefer_css_page_size=True, print_background=True)
-    return len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf))
+    return [re.sub(r"\s+", " ", sheet.extract_text()) for sheet in PdfReader(io.BytesIO(pdf)).pages]
+
+
+def cut_sheets(tab) -> list[str]:
+    """Sheets that hold more than fits, at the width of paper."""
+    tab.emulate_media(media="print")
+    tab.set_viewport_size({"width": 794, "height": 1123})
+    tab.add_style_tag(content="body { width: 188mm; }")
+    return tab.eval_on_selector_all(
+        ".sheet",
+        "all => all.filter(one => one.scrollHeight > one.clientHeight + 1)"
+        ".map(one => one.firstElementChild.id)",
+    )
 
 
 def test_it_prints_on_two_pages(browser, usual):
     tab, _ = opened(browser, usual[1])
-    assert page_count(tab) == 2
+    first, second = printed(tab)
+    assert "Not on paper, but on the page on screen and in pack.json: sourcing, decisions" in first
+    assert "alpha-ppa" in second
+    assert cut_sheets(tab) == []
+
+
+@pytest.mark.parametrize("site_count", [4, 9])
+def test_paper_says_what_it_leaves_out_and_cuts_no_row(browser, book, site_count):
+    rows = usual_week()
+    crowd(rows, [f"site-{number}" for number in range(1, site_count)])
+    tab, _ = opened(browser, published(book, rows))
+
+    first, second = printed(tab)
+
+    said = "24 lines of statements, the ends of proposals cut with …, sourcing, decisions"
+    sites = f"{site_count - 4} sites, " if site_count > 4 else ""
+    assert f"on screen and in pack.json: {sites}{said}" in first
+    assert first.count("decides · grid risk") == 7
+    assert second.count("grid outage") == 8
+    assert [f"contract-{number}" in second for number in range(8)] == [True] * 8
+    assert ("site-3" in first, "site-4" in first) == (True, False)
+    assert cut_sheets(tab) == []
+
+
+def test_statements_that_fit_stand_on_paper_and_the_others_are_counted(browser, book):
+    rows = usual_week()
+    line = rows["fct_contract_statements"][0]
+    rows["fct_contract_statements"] = [
+        line | {"statement_line_number": number} for number in range(1, 21)
+    ]
+    tab, _ = opened(browser, published(book, rows))
+    first, second = printed(tab)
+    assert "pack.json: 8 lines of statements, sourcing" in first
+    assert second.count("37,770.00 EUR") == 12
+    assert cut_sheets(tab) == []
 
 
 def test_a_proposal_has_the_rows_behind_it_and_what_doing_nothing_leads_to(browser, usual):
@@ -265,6 +331,29 @@ def site_without_data(rows: Rows) -> None:
     ]
 
 
+def crowd(rows: Rows, more_sites: list[str]) -> None:
+    """More sites as alpha, eight incidents, eight contracts, seven long proposals."""
+    rows["dim_sites"] += [site_row(name) for name in more_sites]
+    for table in SITE_TABLES:
+        of_alpha = [row for row in rows[table] if row["site_id"] == "alpha"]
+        rows[table] += [row | {"site_id": name} for name in more_sites for row in of_alpha]
+    rows["fct_energy_constraint_incidents"] = [incident(number, number * 20) for number in range(8)]
+    [line], [value] = rows["fct_contract_statements"], rows["fct_contract_values"]
+    contracts = [f"contract-{number}" for number in range(8)]
+    rows["fct_contract_statements"] = [
+        line | {"contract_id": name, "statement_line_number": number}
+        for name in contracts
+        for number in range(1, 4)
+    ]
+    rows["fct_contract_values"] = [value | {"contract_id": name} for name in contracts]
+    long = "Ask the seller for the energy that has not come, before the quarter ends. " * 6
+    rows["governance_agenda"] = [
+        proposal(number, "recurring_cause", f"cause-{number}", long[:150])
+        | {"proposal": long, "inaction": long, "confidence_reason": long}
+        for number in range(1, 8)
+    ]
+
+
 def nothing_at_all(rows: Rows) -> None:
     kept = {"dim_sites", "kpi_site_daily", "raw_loads"}
     for name in set(rows) - kept:
@@ -296,7 +385,8 @@ def test_a_week_unlike_the_usual_gives_an_honest_page_on_two_sheets(
     assert different_figures(tab, book, TEAM, folder) == []
     assert tab.evaluate("document.documentElement.scrollWidth") == 390
     assert (folder / "index.html").stat().st_size < 3_000_000
-    assert page_count(tab) == 2
+    assert len(printed(tab)) == 2
+    assert cut_sheets(tab) == []
     assert asked == []
 
 
