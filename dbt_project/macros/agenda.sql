@@ -32,6 +32,21 @@
     currency_code
 {%- endmacro %}
 
+{#
+    The proposals of all rules of a kind. Each rule has the columns of a proposal, but for those of `given`: what they
+    are for all of its rules alike.
+#}
+{% macro proposals_of(rules, given) %}
+    {%- for rule in rules %}
+    select
+        {%- for column in proposal_columns().split(",") | map("trim") %}
+        {{ given[column] ~ " as " if column in given }}{{ column }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from {{ rule }}
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
+{% endmacro %}
+
 {# The proposals a reader may see, the most valuable first, at most seven a week. #}
 {% macro ranked_proposals(condition) %}
     select

@@ -142,28 +142,14 @@ energy_debt_within_lead_time as (
 
 )
 
-{%- for rule in ["commitment_outruns_supply", "energy_debt_within_lead_time"] %}
-select
-    week,
-    rule_id,
-    subject,
-    'capacity' as kind,
-    owner,
-    site_id,
-    cast(null as varchar) as workload_id,
-    cast(null as varchar) as contract_id,
-    cast(null as varchar) as incident_id,
-    title,
-    proposal,
-    inaction,
-    value,
-    value as inaction_cost,
-    capacity_mw,
-    cast(null as double) as saved_kg,
-    coverage_ratio,
-    evidence_sql,
-    is_confidential,
-    currency_code
-from {{ rule }}
-{{ "union all" if not loop.last }}
-{%- endfor %}
+{{ proposals_of(
+    ["commitment_outruns_supply", "energy_debt_within_lead_time"],
+    {
+        "kind": "'capacity'",
+        "workload_id": "cast(null as varchar)",
+        "contract_id": "cast(null as varchar)",
+        "incident_id": "cast(null as varchar)",
+        "inaction_cost": "value",
+        "saved_kg": "cast(null as double)",
+    },
+) }}

@@ -216,28 +216,13 @@ cloud_commitment_unused as (
 
 )
 
-{%- for rule in ["ppa_under_delivery", "contract_expiry", "cloud_commitment_unused"] %}
-select
-    week,
-    rule_id,
-    subject,
-    'contract' as kind,
-    owner,
-    site_id,
-    cast(null as varchar) as workload_id,
-    contract_id,
-    cast(null as varchar) as incident_id,
-    title,
-    proposal,
-    inaction,
-    value,
-    value as inaction_cost,
-    capacity_mw,
-    cast(null as double) as saved_kg,
-    coverage_ratio,
-    evidence_sql,
-    is_confidential,
-    currency_code
-from {{ rule }}
-{{ "union all" if not loop.last }}
-{%- endfor %}
+{{ proposals_of(
+    ["ppa_under_delivery", "contract_expiry", "cloud_commitment_unused"],
+    {
+        "kind": "'contract'",
+        "workload_id": "cast(null as varchar)",
+        "incident_id": "cast(null as varchar)",
+        "inaction_cost": "value",
+        "saved_kg": "cast(null as double)",
+    },
+) }}

@@ -119,28 +119,19 @@ untrusted_kpis as (
 
 )
 
-{%- for rule in ["untrusted_source", "untrusted_kpis"] %}
-select
-    week,
-    rule_id,
-    subject,
-    'data' as kind,
-    'infra' as owner,
-    site_id,
-    cast(null as varchar) as workload_id,
-    cast(null as varchar) as contract_id,
-    cast(null as varchar) as incident_id,
-    title,
-    proposal,
-    'Decisions rest on figures that may change once the rest arrives.' as inaction,
-    cast(null as double) as value,
-    cast(null as double) as inaction_cost,
-    cast(null as double) as capacity_mw,
-    cast(null as double) as saved_kg,
-    coverage_ratio,
-    evidence_sql,
-    false as is_confidential,
-    currency_code
-from {{ rule }}
-{{ "union all" if not loop.last }}
-{%- endfor %}
+{{ proposals_of(
+    ["untrusted_source", "untrusted_kpis"],
+    {
+        "kind": "'data'",
+        "owner": "'infra'",
+        "workload_id": "cast(null as varchar)",
+        "contract_id": "cast(null as varchar)",
+        "incident_id": "cast(null as varchar)",
+        "inaction": "'Decisions rest on figures that may change once the rest arrives.'",
+        "value": "cast(null as double)",
+        "inaction_cost": "cast(null as double)",
+        "capacity_mw": "cast(null as double)",
+        "saved_kg": "cast(null as double)",
+        "is_confidential": "false",
+    },
+) }}

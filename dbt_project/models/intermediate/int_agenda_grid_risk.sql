@@ -318,28 +318,12 @@ recurring_cause as (
 
 )
 
-{%- for rule in ["battery_reserve", "demand_peak", "recurring_cause"] %}
-select
-    week,
-    rule_id,
-    subject,
-    'grid_risk' as kind,
-    owner,
-    site_id,
-    cast(null as varchar) as workload_id,
-    contract_id,
-    incident_id,
-    title,
-    proposal,
-    inaction,
-    value,
-    value as inaction_cost,
-    capacity_mw,
-    cast(null as double) as saved_kg,
-    coverage_ratio,
-    evidence_sql,
-    is_confidential,
-    currency_code
-from {{ rule }}
-{{ "union all" if not loop.last }}
-{%- endfor %}
+{{ proposals_of(
+    ["battery_reserve", "demand_peak", "recurring_cause"],
+    {
+        "kind": "'grid_risk'",
+        "workload_id": "cast(null as varchar)",
+        "inaction_cost": "value",
+        "saved_kg": "cast(null as double)",
+    },
+) }}
