@@ -1,17 +1,30 @@
-"""Fixtures that several tests share: the demo's book, made once for all of them."""
+"""Fixtures that several tests share: the demo's book, made once for all of them, and a browser."""
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from playwright.sync_api import Browser, sync_playwright
 
 from pipelines import lake, publish, warehouse
 from pipelines.settings import Book
 from pipelines.simulator import landing
 
 DEMO_UNTIL = datetime(2026, 11, 3, tzinfo=UTC)
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 # Before pytest-xdist looks for groups.
@@ -56,3 +69,14 @@ def demo_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
 def book(tmp_path: Path) -> Book:
     """An empty book."""
     return Book(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser that sees files and nothing else."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not there: pages cannot be rendered")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield opened
+        opened.close()

@@ -14,6 +14,8 @@ from pipelines import query, statement
 from pipelines.cli import app
 from pipelines.settings import Book
 
+# 210 mm less the margins of 14 mm, at 96 pixels an inch.
+A4_WIDTH_PX = 688
 LINES = """
     select * from (values
         ('lupinus', date '2026-09-01', 1, 'energy', timestamptz '2026-01-01 06:00Z', 'none',
@@ -130,6 +132,20 @@ def test_csv_holds_the_lines_and_html_shows_them_without_asking_anybody(
     assert cells[-4:] == ["94,503.81", "7,560.31", "80,328.24", "102,064.12"]
     assert "Lupinus &lt;solar&gt; &amp; co" in page
     assert not re.search(r"https?:|src=|@import|url\(", page)
+
+
+def test_no_column_is_cut_off_on_screen_or_paper(browser, september, tmp_path) -> None:
+    _, html = statement.write(september, tmp_path)
+    for media, width in (("screen", 390), ("screen", 1440), ("print", A4_WIDTH_PX)):
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        tab.emulate_media(media=media)
+        tab.goto(html.as_uri())
+        widest = tab.evaluate(
+            "Math.max(...[...document.querySelectorAll('.wide, html')]"
+            ".map(element => element.scrollWidth - element.clientWidth))"
+        )
+        assert widest <= 0, (media, width)
+        tab.close()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from io import BytesIO
 import polars as pl
 
 from pipelines.connectors.common import Context, Tables, UnreadableFile
-from pipelines.connectors.parsing import assemble, instant, number, text
+from pipelines.connectors.parsing import DAMAGED_TABLE, assemble, instant, number, text
 
 _TEXTS = {
     "ProviderName": "provider_name",
@@ -95,7 +95,7 @@ def _charges(content: bytes, file_name: str) -> pl.DataFrame:
         if content.startswith(b"PAR1"):
             return pl.read_parquet(BytesIO(content))
         return pl.read_csv(content.removeprefix(b"\xef\xbb\xbf"), infer_schema=False)
-    except pl.exceptions.PolarsError as error:
+    except DAMAGED_TABLE as error:
         raise UnreadableFile(
             f"{file_name}: neither CSV nor Parquet that can be read ({error}); expected a FOCUS "
             "bill; export it again"

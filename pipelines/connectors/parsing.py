@@ -25,6 +25,8 @@ from pipelines.connectors.common import REJECT_REASON, UnreadableFile
 UTC_TIME = pl.Datetime("us", "UTC")
 _ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
 _FIELDS = "fields"
+DAMAGED_TABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What Polars raises on a file it cannot read: it asserts some lengths within Parquet."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import polars as pl
 
 from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
 from pipelines.connectors.parsing import (
+    DAMAGED_TABLE,
     UTC_TIME,
     joined_reasons,
     parsed_instant,
@@ -181,7 +182,7 @@ def _long_samples(series: list[dict[str, Any]], file_name: str) -> pl.DataFrame:
 def _parquet(content: bytes, file_name: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(BytesIO(content))
-    except pl.exceptions.PolarsError as error:
+    except DAMAGED_TABLE as error:
         raise UnreadableFile(
             f"{file_name}: Parquet that cannot be read ({error}); expected a complete file; "
             "export it again"
@@ -191,7 +192,7 @@ def _parquet(content: bytes, file_name: str) -> pl.DataFrame:
 def _csv(content: bytes, file_name: str) -> pl.DataFrame:
     try:
         return pl.read_csv(content.removeprefix(b"\xef\xbb\xbf"), infer_schema=False)
-    except pl.exceptions.PolarsError as error:
+    except DAMAGED_TABLE as error:
         raise UnreadableFile(
             f"{file_name}: neither Parquet nor JSON, and not CSV either ({error}); expected a "
             "Prometheus answer or a wide or long export of metrics"

@@ -105,3 +105,10 @@ def test_a_damaged_file_is_refused_in_words_or_read_into_the_raw_columns(
             for column, dtype in rows.schema.items()
             if column != "reject_reason" and dtype != columns[column].dtype
         } == {}
+
+
+def test_parquet_whose_lengths_do_not_fit_is_refused_and_does_not_stop_the_program() -> None:
+    content = prometheus_writer.write_export(SAMPLES)
+    # Eight bytes of the first column's pages are missing.
+    with pytest.raises(UnreadableFile, match="Parquet that cannot be read"):
+        prometheus.read(content[:88] + content[96:], file_name=NAME, context=CONTEXT)
