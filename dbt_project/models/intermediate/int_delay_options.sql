@@ -1,7 +1,8 @@
 with
 
--- Quarters of an hour are counted, so that a delay is a sum of integers.
-runs as (
+-- Quarters of an hour are counted, so that a delay is a sum of integers. A row per interval and delay is too much to
+-- keep: those are read twice instead.
+runs as not materialized (
 
     select
         placed.workload_id,
@@ -34,7 +35,6 @@ venues as (
 ),
 
 -- Each interval and the one so many hours later: of a given delay no free GPU-hour is met twice.
--- A row per interval and delay is too much to keep: it is read twice instead.
 delayed as not materialized (
 
     select
