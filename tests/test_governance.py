@@ -185,5 +185,23 @@ def test_decisions_are_judged_by_what_was_measured(demo_book):
     assert effects.rows() == [
         ("franklin-evaluation-off-peak", 4, "cannot_tell"),
         ("juelich-power-cap", 4, "too_early"),
+        ("sparks-finetuning-stays", 4, "opposite"),
         ("sparks-long-duration-storage", 4, "opposite"),
     ]
+
+
+def test_a_cost_expected_when_work_was_placed_is_held_against_what_it_costs_since(demo_book):
+    segments = rows_of(
+        demo_book,
+        "finance",
+        "select week, site_id, placement_decision_id, cost_per_gpu_hour, drift_ratio"
+        " from marts.fct_workload_segments where workload_id = 'model-finetuning'"
+        " and expected_cost_per_gpu_hour is not null and week <= '2026-W44' order by week",
+    )
+
+    assert segments["week"].to_list() == [f"2026-W{number}" for number in range(38, 45)]
+    assert set(segments["placement_decision_id"]) == {"sparks-finetuning-stays"}
+    assert segments["drift_ratio"].to_list() == pytest.approx(
+        (segments["cost_per_gpu_hour"] / 0.0104 - 1).to_list()
+    )
+    assert segments["drift_ratio"][-1] == pytest.approx(0.782, abs=0.001)

@@ -39,8 +39,8 @@ Measure = Literal[
 class Decision(Model):
     """One decision. `expected_change` is in the unit of the measure, negative where it should fall.
 
-    With `to_site_id` work moves there from `site_id`, expected to cost
-    `expected_cost_per_gpu_hour`.
+    With `to_site_id` work moves there from `site_id`, or stays where both are the same, expected to
+    cost `expected_cost_per_gpu_hour`.
     """
 
     decision_id: Identifier
