@@ -292,6 +292,9 @@ select
     movable_gpu_hours,
     saving_value,
     saved_location_based_kg,
+    best_delay_hours,
+    delayed_gpu_hours,
+    delay_saving_value,
     coverage_ratio,
     currency_code
 from fct_placement_options

@@ -57,7 +57,8 @@ TABLES = {
     "fct_placement_options": "workload_id varchar, site_id varchar, week varchar,"
     " is_current boolean, is_allowed boolean, refusal_reasons varchar,"
     " marginal_cost_per_gpu_hour double, movable_gpu_hours double, saving_value double,"
-    " saved_location_based_kg double, coverage_ratio double, currency_code varchar",
+    " saved_location_based_kg double, best_delay_hours bigint, delayed_gpu_hours double,"
+    " delay_saving_value double, coverage_ratio double, currency_code varchar",
     "raw_loads": "known_at timestamptz",
     "dim_sites": "site_id varchar, name varchar, venue_kind varchar, country_code varchar,"
     " time_zone varchar, valid_from_at timestamptz",
@@ -220,6 +221,9 @@ def usual_week() -> Rows:
                 "movable_gpu_hours": 0.0,
                 "saving_value": 0.0,
                 "saved_location_based_kg": 0.0,
+                "best_delay_hours": 6,
+                "delayed_gpu_hours": 1200.0,
+                "delay_saving_value": 340.0,
                 "coverage_ratio": 1.0,
                 "currency_code": "EUR",
             }

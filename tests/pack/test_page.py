@@ -234,6 +234,12 @@ def test_statements_that_fit_stand_on_paper_and_the_others_are_counted(browser, 
     assert cut_sheets(tab) == []
 
 
+def test_what_could_wait_for_a_cheaper_hour_is_shown_where_it_ran(browser, usual):
+    tab, _ = opened(browser, usual[1])
+    cell = tab.locator("#workloads td", has_text="ran here").first
+    assert "1,200 GPU-h could start 6 h later, saving 340" in re.sub(r"\s+", " ", cell.inner_text())
+
+
 def test_a_proposal_has_the_rows_behind_it_and_what_doing_nothing_leads_to(browser, usual):
     book, folder = usual
     tab, _ = opened(browser, folder)
