@@ -8,6 +8,9 @@
 {# A value as a literal of the evidence's SQL. #}
 {% macro sql_literal(expression) -%} '''' || replace(cast({{ expression }} as varchar), '''', '''''') || '''' {%- endmacro %}
 
+{# What avoiding a tonne of CO2e may cost. #}
+{% macro highest_cost_per_tonne() -%} 150 {%- endmacro %}
+
 {# The columns of a proposal, in one order for all rules. #}
 {% macro proposal_columns() -%}
     week,

@@ -9,7 +9,8 @@ from {{ ref("fct_placement_options") }}
 where
     abs(current_cost_per_gpu_hour - marginal_cost_per_gpu_hour - saving_per_gpu_hour) > 1e-9
     or (delay_saving_value is not null and not is_current)
-    or (delay_saving_value > 0) <> (best_delay_hours > 0 and delayed_gpu_hours > 0)
+    or (best_delay_hours is not null) <> (coalesce(delayed_gpu_hours, 0) > 0)
+    or delay_saving_value + delay_saved_location_based_kg / 1000 * {{ highest_cost_per_tonne() }} < -1e-9
     or movable_gpu_hours > least(elsewhere_gpu_hours, spare_gpu_hours) + 1e-9
     or (movable_gpu_hours > 0 and is_allowed is distinct from true)
     or (is_allowed is not distinct from true) <> (refusal_reasons is null)

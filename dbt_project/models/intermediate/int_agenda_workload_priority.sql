@@ -1,7 +1,7 @@
 {# A move that saves less a week is not worth the meeting. #}
 {% set least_saving = 100 %}
-{# What avoiding a tonne of CO2e may cost. #}
-{% set highest_cost_per_tonne = 150 %}
+{# Nor one that saves less and avoids less CO2e a week. #}
+{% set least_saved_kg = 5000 %}
 
 {# The order of proposals: what saves money before what only avoids CO2e. #}
 {% set most_worth = "greatest(value, " ~ least_saving ~ ") desc, saved_kg desc nulls last" %}
@@ -42,19 +42,19 @@ moves as (
         and (
             saving_value >= {{ least_saving }}
             or (
-                saved_location_based_kg > 0
-                and -saving_value <= saved_location_based_kg / 1000 * {{ highest_cost_per_tonne }}
+                saved_location_based_kg >= {{ least_saved_kg }}
+                and -saving_value <= saved_location_based_kg / 1000 * {{ highest_cost_per_tonne() }}
             )
         )
 
 ),
 
--- cheaper_hour: work that may wait where it runs.
+-- cheaper_hour and cleaner_hour: work that may wait where it runs, by the delay that is worth most of both.
 delays as (
 
     select
         week,
-        'cheaper_hour' as rule_id,
+        case when delay_saving_value >= {{ least_saving }} then 'cheaper_hour' else 'cleaner_hour' end as rule_id,
         workload_id,
         site_id,
         from_site_ids,
@@ -67,7 +67,12 @@ delays as (
         delay_coverage_ratio as coverage_ratio,
         currency_code
     from options
-    where delay_saving_value >= {{ least_saving }}
+    where
+        delay_saving_value >= {{ least_saving }}
+        or (
+            delay_saved_location_based_kg >= {{ least_saved_kg }}
+            and -delay_saving_value <= delay_saved_location_based_kg / 1000 * {{ highest_cost_per_tonne() }}
+        )
 
 ),
 
@@ -115,7 +120,7 @@ proposals as (
     from claims
     where
         (earlier_gpu_hours is null or spare_gpu_hours > earlier_gpu_hours)
-        and (rule_id = 'cleaner_venue' or value * left_ratio >= {{ least_saving }})
+        and (saved_kg * left_ratio >= {{ least_saved_kg }} or value * left_ratio >= {{ least_saving }})
 
 )
 
@@ -134,13 +139,15 @@ select
         when 'cheaper_venue' then 'cheaper at ' || site_id
         when 'cleaner_venue' then 'cleaner at ' || site_id
         when 'cheaper_hour' then 'cheaper at ' || site_id || ' some hours later'
+        when 'cleaner_hour' then 'cleaner at ' || site_id || ' some hours later'
     end as title,
-    case rule_id
-        when 'cheaper_hour'
+    case
+        when rule_id in ('cheaper_hour', 'cleaner_hour')
             then
                 'Start up to ' || {{ in_words("gpu_hours") }} || ' GPU-hours a week of ' || workload_id || ' at '
                 || site_id || ' ' || delay_hours || case when delay_hours = 1 then ' hour' else ' hours' end
-                || ' later, whenever that is cheaper'
+                || ' later, whenever that is cheaper with CO2e at {{ highest_cost_per_tonne() }} '
+                || currency_code || ' a tonne'
         else
             'Move up to ' || {{ in_words("gpu_hours") }} || ' GPU-hours a week of ' || workload_id || ' from '
             || from_site_ids || ' to ' || site_id
@@ -148,7 +155,7 @@ select
             || case when is_from_cloud then ', of a cloud only those on demand' else '' end
     end
     || case
-        when rule_id = 'cleaner_venue'
+        when rule_id in ('cleaner_venue', 'cleaner_hour')
             then
                 ', which avoids ' || {{ in_words("saved_kg / 1000", 1) }} || ' t CO2e and '
                 || case when value < 0 then 'costs ' else 'saves ' end
@@ -165,8 +172,8 @@ select
             ', which saves ' || {{ in_words("value") }} || ' ' || currency_code
             || '; what it does to CO2e is not known.'
     end as proposal,
-    case rule_id
-        when 'cleaner_venue'
+    case
+        when rule_id in ('cleaner_venue', 'cleaner_hour')
             then
                 'It goes on giving off ' || {{ in_words("saved_kg / 1000", 1) }}
                 || ' t CO2e a week more than it need.'

@@ -45,12 +45,15 @@ delayed as not materialized (
         runs.allocated_gpu_hours,
         runs.avoidable_cost_per_gpu_hour - later.marginal_cost_per_gpu_hour as saving_per_gpu_hour,
         runs.location_based_g_per_gpu_hour - later.location_based_g_per_gpu_hour as saved_g_per_gpu_hour,
+        -- What a GPU-hour later is worth, CO2e at what avoiding it may cost; where that is not known, money alone.
+        saving_per_gpu_hour + coalesce(saved_g_per_gpu_hour, 0) / 1e6 * {{ highest_cost_per_tonne() }}
+            as worth_per_gpu_hour,
         case
             -- Where nothing can be avoided or nothing is free, nothing moves, whatever it would have cost.
             when runs.avoidable_gpu_hours = 0 or later.spare_gpu_hours = 0 then 0
-            when later.spare_gpu_hours is not null and saving_per_gpu_hour > 0
+            when later.spare_gpu_hours is not null and worth_per_gpu_hour > 0
                 then least(runs.avoidable_gpu_hours, later.spare_gpu_hours)
-            when later.spare_gpu_hours is not null and saving_per_gpu_hour <= 0 then 0
+            when later.spare_gpu_hours is not null and worth_per_gpu_hour <= 0 then 0
         end as movable_gpu_hours
     from runs
     left join venues as later
@@ -60,28 +63,28 @@ delayed as not materialized (
 
 ),
 
-savings as (
+worths as (
 
     select
         workload_id,
         site_id,
         week,
         delay_hours,
-        {{ exact_sum("movable_gpu_hours * saving_per_gpu_hour") }} as saving_value
+        {{ exact_sum("movable_gpu_hours * worth_per_gpu_hour") }} as worth
     from delayed
     where movable_gpu_hours > 0
     group by workload_id, site_id, week, delay_hours
 
 ),
 
--- Where no delay saves anything the shortest stands for all.
+-- Where no delay is worth anything the shortest stands for all.
 best as (
 
     select
         runs.workload_id,
         runs.site_id,
         runs.week,
-        coalesce(arg_max(savings.delay_hours, (savings.saving_value, -savings.delay_hours)), 1) as delay_hours
+        coalesce(arg_max(worths.delay_hours, (worths.worth, -worths.delay_hours)), 1) as delay_hours
     from (
         select distinct
             workload_id,
@@ -89,11 +92,11 @@ best as (
             week
         from runs
     ) as runs
-    left join savings
+    left join worths
         on
-            runs.workload_id = savings.workload_id
-            and runs.site_id = savings.site_id
-            and runs.week = savings.week
+            runs.workload_id = worths.workload_id
+            and runs.site_id = worths.site_id
+            and runs.week = worths.week
     group by runs.workload_id, runs.site_id, runs.week
 
 ),
