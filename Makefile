@@ -21,7 +21,7 @@ test: $(STAMP)  ## all tests, on at most four processes
 
 ui: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000
 	mkdir -p $(DATA_DIR)/dagster
-	cp pipelines/dagster_instance.yaml $(DATA_DIR)/dagster/dagster.yaml
+	cp pipelines/orchestration/instance.yaml $(DATA_DIR)/dagster/dagster.yaml
 	DAGSTER_HOME=$(abspath $(DATA_DIR))/dagster WATTBOOK_DATA_DIR=$(abspath $(DATA_DIR)) \
 		$(BIN)/dagster dev --module-name pipelines.definitions --host 127.0.0.1 --port $(PORT)
 

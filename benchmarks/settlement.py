@@ -8,7 +8,6 @@ are not counted.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -19,9 +18,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from settlement_models import CONTRACT, MODELS, SettlementModels, quarters
+from tests.dbt_project.settlement_models import CONTRACT, MODELS, SettlementModels, quarters
 
 KINDS: dict[str, dict[str, Any]] = {
     "ppa_pay_as_produced": {

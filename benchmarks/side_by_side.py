@@ -42,10 +42,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import rollup, warehouse
+from pipelines import warehouse
+from pipelines.book import Book
 from pipelines.connectors import dcgm_scrape, entsoe, nem12
 from pipelines.connectors.common import REJECT_REASON, Context
-from pipelines.settings import Book
+from pipelines.lake import rollup
 
 BOARD = ["hostname", "gpu_index"]
 METRICS = [

@@ -25,8 +25,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from pipelines.book import Book
 from pipelines.errors import BookError
-from pipelines.settings import Book
 
 if TYPE_CHECKING:
     from pipelines.warehouse import BuildResult
@@ -202,7 +202,7 @@ def sql(
 
     Tables are in schema marts, e.g.: wattbook sql --team finance "select * from dim_sites"
     """
-    from pipelines import query
+    from pipelines.published import query
 
     text = sys.stdin.read() if statement == "-" else statement
     answer = query.run_sql(context.obj, team.value, text)
@@ -228,7 +228,7 @@ def show_statement(
     ] = None,
 ) -> None:
     """Print what a contract comes to in a month; write it as CSV and HTML, as an invoice reads."""
-    from pipelines import statement
+    from pipelines.published import statement
 
     try:
         first_day = statement.parse_month(month)
@@ -261,7 +261,9 @@ def draw_pack(
 
     The Dagster UI shows the packs of a week where every team's were drawn.
     """
-    from pipelines import delivery, pack, query
+    from pipelines import pack
+    from pipelines.pack import delivery
+    from pipelines.published import query
 
     if send and team not in (None, Team.operations):
         raise typer.BadParameter("--send is for the operations pack: leave --team out")
@@ -305,7 +307,7 @@ def show_report(
     ] = None,
 ) -> None:
     """Print a site's yearly EU 2024/1364 data-centre report; write it as CSV and HTML."""
-    from pipelines import report
+    from pipelines.published import report
 
     found = report.read(context.obj, team.value, site, year)
     for part in report.table(found):
@@ -318,13 +320,14 @@ def show_report(
 @app.command()
 def validate(context: typer.Context) -> None:
     """Check reference data and configuration, without writing anything."""
-    from pipelines import publish, reference, warehouse
+    from pipelines import reference, warehouse
+    from pipelines.published import publishing
 
     book = context.obj
     with _step("check"), tempfile.TemporaryDirectory() as scratch:
         reference.load(book.reference)
         manifest = warehouse.parse(Book(Path(scratch)))
-        publish.check_audiences(manifest)
+        publishing.check_audiences(manifest)
     out.print(f"{book.reference}: nothing to mend")
     out.print(f"{warehouse.PROJECT_DIR}: nothing to mend")
 
@@ -375,20 +378,20 @@ def _build(
 
 
 def _publish(book: Book) -> None:
-    from pipelines import publish
+    from pipelines.published import publishing
 
     with _step("publish") as report:
-        tables = publish.publish(book, report)
+        tables = publishing.publish(book, report)
     for team, names in tables.items():
         out.print(f"published {book.published / team}.duckdb: {len(names)} tables")
 
 
 def _run(book: Book) -> None:
-    from pipelines import publish, week
+    from pipelines.published import publishing, week
 
     is_sound = _load(book)
     result = _build(book)
-    if publish.is_current(book):
+    if publishing.is_current(book):
         out.print("nothing new to publish")
     else:
         _publish(book)
@@ -406,9 +409,9 @@ def _recorder(book: Book) -> Iterator[ModuleType]:
     """What lets the Dagster UI of the book show what was done without it."""
     os.environ[DATA_DIR_VARIABLE] = str(book.data_dir)
     with _step("record"):
-        from pipelines import dagster_record
+        from pipelines.orchestration import record
 
-        yield dagster_record
+        yield record
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The Dagster code location: what runs, when, and because of what.
 
 What belongs here: jobs, schedules, sensors and the list of all there is. What does not: assets
-(`dagster_assets.py`), resources and partitions (`dagster_resources.py`).
+(`orchestration/assets.py`), resources and partitions (`orchestration/resources.py`).
 """
 
 import hashlib
@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from pipelines import dagster_assets, warehouse
-from pipelines.dagster_resources import DAYS, WEEKS, BookResource, range_tags, resources
+from pipelines import warehouse
+from pipelines.orchestration import assets, checks
+from pipelines.orchestration.resources import DAYS, WEEKS, BookResource, range_tags, resources
 
 BUILD_HOUR_UTC = 5
 
@@ -33,12 +34,12 @@ landing_files = dg.define_asset_job(
 )
 book_of_the_day = dg.define_asset_job(
     "book_of_the_day",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(dagster_assets.packs),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(assets.packs),
     description="Load what is new, build the days of the run and publish.",
 )
 packs_of_the_week = dg.define_asset_job(
     "packs_of_the_week",
-    selection=dg.AssetSelection.assets(dagster_assets.packs),
+    selection=dg.AssetSelection.assets(assets.packs),
     description="Publish the week's packs and send them where channels are set.",
 )
 every_quarter_of_an_hour = dg.ScheduleDefinition(
@@ -87,14 +88,14 @@ def late_files(
 
 defs = dg.Definitions(
     assets=[
-        dagster_assets.landing,
-        dagster_assets.reference_data,
-        dagster_assets.roll_ups,
-        dagster_assets.models,
-        dagster_assets.published,
-        dagster_assets.packs,
+        assets.landing,
+        assets.reference_data,
+        assets.roll_ups,
+        assets.models,
+        assets.published,
+        assets.packs,
     ],
-    asset_checks=[dagster_assets.quarantine],
+    asset_checks=[checks.quarantine],
     jobs=[landing_files, book_of_the_day, packs_of_the_week],
     schedules=[every_quarter_of_an_hour, every_morning, every_monday],
     sensors=[late_files],

@@ -9,8 +9,9 @@ import pytest
 from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
 
-from pipelines import lake, publish, warehouse
-from pipelines.settings import Book
+from pipelines import lake, warehouse
+from pipelines.book import Book
+from pipelines.published import publishing
 from pipelines.simulator import landing
 
 DEMO_UNTIL = datetime(2026, 11, 3, tzinfo=UTC)
@@ -60,7 +61,7 @@ def demo_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
             landing.simulate(book.data_dir, until=DEMO_UNTIL, progress=lambda _: None)
             lake.load(book)
             warehouse.build(book)
-            publish.publish(book)
+            publishing.publish(book)
             done.touch()
     return book
 

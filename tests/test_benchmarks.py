@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from benchmarks import side_by_side
-from pipelines.schemas import RAW_TABLES
-from pipelines.settings import Book
+from pipelines.book import Book
+from pipelines.lake.schemas import RAW_TABLES
 from pipelines.simulator.writers.dcgm_scrape import write_scrape
 from pipelines.simulator.writers.entsoe import write_prices
 from pipelines.simulator.writers.nem12 import write_nem12

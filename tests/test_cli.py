@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import lake, query
+from pipelines import lake
+from pipelines.book import Book
 from pipelines.cli import app
-from pipelines.settings import Book
+from pipelines.published import query
 
 NEM12_DAY = ",".join(["1.5"] * 48)
 SACCT = (

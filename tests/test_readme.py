@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines import query
-from pipelines.settings import Book
+from pipelines.book import Book
+from pipelines.published import query
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

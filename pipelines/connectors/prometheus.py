@@ -2,7 +2,7 @@
 
 What belongs here: the query and query_range JSON, wide and long exports in Parquet and CSV, which
 metrics mean what, and how samples of several metrics become one row. What does not: scrape text
-(`dcgm_scrape.py`, which uses the same metrics) and any sum over time (`rollup.py`).
+(`dcgm_scrape.py`, which uses the same metrics) and any sum over time (`pipelines/lake/rollup.py`).
 
 Times are UTC: Prometheus knows no other, so a time without an offset is read as UTC.
 """

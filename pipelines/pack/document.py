@@ -16,10 +16,11 @@ from typing import Any
 
 import jsonschema
 
-from pipelines import query, reference
+from pipelines import reference
+from pipelines.book import Book
 from pipelines.errors import BookError
 from pipelines.pack.sections import SECTIONS, Section
-from pipelines.settings import Book
+from pipelines.published import query
 
 SCHEMA_FILE = Path(__file__).with_name("pack.schema.json")
 SCHEMA_VERSION = 1

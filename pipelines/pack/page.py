@@ -22,7 +22,7 @@ from markupsafe import Markup
 from pipelines.pack import charts
 from pipelines.pack.document import Document, Row, row_key
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+TEMPLATES = Path(__file__).with_name("templates")
 DASH = "\N{EN DASH}"
 NOT_KNOWN = Markup(f'<span aria-hidden="true">{DASH}</span><span class="sr">not known</span>')
 # Rows of a list that are shown at once; the rest opens on request.

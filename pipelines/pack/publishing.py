@@ -17,12 +17,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pipelines import week as weeks
+from pipelines.book import Book
 from pipelines.pack import document, page
 from pipelines.pack.document import Document, PackError
 from pipelines.pack.sections import SECTIONS
-from pipelines.query import TEAMS
-from pipelines.settings import Book
+from pipelines.published import week as weeks
+from pipelines.published.query import TEAMS
 
 PUBLIC_TEAM = "operations"
 # As many weeks before as the scorecard compares with.

@@ -11,7 +11,7 @@ of which is free text.
 
 from dataclasses import dataclass
 
-from pipelines.query import TEAMS
+from pipelines.published.query import TEAMS
 
 WITH_CONTRACT_PRICES = ("energy", "finance")
 

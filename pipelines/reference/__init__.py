@@ -1,8 +1,8 @@
 """Reference data: what people declare and review, validated and flattened for the warehouse.
 
 What belongs here: the models of the YAML and CSV files below `data/reference`, the checks across
-files, and their flat tables in the lake. What does not: anything measured, and any computation with
-the values (dbt).
+files, and the flat tables they make. What does not: anything measured, writing the tables
+(`pipelines/lake/files.py`), and any computation with the values (dbt).
 
 A reference folder is right as a whole or not loaded at all: `load` raises one error that lists
 every mistake with its file, line where there is one, field, what was found and how to mend it.
@@ -11,6 +11,6 @@ every mistake with its file, line where there is one, field, what was found and 
 from pipelines.reference.documents import ReferenceErrors
 from pipelines.reference.loading import load
 from pipelines.reference.model import Reference
-from pipelines.reference.tables import TABLES, flatten, write_tables
+from pipelines.reference.tables import TABLES, flatten
 
-__all__ = ["TABLES", "Reference", "ReferenceErrors", "flatten", "load", "write_tables"]
+__all__ = ["TABLES", "Reference", "ReferenceErrors", "flatten", "load"]

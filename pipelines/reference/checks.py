@@ -12,12 +12,12 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.reference.contracts import CpiEscalation, PlantContract, mistakes_in_terms
+from pipelines.reference.contracts.grid import GridConnection, SupplyTariff
+from pipelines.reference.contracts.power import CpiEscalation, PlantContract, mistakes_in_terms
+from pipelines.reference.contracts.service import BatteryTolling, CloudCommitment
 from pipelines.reference.documents import Document, Mistakes, Place, repeated
 from pipelines.reference.fields import Dated, local_midnight
-from pipelines.reference.grid_contracts import GridConnection, SupplyTariff
 from pipelines.reference.model import Kind, Reference
-from pipelines.reference.service_contracts import BatteryTolling, CloudCommitment
 from pipelines.reference.sites import hostnames
 
 _OPEN = datetime.max.replace(tzinfo=UTC)

@@ -1,6 +1,6 @@
 """What a site costs besides electricity: machines and buildings written off, operations.
 
-What belongs here: `site_costs.yml`. What does not: anything a contract charges (`contracts.py`),
+What belongs here: `site_costs.yml`. What does not: anything a contract charges (`contracts/`),
 and the share a workload bears (dbt).
 """
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import polars as pl
 
-from pipelines.reference.contract import BaseContract
 from pipelines.reference.contracts import Contract
+from pipelines.reference.contracts.base import BaseContract
 from pipelines.reference.costs import SiteCost
 from pipelines.reference.decisions import Decision
 from pipelines.reference.factors import EmissionFactor

@@ -1,7 +1,7 @@
 """Sites and what stands at them: nodes, connection, batteries, meters.
 
 What belongs here: the files of `sites/`, `gpu_models.yml` and `meters.yml`. What does not: what is
-paid (`contracts.py`, `tariffs.py`).
+paid (`contracts/`).
 """
 
 from collections.abc import Iterator

@@ -10,15 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.files import write_parquet
-from pipelines.reference.contracts import Contract, EnergyTerms, FixedShapePpa, PlantContract
+from pipelines.reference.contracts import Contract
+from pipelines.reference.contracts.grid import GridConnection, SupplyTariff, holidays_of
+from pipelines.reference.contracts.power import EnergyTerms, FixedShapePpa, PlantContract
 from pipelines.reference.fields import Dated, local_midnight
-from pipelines.reference.grid_contracts import GridConnection, SupplyTariff, holidays_of
-from pipelines.reference.loading import load
 from pipelines.reference.model import Reference
 from pipelines.reference.organization import CapacityPlan
 from pipelines.reference.sites import hostnames
-from pipelines.settings import Book
 
 
 def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
@@ -389,21 +387,3 @@ def _plan_rows(plan: CapacityPlan) -> Iterator[dict[str, Any]]:
                     "planned_it_mw": planned,
                     "utilization_ratio": step.utilization_ratio,
                 }
-
-
-def write_tables(book: Book) -> list[str]:
-    """Check the reference data and write its flat tables to the lake, those that changed.
-
-    Returns:
-        Names of the tables that were written.
-
-    Raises:
-        ReferenceErrors: The reference data has a mistake; nothing is written.
-    """
-    written = []
-    for name, frame in flatten(load(book.reference)).items():
-        file = book.lake / "reference" / f"{name}.parquet"
-        if not file.exists() or not pl.read_parquet(file).equals(frame):
-            write_parquet(frame, file)
-            written.append(name)
-    return written

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from pipelines import reference
-from pipelines.settings import Book
+from pipelines.book import Book
 from pipelines.simulator import clock, cloud_bill, events
 from pipelines.simulator.accounting import accounting_of_day, job_rows, telemetry_days
 from pipelines.simulator.certificates import certificate_files

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from pipelines.connectors.common import REJECT_REASON, Context
-from pipelines.schemas import RAW_TABLES, payload_columns
+from pipelines.lake.schemas import RAW_TABLES, payload_columns
 
 CONTEXT = Context(cluster_time_zones={})
 REAL_FILES = Path(__file__).parents[3] / "shared" / "data"

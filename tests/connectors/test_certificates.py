@@ -4,15 +4,21 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from grid_fixtures import CONTEXT, accepted, assert_fits_raw_table, real_file, reasons
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipelines.connectors.certificates import read
 from pipelines.connectors.common import UnreadableFile
-from pipelines.schemas import RAW_TABLES, payload_columns
+from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers.certificates import write_certificates
+from tests.connectors.grid_fixtures import (
+    CONTEXT,
+    accepted,
+    assert_fits_raw_table,
+    real_file,
+    reasons,
+)
 
 COLUMNS = payload_columns(RAW_TABLES["certificates"])
 GOOD = {

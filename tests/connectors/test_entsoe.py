@@ -3,7 +3,6 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 from entsoe.parsers import parse_generation, parse_prices
-from grid_fixtures import CONTEXT, accepted, assert_fits_raw_table, real_file, reasons
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -11,6 +10,13 @@ from polars.testing import assert_frame_equal
 from pipelines.connectors import entsoe
 from pipelines.connectors.common import UnreadableFile
 from pipelines.simulator.writers.entsoe import write_generation_mix, write_prices
+from tests.connectors.grid_fixtures import (
+    CONTEXT,
+    accepted,
+    assert_fits_raw_table,
+    real_file,
+    reasons,
+)
 
 # entsoe-py reads XML with an HTML parser and sorts in place, which bs4 and pandas warn of.
 ENTSOE_PY_WARNS = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")

@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 
 from pipelines.connectors import focus
 from pipelines.connectors.common import Context, UnreadableFile
-from pipelines.schemas import RAW_TABLES, payload_columns
+from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers.focus import write_focus
 
 REAL_BILL = Path(__file__).parents[2].parent / "shared" / "data" / "focus" / "focus_sample.csv"

@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 from greenbutton_objects.enums import FlowDirectionType, QualityOfReading, UomType
 from greenbutton_objects.parse import parse_feed
-from grid_fixtures import CONTEXT, accepted, assert_fits_raw_table, real_file, reasons
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -13,6 +12,13 @@ from polars.testing import assert_frame_equal
 from pipelines.connectors import green_button
 from pipelines.connectors.common import UnreadableFile
 from pipelines.simulator.writers.green_button import write_green_button
+from tests.connectors.grid_fixtures import (
+    CONTEXT,
+    accepted,
+    assert_fits_raw_table,
+    real_file,
+    reasons,
+)
 
 PUBLISHED = datetime(2026, 4, 7, 3, tzinfo=UTC)
 FEED = """<feed xmlns="http://www.w3.org/2005/Atom" xmlns:e="http://naesb.org/espi">

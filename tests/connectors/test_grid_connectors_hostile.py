@@ -3,7 +3,6 @@ import random
 
 import polars as pl
 import pytest
-from grid_fixtures import CONTEXT, assert_fits_raw_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from pipelines.connectors import (
     prices_csv,
 )
 from pipelines.connectors.common import UnreadableFile
+from tests.connectors.grid_fixtures import CONTEXT, assert_fits_raw_table
 
 GREEN_BUTTON = b"""<feed xmlns="http://www.w3.org/2005/Atom">
 <entry><link rel="self" href="U/1"/><link rel="related" href="U/1/M"/>

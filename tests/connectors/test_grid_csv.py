@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from grid_fixtures import CONTEXT, accepted, assert_fits_raw_table, real_file, reasons
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -15,6 +14,13 @@ from pipelines.simulator.writers.battery_csv import write_battery_csv
 from pipelines.simulator.writers.electricity_maps import write_carbon
 from pipelines.simulator.writers.outages_csv import write_outages
 from pipelines.simulator.writers.prices_csv import write_ercot
+from tests.connectors.grid_fixtures import (
+    CONTEXT,
+    accepted,
+    assert_fits_raw_table,
+    real_file,
+    reasons,
+)
 
 START = datetime(2026, 4, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)

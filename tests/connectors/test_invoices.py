@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.connectors import invoices
 from pipelines.connectors.common import REJECT_REASON, Context, UnreadableFile
-from pipelines.schemas import RAW_TABLES, payload_columns
+from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers.invoices import write_invoices
 
 CONTEXT = Context(cluster_time_zones={})

@@ -2,7 +2,6 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from grid_fixtures import CONTEXT, accepted, assert_fits_raw_table, real_file, reasons
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nemreader import NEMFile
@@ -11,6 +10,13 @@ from polars.testing import assert_frame_equal
 from pipelines.connectors import nem12
 from pipelines.connectors.common import UnreadableFile
 from pipelines.simulator.writers.nem12 import write_nem12
+from tests.connectors.grid_fixtures import (
+    CONTEXT,
+    accepted,
+    assert_fits_raw_table,
+    real_file,
+    reasons,
+)
 
 UPDATED = datetime(2026, 4, 7, 3, tzinfo=UTC)
 DAY = datetime(2026, 4, 4, 14, tzinfo=UTC)  # midnight of 5 April in market time

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from grid_fixtures import CONTEXT, accepted, assert_fits_raw_table, reasons
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -12,6 +11,7 @@ from polars.testing import assert_frame_equal
 from pipelines.connectors import openadr
 from pipelines.connectors.common import UnreadableFile
 from pipelines.simulator.writers.openadr import write_event
+from tests.connectors.grid_fixtures import CONTEXT, accepted, assert_fits_raw_table, reasons
 
 START = datetime(2026, 8, 20, 20, tzinfo=UTC)
 CHANGED = datetime(2026, 8, 20, 18, tzinfo=UTC)

@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 
 from pipelines.connectors import prometheus
 from pipelines.connectors.common import Context, UnreadableFile
-from pipelines.schemas import RAW_TABLES, payload_columns
+from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers import prometheus as writer
 
 GPU_COLUMNS = payload_columns(RAW_TABLES["gpu_samples"])

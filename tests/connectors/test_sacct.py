@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from pipelines.connectors import sacct
 from pipelines.connectors.common import Context, UnreadableFile
-from pipelines.schemas import RAW_TABLES, payload_columns
+from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers.sacct import write_sacct
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "slurm_sacct"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.connectors import dcgm_scrape, focus, prometheus, sacct
 from pipelines.connectors.common import Context, UnreadableFile
-from pipelines.schemas import RAW_TABLES
+from pipelines.lake.schemas import RAW_TABLES
 from pipelines.simulator.writers import dcgm_scrape as scrape_writer
 from pipelines.simulator.writers import prometheus as prometheus_writer
 

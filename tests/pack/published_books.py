@@ -7,8 +7,8 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from pipelines.query import TEAMS
-from pipelines.settings import Book
+from pipelines.book import Book
+from pipelines.published.query import TEAMS
 
 WEEK = "2026-W44"
 MONDAY = date(2026, 10, 26)

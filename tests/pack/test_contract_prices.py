@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipelines import delivery, lake, pack, publish, warehouse
-from pipelines.pack import PublishedPack
-from pipelines.settings import PROJECT_REFERENCE, Book
+from pipelines import lake, pack, warehouse
+from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.pack import PublishedPack, delivery
+from pipelines.published import publishing
 from pipelines.simulator import landing
 
 # Whole, and so long that digits of a pack do not come to be the same by chance.
@@ -44,7 +45,7 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PublishedPack]:
     landing.simulate(book.data_dir, until=datetime(2026, 5, 5, tzinfo=UTC))
     lake.load(book)
     warehouse.build(book)
-    publish.publish(book)
+    publishing.publish(book)
     return {one.team: one for one in pack.publish(book)}
 
 

@@ -8,8 +8,8 @@ import pytest
 from test_page import cut_sheets, different_figures, figures, opened, printed
 
 from pipelines import pack
+from pipelines.book import Book
 from pipelines.pack import PublishedPack
-from pipelines.settings import Book
 
 WEEK = "2026-W44"
 PRICES = """

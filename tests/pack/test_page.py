@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from published_books import (
+from pypdf import PdfReader
+
+from pipelines import pack
+from pipelines.book import Book
+from pipelines.pack import document, page
+from pipelines.published import query
+from tests.pack.published_books import (
     MONDAY,
     STARTED_AT,
     WEEK,
@@ -20,11 +26,6 @@ from published_books import (
     usual_week,
     write,
 )
-from pypdf import PdfReader
-
-from pipelines import pack, query
-from pipelines.pack import document, page
-from pipelines.settings import Book
 
 TEAM = "finance"
 PLACE = re.compile(r"(\w+):(.*):(\w+)")

@@ -5,13 +5,13 @@ from datetime import date
 
 import jsonschema
 import pytest
-from published_books import WEEK, incident, usual_week, write
 from typer.testing import CliRunner
 
 from pipelines import pack
+from pipelines.book import Book
 from pipelines.cli import app
 from pipelines.pack import document
-from pipelines.settings import Book
+from tests.pack.published_books import WEEK, incident, usual_week, write
 
 
 def files(book: Book) -> dict[str, bytes]:

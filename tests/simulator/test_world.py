@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipelines import reference
-from pipelines.settings import PROJECT_REFERENCE
+from pipelines.book import PROJECT_REFERENCE
 from pipelines.simulator import clock, events, landing
 from pipelines.simulator.accounting import (
     accounting_of_day,

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines.schemas import RAW_TABLES, payload_columns
+from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers import dcgm_scrape, focus, prometheus, sacct
 
 MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)

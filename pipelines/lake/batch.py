@@ -1,0 +1,242 @@
+"""Files read together: their rows validated, split and written table by table.
+
+What belongs here: one batch from files to Parquet, and the UTC dates its rows make stale. What does
+not: which files are new, and the order of batches (`loading.py`).
+"""
+
+import hashlib
+
+import polars as pl
+from hostlist import BadHostlist, expand_hostlist
+
+from pipelines.book import Book
+from pipelines.connectors.common import REJECT_REASON, UnreadableFile
+from pipelines.lake.files import write_parquet
+from pipelines.lake.landing import LandedFile, read_file
+from pipelines.lake.quarantine import Declared, quarantine_rows, split
+from pipelines.lake.records import LoadRecord, read_load_records, record_frame
+from pipelines.lake.schemas import RAW_TABLES, RawTable
+
+DAILY_TABLES = frozenset({"gpu_samples", "node_power_samples"})
+"""Tables that grow with GPUs: one folder per UTC date, so that a day's roll-up reads a day."""
+
+LONGEST_SPAN_DAYS = 3660
+"""What ends later still, such as an event until the year 9999, touches the dates up to here."""
+
+
+_UTC = pl.Datetime("us", "UTC")
+
+JOB_NODES_SCHEMA: dict[str, pl.DataType] = {
+    "cluster": pl.String(),
+    "job_id": pl.String(),
+    "submitted_at": _UTC,
+    "hostname": pl.String(),
+    "known_at": _UTC,
+    "source_row": pl.Int64(),
+    "load_id": pl.String(),
+}
+
+
+class Batch:
+    """Files read together: their rows are validated and written table by table."""
+
+    def __init__(self, declared: Declared) -> None:
+        self.declared = declared
+        self.files: list[LandedFile] = []
+        self.frames: dict[str, list[pl.DataFrame]] = {}
+        self.row_count = 0
+
+    def add(self, landed: LandedFile) -> str | None:
+        """Read a file into the batch; the reason where it cannot be read as a whole."""
+        try:
+            frames = read_file(landed, self.declared.context)
+        except UnreadableFile as error:
+            return str(error)
+        except pl.exceptions.PolarsError as error:
+            return (
+                f"found values that do not fit ({str(error).splitlines()[0]}), expected a"
+                f" {landed.format} file: correct the file or move it to its format's folder"
+            )
+        self.files.append(landed)
+        for table, frame in frames:
+            self.frames.setdefault(table, []).append(frame)
+            self.row_count += len(frame)
+        return None
+
+    def write(self, book: Book) -> list[LoadRecord]:
+        """Write rows, quarantine and, last, the load records; the records."""
+        if not self.files:
+            return []
+        load_ids = sorted(landed.load_id for landed in self.files)
+        name = hashlib.sha256("".join(load_ids).encode()).hexdigest()[:16]
+        rows: list[pl.DataFrame] = []
+        bad_rows: list[pl.DataFrame] = []
+        for table, frames in self.frames.items():
+            good, bad = split(pl.concat(frames), RAW_TABLES[table], self.declared)
+            if table == "jobs":
+                nodes, bad_nodes = _expand_nodes(good)
+                good = good.join(bad_nodes, on=["load_id", "source_row"], how="anti")
+                bad = pl.concat([bad, bad_nodes.select(bad.columns)])
+                write_parquet(nodes, book.lake / "job_nodes" / f"{name}.parquet")
+            rows.append(_touched(book, good, RAW_TABLES[table]))
+            _write_rows(book, table, good, name)
+            if not bad.is_empty():
+                write_parquet(bad, book.quarantine / table / f"{name}.parquet")
+            bad_rows.append(bad.select("load_id", "reason", pl.lit(table).alias("table")))
+        records = self._records(name, rows, bad_rows)
+        write_parquet(record_frame(records), book.lake / "loads" / f"{name}.parquet")
+        return records
+
+    def _records(
+        self, batch: str, rows: list[pl.DataFrame], bad_rows: list[pl.DataFrame]
+    ) -> list[LoadRecord]:
+        touched = (
+            pl.concat(rows)
+            .group_by("load_id")
+            .agg(
+                pl.col("row_count").sum(),
+                pl.col("table").unique().sort(),
+                pl.col("touched_dates").explode().drop_nulls().unique().sort(),
+            )
+            .rows_by_key("load_id", named=True, unique=True)
+            if rows
+            else {}
+        )
+        refused = (
+            pl.concat(bad_rows)
+            .group_by("load_id", maintain_order=True)
+            .agg(
+                pl.len().alias("row_count"),
+                pl.col("table").unique().sort(),
+                pl.col("reason").first(),
+                pl.col("reason").n_unique().alias("reason_count"),
+            )
+            .rows_by_key("load_id", named=True, unique=True)
+            if bad_rows
+            else {}
+        )
+        records = []
+        for landed in self.files:
+            good, bad = touched.get(landed.load_id), refused.get(landed.load_id)
+            reason = None
+            if bad:
+                more = bad["reason_count"] - 1
+                reason = bad["reason"] + (f" (and {more} more reasons)" if more else "")
+            records.append(
+                LoadRecord(
+                    load_id=landed.load_id,
+                    sha256=landed.sha256,
+                    source_file=landed.source_file,
+                    format=landed.format,
+                    status="partial" if bad else "loaded",
+                    row_count=good["row_count"] if good else 0,
+                    quarantined_row_count=bad["row_count"] if bad else 0,
+                    reason=reason,
+                    known_at=landed.known_at,
+                    tables=sorted(
+                        {*(good["table"] if good else ()), *(bad["table"] if bad else ())}
+                    ),
+                    touched_dates=good["touched_dates"] if good else [],
+                    reference_digest=self.declared.digest,
+                    file_bytes=landed.file_bytes,
+                    batch=batch,
+                )
+            )
+        return records
+
+
+def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One row per job and node, and quarantine rows of jobs whose node list cannot be read."""
+    lists = jobs.select("node_list").drop_nulls().unique().filter(pl.col("node_list") != "")
+    expanded: dict[str, list[list[str] | str | None]] = {"node_list": [], "hostname": [], "why": []}
+    for node_list in lists["node_list"]:
+        try:
+            hosts, why = expand_hostlist(node_list), None
+        except BadHostlist as error:
+            hosts, why = None, str(error)
+        expanded["node_list"].append(node_list)
+        expanded["hostname"].append(hosts)
+        expanded["why"].append(why)
+    nodes = jobs.join(
+        pl.DataFrame(
+            expanded,
+            schema={"node_list": pl.String, "hostname": pl.List(pl.String), "why": pl.String},
+        ),
+        on="node_list",
+    )
+    bad = nodes.filter(pl.col("why").is_not_null()).with_columns(
+        pl.format(
+            "node_list: found {} ({}), expected a Slurm host list such as node[001-004]",
+            "node_list",
+            "why",
+        ).alias(REJECT_REASON)
+    )
+    return (
+        nodes.filter(pl.col("why").is_null()).select(*JOB_NODES_SCHEMA).explode("hostname"),
+        quarantine_rows(bad.drop("hostname", "why")),
+    )
+
+
+def _write_rows(book: Book, table: str, rows: pl.DataFrame, batch: str) -> None:
+    if rows.is_empty():
+        return
+    folder = book.lake / table
+    if table not in DAILY_TABLES:
+        write_parquet(rows, folder / f"{batch}.parquet")
+        return
+    by_date = rows.with_columns(_date=pl.col("sampled_at").dt.date()).partition_by(
+        "_date", as_dict=True, include_key=False
+    )
+    for (day,), part in by_date.items():
+        write_parquet(part, folder / f"{day}" / f"{batch}.parquet")
+
+
+def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
+    """Per load: count of rows and the UTC dates that become stale by any of them.
+
+    Those are the dates of the row itself and, where its key says nothing of its time, those of the
+    versions of it that the lake holds already: an event that was moved leaves its former days, too.
+    What has no end yet holds up to the last date of the book.
+    """
+    start, end = pl.col("start"), pl.col("end")
+    span = {"start": table.span[0], "end": table.span[1]}
+    spans = rows.lazy().select("load_id", row_count=1, **span)
+    if table.span[0] not in table.key:
+        versions = pl.scan_parquet(book.lake / table.name / "*.parquet").select(*table.key, **span)
+        revised = (
+            rows.lazy()
+            .select("load_id", *table.key, row_count=0)
+            .join(versions, on=table.key, nulls_equal=True)
+            .select("load_id", "row_count", *span)
+        )
+        spans = pl.concat([spans, revised]).with_columns(
+            end=pl.when(start.is_null()).then(end).otherwise(end.fill_null(_end_of_book(book)))
+        )
+    # The end is exclusive where it is not the start itself, so an interval up to midnight stays
+    # within its day.
+    final = pl.max_horizontal(start, end - pl.duration(microseconds=1))
+    final = pl.min_horizontal(final, start.fill_null(end) + pl.duration(days=LONGEST_SPAN_DAYS))
+    return (
+        spans.select(
+            "load_id",
+            "row_count",
+            first=pl.coalesce(start, end).dt.date(),
+            last=pl.coalesce(final, start).dt.date(),
+        )
+        .group_by("load_id", "first", "last")
+        .agg(pl.col("row_count").sum())
+        .with_columns(touched_dates=pl.date_ranges("first", "last"))
+        .group_by("load_id")
+        .agg(
+            pl.col("row_count").sum(),
+            pl.col("touched_dates").explode().unique(),
+        )
+        .with_columns(table=pl.lit(table.name))
+        .collect()
+    )
+
+
+def _end_of_book(book: Book) -> pl.Expr:
+    """The instant up to which loads so far say anything, null before the first."""
+    dates = read_load_records(book).select(pl.col("touched_dates").explode().max())
+    return pl.lit(dates.item(), pl.Date).dt.offset_by("1d").cast(_UTC)

@@ -1,0 +1,160 @@
+"""Which raw rows are right, and why the others are not, in words.
+
+What belongs here: checking rows against `schemas.py` and against the names that the reference data
+declares, the shape of refused rows, and counting them. What does not: writing either (`batch.py`),
+and values that only a connector can judge (`pipelines/connectors`).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipelines.book import Book
+from pipelines.connectors.common import REJECT_REASON, Context
+from pipelines.lake.schemas import PROVENANCE_COLUMNS, RawTable
+
+QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
+    "source_file": pl.String(),
+    "source_row": pl.Int64(),
+    "load_id": pl.String(),
+    "reason": pl.String(),
+    "row": pl.String(),
+}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the reference data declares, as far as loading asks for it."""
+
+    digest: str
+    context: Context
+    names: dict[str, tuple[tuple[str, ...], pl.DataFrame, str]]
+    """Raw table -> (its columns, the declared values, where to declare one that is missing)."""
+
+    @classmethod
+    def read(cls, book: Book) -> "Declared":
+        """From the reference tables in the lake."""
+        folder = book.lake / "reference"
+        tables = {file.stem: pl.read_parquet(file) for file in sorted(folder.glob("*.parquet"))}
+        clusters = tables["clusters"]
+        hosts = tables["nodes"].select("hostname").unique()
+        in_sites = "node_groups of a file in data/reference/sites"
+        names = {
+            "meter_readings": (
+                ("meter_id", "flow"),
+                tables["meters"].select("meter_id", "flow").unique(),
+                "data/reference/meters.yml",
+            ),
+            "battery_samples": (
+                ("battery_id",),
+                tables["batteries"].select("battery_id").unique(),
+                "batteries of a file in data/reference/sites",
+            ),
+            "gpu_samples": (("hostname",), hosts, in_sites),
+            "node_power_samples": (("hostname",), hosts, in_sites),
+            "jobs": (
+                ("cluster",),
+                clusters.select("cluster").unique(),
+                "clusters of a file in data/reference/sites",
+            ),
+            "grid_events": (
+                ("target",),
+                tables["sites"].select(target="grid_event_target").drop_nulls().unique(),
+                "grid_event_target of a file in data/reference/sites",
+            ),
+            "invoices": (
+                ("contract_id",),
+                tables["contracts"].select("contract_id").unique(),
+                "data/reference/contracts",
+            ),
+        }
+        digest = hashlib.sha256()
+        for frame in (clusters, *(declared for _, declared, _ in names.values())):
+            digest.update(frame.sort(pl.all()).write_csv().encode())
+        return cls(
+            digest=digest.hexdigest()[:16],
+            context=Context(dict(clusters.select("cluster", "time_zone").iter_rows())),
+            names=names,
+        )
+
+
+def split(
+    frame: pl.DataFrame, table: RawTable, declared: Declared
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Good rows in the table's schema, and quarantine rows with the reason in words."""
+    frame = _reject_undeclared(frame, table.name, declared)
+    is_refused = pl.col(REJECT_REASON).is_not_null()
+    refused = frame.filter(is_refused)
+    good, failure = table.schema.filter(frame.filter(~is_refused).drop(REJECT_REASON))
+    if len(failure):
+        details = failure.details()
+        rules = [name for name in details.columns if name not in frame.columns]
+        broken = details.with_columns(
+            pl.concat_str(
+                [
+                    pl.when(pl.col(rule) == "invalid").then(_explanation(rule, frame.columns))
+                    for rule in rules
+                ],
+                separator="; ",
+                ignore_nulls=True,
+            ).alias(REJECT_REASON)
+        ).select(frame.columns)
+        refused = pl.concat([refused, broken])
+    return good, quarantine_rows(refused)
+
+
+def _explanation(rule: str, columns: Sequence[str]) -> pl.Expr:
+    """What a broken rule of a schema means, in words, with the value found."""
+    column, _, check = rule.partition("|")
+    if column not in columns:
+        return pl.lit(f"found a row against the rule {rule.replace('_', ' ')!r}")
+    found = pl.col(column).cast(pl.String).fill_null("nothing")
+    expected = {"nullability": "a value", "nan": "a number", "inf": "a finite number"}.get(
+        check, f"a value within its {check}"
+    )
+    return pl.format(f"{column}: found {{}}, expected {expected}", found)
+
+
+def _reject_undeclared(frame: pl.DataFrame, table: str, declared: Declared) -> pl.DataFrame:
+    if table not in declared.names:
+        return frame
+    columns, names, where = declared.names[table]
+    text = ", ".join(f"{column} {{}}" for column in columns)
+    reason = pl.format(f"{text} is not declared: add it to {where} and load again", *columns)
+    return (
+        frame.join(names.with_columns(_declared=True), on=columns, how="left")
+        .with_columns(
+            pl.coalesce(REJECT_REASON, pl.when(pl.col("_declared").is_null()).then(reason)).alias(
+                REJECT_REASON
+            )
+        )
+        .drop("_declared")
+    )
+
+
+def quarantine_rows(refused: pl.DataFrame) -> pl.DataFrame:
+    """Refused rows in columns of `QUARANTINE_SCHEMA`, their payload as JSON."""
+    payload = [name for name in refused.columns if name not in (*PROVENANCE_COLUMNS, REJECT_REASON)]
+    return refused.select(
+        "source_file",
+        "source_row",
+        "load_id",
+        pl.col(REJECT_REASON).alias("reason"),
+        pl.struct(pl.col(payload).cast(pl.String)).struct.json_encode().alias("row"),
+    )
+
+
+def quarantined(book: Book, table: str) -> pl.DataFrame:
+    """One row per file and reason: source_file, reason, row_count; the most frequent first."""
+    files = sorted((book.quarantine / table).glob("*.parquet"))
+    columns = ["source_file", "reason"]
+    if not files:
+        return pl.DataFrame(schema={**dict.fromkeys(columns, pl.String), "row_count": pl.UInt32})
+    return (
+        pl.concat([pl.read_parquet(file, columns=columns) for file in files])
+        .group_by(columns)
+        .agg(row_count=pl.len())
+        .sort("row_count", "source_file", "reason", descending=[True, False, False])
+    )

@@ -1,0 +1,337 @@
+"""Rolls telemetry up to 15 minutes: energy, busy time and throttling per GPU and per node.
+
+What belongs here: the two roll-ups, as Ibis expressions that any engine with windows and aggregates
+can run, and the run of one UTC day on DuckDB. What does not: which days need it
+(`pipelines/warehouse`)
+and everything that grows with sites and no longer with GPUs (dbt).
+
+A step is the time between two samples of one board or node. Steps longer than `MAX_STEP_S` are gaps
+and count nowhere. A step that crosses the start of an interval is split by time. Energy is the
+difference of the energy counter; where that is missing, was reset or leaps, it is the mean of the
+two powers times the length of the step.
+
+Samples of one board and time count once, however many files brought them: each metric has the
+latest known value. So files with one metric each, and a day at 60 s on top of the same day at
+5 minutes, give what one file with everything gives.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+
+import ibis
+import ibis.expr.types as ir
+import polars as pl
+
+from pipelines.book import Book
+from pipelines.lake.files import write_parquet
+
+INTERVAL_S = 900
+MAX_STEP_S = 900
+BUSY_ABOVE_RATIO = 0.05
+MAX_BOARD_W = 5000  # as in the raw table: a counter that rises faster has leapt
+POWER_REASONS = 0x4 | 0x80  # software power cap, hardware power brake
+THERMAL_REASONS = 0x20 | 0x40  # software and hardware thermal slowdown
+
+_MICROSECONDS = 1_000_000
+_MILLIJOULES_PER_KWH = 3.6e9
+_WATT_SECONDS_PER_KWH = 3.6e6
+_METRICS = (
+    "power_w",
+    "energy_counter_millijoules",
+    "utilization_ratio",
+    "power_violation_ns",
+    "thermal_violation_ns",
+    "clocks_event_reasons",
+)
+_BOARD = ("hostname", "gpu_index")
+_ENERGIES = ("energy_kwh", "energy_from_counter_kwh", "energy_from_power_kwh")
+_BUSY = ("busy_s", "idle_s", "busy_kwh", "idle_kwh", "power_capped_s", "thermal_throttled_s")
+
+_NODE_FROM_BOARDS = {
+    "gpu_kwh": "energy_kwh",
+    "gpu_busy_s": "busy_s",
+    "gpu_idle_s": "idle_s",
+    "busy_kwh": "busy_kwh",
+    "idle_kwh": "idle_kwh",
+    "power_capped_s": "power_capped_s",
+    "thermal_throttled_s": "thermal_throttled_s",
+    "covered_s": "covered_s",
+    "energy_from_power_kwh": "energy_from_power_kwh",
+}
+
+GPU_INTERVALS = pl.Schema(
+    {
+        "hostname": pl.String(),
+        "gpu_index": pl.String(),
+        "interval_started_at": pl.Datetime("us", "UTC"),
+        **dict.fromkeys((*_ENERGIES, *_BUSY, "covered_s"), pl.Float64()),
+        "sample_count": pl.Int64(),
+    }
+)
+"""One row per GPU board and 15 minutes. `covered_s` is the time whose energy is known."""
+
+NODE_INTERVALS = pl.Schema(
+    {
+        "hostname": pl.String(),
+        "interval_started_at": pl.Datetime("us", "UTC"),
+        "gpu_kwh": pl.Float64(),
+        "node_kwh": pl.Float64(),
+        "gpu_count_reporting": pl.Int64(),
+        "gpu_busy_s": pl.Float64(),
+        "gpu_idle_s": pl.Float64(),
+        "busy_kwh": pl.Float64(),
+        "idle_kwh": pl.Float64(),
+        "power_capped_s": pl.Float64(),
+        "thermal_throttled_s": pl.Float64(),
+        "covered_s": pl.Float64(),
+        "node_covered_s": pl.Float64(),
+        "energy_from_power_kwh": pl.Float64(),
+    }
+)
+"""One row per node and 15 minutes: its boards together (GPU-seconds), and its own power meter."""
+
+
+def roll_up(
+    book: Book,
+    dates: Sequence[date],
+    *,
+    as_of: datetime | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, int]:
+    """Write the roll-ups of these UTC dates anew; a date without samples gets files without rows.
+
+    A step is closed by the next sample, so a sample of one date also completes the last interval of
+    the date before and the first of the date after, if it is within a step of them.
+
+    Args:
+        book: whose lake to read and write.
+        dates: UTC dates.
+        as_of: leave out rows that were not known then.
+        progress: told each date.
+
+    Returns:
+        Rows written, per roll-up.
+    """
+    counts = {"gpu_intervals": 0, "node_intervals": 0}
+    write_parquet(GPU_INTERVALS.to_frame(), book.lake / "gpu_intervals" / "schema.parquet")
+    write_parquet(NODE_INTERVALS.to_frame(), book.lake / "node_intervals" / "schema.parquet")
+    for day in sorted(set(dates)):
+        if progress is not None:
+            progress(f"telemetry of {day}")
+        engine = ibis.duckdb.connect()
+        engine.con.execute("set timezone = 'UTC'; set enable_progress_bar = false")
+        gpu = _collected(
+            engine,
+            gpu_intervals(_samples(engine, book, "gpu_samples", day, as_of), day),
+            GPU_INTERVALS,
+        )
+        power = node_energy(_samples(engine, book, "node_power_samples", day, as_of), day)
+        gpu_file = book.lake / "gpu_intervals" / f"{day}.parquet"
+        write_parquet(gpu, gpu_file)
+        boards = engine.read_parquet(str(gpu_file))
+        node = _collected(engine, node_intervals(boards, power), NODE_INTERVALS)
+        write_parquet(node, book.lake / "node_intervals" / f"{day}.parquet")
+        counts["gpu_intervals"] += gpu.height
+        counts["node_intervals"] += node.height
+        engine.disconnect()
+    return counts
+
+
+def gpu_intervals(samples: ir.Table, day: date) -> ir.Table:
+    """One row per board and interval of a UTC day, from `gpu_samples` of that day and its edges."""
+    boards = _distinct(samples, _BOARD, _METRICS)
+    steps = _steps(boards, _BOARD, _METRICS)
+    s = steps
+    counter_mj = s.energy_counter_millijoules - s.previous_energy_counter_millijoules
+    is_plausible = (counter_mj >= 0) & (counter_mj <= s.step_s * MAX_BOARD_W * 1000)
+    steps = steps.mutate(
+        energy_from_counter_kwh=ibis.ifelse(
+            is_plausible, counter_mj / _MILLIJOULES_PER_KWH, ibis.null("float64")
+        ),
+        energy_from_power_kwh=_mean_power_w(s) * s.step_s / _WATT_SECONDS_PER_KWH,
+        is_busy=_latest(s, "utilization_ratio") > BUSY_ABOVE_RATIO,
+        held_by_power_s=_held_s(s, "power_violation_ns", POWER_REASONS),
+        held_by_heat_s=_held_s(s, "thermal_violation_ns", THERMAL_REASONS),
+    )
+    s = steps.mutate(
+        energy_kwh=ibis.coalesce(steps.energy_from_counter_kwh, steps.energy_from_power_kwh)
+    )
+    steps = s.mutate(
+        covered_s=ibis.ifelse(s.energy_kwh.notnull(), s.step_s, 0.0),
+        busy_s=_where(s.is_busy, s.step_s),
+        idle_s=_where(~s.is_busy, s.step_s),
+        busy_kwh=_where(s.is_busy, s.energy_kwh),
+        idle_kwh=_where(~s.is_busy, s.energy_kwh),
+        power_capped_s=_where(s.is_busy, s.held_by_power_s),
+        thermal_throttled_s=_where(s.is_busy, s.held_by_heat_s),
+    )
+    return _per_interval(steps, boards, _BOARD, (*_ENERGIES, *_BUSY, "covered_s"), day)
+
+
+def node_energy(samples: ir.Table, day: date) -> ir.Table:
+    """One row per node and interval of a UTC day, from `node_power_samples`."""
+    nodes = _distinct(samples, ("hostname",), ("power_w",))
+    steps = _steps(nodes, ("hostname",), ("power_w",))
+    energy = _mean_power_w(steps) * steps.step_s / _WATT_SECONDS_PER_KWH
+    measured = steps.mutate(
+        node_kwh=energy, node_covered_s=ibis.ifelse(energy.notnull(), steps.step_s, 0.0)
+    )
+    return _per_interval(measured, nodes, ("hostname",), ("node_kwh", "node_covered_s"), day)
+
+
+def node_intervals(boards: ir.Table, power: ir.Table) -> ir.Table:
+    """One row per node and interval: `gpu_intervals` added up, beside the node's own energy."""
+    gpus = boards.group_by("hostname", "interval_started_at").agg(
+        gpu_count_reporting=boards.gpu_index.nunique(),
+        **{name: _total(boards, of_board) for name, of_board in _NODE_FROM_BOARDS.items()},
+    )
+    both = gpus.outer_join(power, ["hostname", "interval_started_at"], rname="{name}_of_node")
+    return both.mutate(
+        hostname=ibis.coalesce(both.hostname, both.hostname_of_node),
+        interval_started_at=ibis.coalesce(
+            both.interval_started_at, both.interval_started_at_of_node
+        ),
+        gpu_count_reporting=both.gpu_count_reporting.fill_null(0),
+        covered_s=both.covered_s.fill_null(0.0),
+        node_covered_s=both.node_covered_s.fill_null(0.0),
+    )
+
+
+def _samples(
+    engine: ibis.BaseBackend, book: Book, table: str, day: date, as_of: datetime | None
+) -> ir.Table:
+    """Samples of a day and of the step's length around it, as known at `as_of`."""
+    near = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
+    files = [
+        str(file)
+        for folder in (book.lake / table / str(near_day) for near_day in near)
+        for file in sorted(folder.glob("*.parquet"))
+    ]
+    samples = engine.read_parquet(files or [str(book.lake / table / "schema.parquet")])
+    midnight = datetime.combine(day, time(), UTC)
+    edge = timedelta(seconds=MAX_STEP_S)
+    samples = samples.filter(
+        samples.sampled_at >= midnight - edge,
+        samples.sampled_at <= midnight + timedelta(days=1) + edge,
+    )
+    return samples if as_of is None else samples.filter(samples.known_at <= as_of)
+
+
+def _distinct(samples: ir.Table, key: Sequence[str], metrics: Sequence[str]) -> ir.Table:
+    """One row per key and time, with the latest known value of each metric."""
+    at_us = samples.sampled_at.delta(ibis.timestamp("1970-01-01 00:00:00+00:00"), unit="us")
+    rows = samples.mutate(at_us=at_us)
+    grouped = rows.group_by(*key, "at_us").agg(
+        row_count=rows.count(), **{metric: rows[metric].max() for metric in metrics}
+    )
+    # Comparing versions costs ten times the rest, and hardly any sample has more than one.
+    repeated = grouped.filter(grouped.row_count > 1)
+    versions = rows.semi_join(repeated, [*key, "at_us"])
+    version = ibis.struct({name: versions[name] for name in ("known_at", "load_id", "source_row")})
+    latest = versions.group_by(*key, "at_us").agg(
+        {
+            metric: versions[metric].argmax(version, where=versions[metric].notnull())
+            for metric in metrics
+        }
+    )
+    single = grouped.filter(grouped.row_count == 1).drop("row_count")
+    return ibis.union(single, latest)
+
+
+def _steps(samples: ir.Table, key: Sequence[str], metrics: Sequence[str]) -> ir.Table:
+    """One row per step of at most `MAX_STEP_S`, with the metrics at its end and its start."""
+    window = ibis.window(group_by=key, order_by="at_us")
+    lagged = samples.mutate(
+        {f"previous_{name}": samples[name].lag(1).over(window) for name in ("at_us", *metrics)}
+    )
+    steps = lagged.mutate(step_s=(lagged.at_us - lagged.previous_at_us) / _MICROSECONDS)
+    return steps.filter(steps.step_s <= MAX_STEP_S)
+
+
+def _per_interval(
+    steps: ir.Table, samples: ir.Table, key: Sequence[str], amounts: Sequence[str], day: date
+) -> ir.Table:
+    """Amounts of steps added up per interval of the day, each step split where it crosses one."""
+    interval_us = INTERVAL_S * _MICROSECONDS
+    first = (steps.previous_at_us // interval_us).cast("int64")
+    last = ((steps.at_us - 1) // interval_us).cast("int64")
+    length_us = steps.at_us - steps.previous_at_us
+    in_first = ibis.least(steps.at_us, (first + 1) * interval_us) - steps.previous_at_us
+    split = steps.mutate(first=first, last=last, share_of_first=in_first / length_us)
+
+    def part(rows: ir.Table, interval: ir.Column, share: ir.Value) -> ir.Table:
+        return rows.select(
+            *key,
+            interval=interval,
+            is_sample=ibis.literal(0, "int64"),
+            **{name: rows[name] * share for name in amounts},
+        )
+
+    crossing = split.filter(split.last > split.first)
+    counted = samples.select(
+        *key,
+        interval=(samples.at_us // interval_us).cast("int64"),
+        is_sample=ibis.literal(1, "int64"),
+        **{name: ibis.null("float64") for name in amounts},
+    )
+    parts = ibis.union(
+        part(split, split["first"], split.share_of_first),
+        part(crossing, crossing["last"], 1 - crossing.share_of_first),
+        counted,
+    )
+    midnight = int(datetime.combine(day, time(), UTC).timestamp()) // INTERVAL_S
+    of_day = parts.filter(
+        parts.interval >= midnight, parts.interval < midnight + 24 * 3600 // INTERVAL_S
+    )
+    totals = of_day.group_by(*key, "interval").agg(
+        **{name: _total(of_day, name) for name in amounts},
+        sample_count=of_day.is_sample.sum(),
+    )
+    return totals.mutate(interval_started_at=(totals.interval * INTERVAL_S).as_timestamp("s")).drop(
+        "interval"
+    )
+
+
+def _total(rows: ir.Table, name: str) -> ir.Value:
+    """A sum, null where nothing is known; covered time is then 0."""
+    # Rounded below any meaning, so that the order in which threads add leaves no trace.
+    total = rows[name].sum().round(9)
+    return total.fill_null(0.0) if name.endswith("covered_s") else total
+
+
+def _mean_power_w(steps: ir.Table) -> ir.Value:
+    return (steps.power_w + steps.previous_power_w) / 2
+
+
+def _latest(steps: ir.Table, metric: str) -> ir.Value:
+    """A state as the sample at the step's end shows it, else the one at its start."""
+    return ibis.coalesce(steps[metric], steps[f"previous_{metric}"])
+
+
+def _held_s(steps: ir.Table, counter: str, reasons: int) -> ir.Value:
+    """Seconds of a step that the clocks were held back: from the counter, else from the reasons.
+
+    A counter below its earlier value was reset and has counted since from zero.
+    """
+    rise = steps[counter] - steps[f"previous_{counter}"]
+    counted_s = ibis.ifelse(rise >= 0, rise, steps[counter]) / 1e9
+    is_held = (_latest(steps, "clocks_event_reasons") & reasons) != 0
+    return ibis.coalesce(
+        ibis.ifelse(rise.notnull(), ibis.least(counted_s, steps.step_s), ibis.null("float64")),
+        _where(is_held, steps.step_s),
+    )
+
+
+def _where(condition: ir.Value, amount: ir.Value) -> ir.Value:
+    """The amount where the condition holds, 0 where it does not, null where nobody knows."""
+    return ibis.cases((condition, amount), (~condition, amount * 0.0), else_=None)
+
+
+def _collected(engine: ibis.BaseBackend, rows: ir.Table, schema: pl.Schema) -> pl.DataFrame:
+    frame = pl.from_arrow(engine.to_pyarrow(rows))
+    assert isinstance(frame, pl.DataFrame)  # a table of columns, never a single array
+    started_at = pl.col("interval_started_at")
+    if frame.schema["interval_started_at"] != schema["interval_started_at"]:
+        frame = frame.with_columns(started_at.dt.replace_time_zone("UTC").dt.cast_time_unit("us"))
+    key = [name for name in (*_BOARD, "interval_started_at") if name in schema]
+    return frame.select(schema.names()).cast(schema).sort(key)

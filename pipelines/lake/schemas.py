@@ -1,0 +1,381 @@
+"""The raw tables of the lake: one dataframely schema per table, declared once.
+
+What belongs here: columns, types, ranges and natural keys of the raw tables, and the columns that
+say where a row came from. What does not: parsing (`connectors/`), writing files (`batch.py`) and
+anything that is computed from the rows (dbt).
+
+All times are UTC with microseconds. Units are those of the column's name; the two tables that keep
+a unit column (`meter_readings.unit`, `cloud_charges.consumed_unit`) are converted in dbt staging,
+nowhere else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dataframely as dy
+import polars as pl
+
+
+def _one_of(*values: str) -> dy.String:
+    return dy.String(check=lambda column: column.is_in(values))
+
+
+def _instant(*, nullable: bool = False, description: str | None = None) -> dy.Datetime:
+    return dy.Datetime(time_zone="UTC", nullable=nullable, description=description)
+
+
+def _interval_is_forward() -> pl.Expr:
+    return pl.col("interval_ended_at") > pl.col("interval_started_at")
+
+
+class Provenance(dy.Schema):
+    """Where a row came from and since when it is known; part of every raw table."""
+
+    known_at = _instant()
+    source_file = dy.String(
+        description="Path below landing/, with !member for a file inside an archive."
+    )
+    source_row = dy.Int64(min=0, description="Ordinal of the row in its file, as parsed.")
+    load_id = dy.String(
+        regex="^[0-9a-f]{16}$", description="First 16 hex digits of the file's sha256."
+    )
+
+
+class GpuSamples(Provenance):
+    """One row per GPU board and sample time, the metrics of that moment side by side."""
+
+    sampled_at = _instant()
+    hostname = dy.String(min_length=1)
+    gpu_index = dy.String(
+        min_length=1, description="Board index on its host; never a MIG instance."
+    )
+    power_w = dy.Float64(nullable=True, min=0, max=5000)
+    energy_counter_millijoules = dy.Int64(nullable=True, min=0)
+    utilization_ratio = dy.Float64(nullable=True, min=0, max=1)
+    power_violation_ns = dy.Int64(
+        nullable=True, min=0, description="Counter: time held back by a power limit."
+    )
+    thermal_violation_ns = dy.Int64(
+        nullable=True, min=0, description="Counter: time held back by temperature."
+    )
+    clocks_event_reasons = dy.Int64(
+        nullable=True, min=0, description="NVML bit mask at the sample."
+    )
+
+
+class NodePowerSamples(Provenance):
+    """One row per node and sample time."""
+
+    sampled_at = _instant()
+    hostname = dy.String(min_length=1)
+    power_w = dy.Float64(min=0, max=50000)
+
+
+class Jobs(Provenance):
+    """One row per job allocation (never a job step)."""
+
+    cluster = dy.String(min_length=1)
+    job_id = dy.String(min_length=1)
+    partition = dy.String(nullable=True)
+    qos = dy.String(nullable=True)
+    account = dy.String(nullable=True)
+    user_name = dy.String(nullable=True)
+    job_name = dy.String(nullable=True)
+    state = dy.String(min_length=1, description="Slurm's base state in capitals, without 'by UID'.")
+    submitted_at = _instant(nullable=True)
+    started_at = _instant(nullable=True)
+    ended_at = _instant(nullable=True)
+    elapsed_s = dy.Int64(min=0)
+    node_count = dy.Int64(min=0)
+    gpu_count = dy.Int64(
+        nullable=True, min=0, description="Null where the accounting shows no GPUs at all."
+    )
+    node_list = dy.String(nullable=True, description="Slurm host list expression, as received.")
+    consumed_energy_j = dy.Int64(nullable=True, min=0)
+    comment = dy.String(
+        nullable=True, description="Reason left by the scheduler, e.g. energy:curtailment_order."
+    )
+
+    @dy.rule()
+    def ends_after_start(cls) -> pl.Expr:
+        """It ends no earlier than it starts."""
+        return (pl.col("ended_at") >= pl.col("started_at")).fill_null(value=True)
+
+
+class MeterReadings(Provenance):
+    """One row per meter, flow and metered interval."""
+
+    meter_id = dy.String(min_length=1)
+    flow = _one_of("import", "export")
+    interval_started_at = _instant()
+    interval_ended_at = _instant()
+    quantity = dy.Float64(nullable=True, min=0)
+    unit = _one_of("Wh", "kWh", "MWh")
+    quality = _one_of("measured", "estimated", "substituted", "missing")
+
+    @dy.rule()
+    def interval_is_forward(cls) -> pl.Expr:
+        """The interval ends after it starts."""
+        return _interval_is_forward()
+
+    @dy.rule()
+    def quantity_unless_missing(cls) -> pl.Expr:
+        """A reading has a quantity unless it is missing."""
+        return (pl.col("quality") == "missing") == pl.col("quantity").is_null()
+
+
+class BatterySamples(Provenance):
+    """One row per battery and sample time; reference data pins the sign of `power_kw`."""
+
+    battery_id = dy.String(min_length=1)
+    sampled_at = _instant()
+    state_of_charge_ratio = dy.Float64(nullable=True, min=0, max=1)
+    power_kw = dy.Float64(nullable=True)
+    available_charge_kw = dy.Float64(nullable=True, min=0)
+    available_discharge_kw = dy.Float64(nullable=True, min=0)
+    energy_capacity_kwh = dy.Float64(nullable=True, min=0)
+    state = _one_of("charging", "discharging", "holding", "standby", "disconnected", "fault")
+
+
+class MarketPrices(Provenance):
+    """One row per zone, market, sequence and interval, in the currency of the source."""
+
+    zone = dy.String(min_length=1)
+    market = _one_of("day_ahead", "real_time")
+    sequence = dy.Int64(min=1, description="Auction sequence of the source; 1 where it has none.")
+    interval_started_at = _instant()
+    interval_ended_at = _instant()
+    price_per_mwh = dy.Float64()
+    currency_code = dy.String(regex="^[A-Z]{3}$")
+
+    @dy.rule()
+    def interval_is_forward(cls) -> pl.Expr:
+        """The interval ends after it starts."""
+        return _interval_is_forward()
+
+
+class GridGenerationMix(Provenance):
+    """One row per zone, production type, direction and interval."""
+
+    zone = dy.String(min_length=1)
+    production_type = dy.String(regex="^B[0-9]{2}$", description="ENTSO-E PsrType, e.g. B16 solar.")
+    direction = _one_of("generation", "consumption")
+    interval_started_at = _instant()
+    interval_ended_at = _instant()
+    power_mw = dy.Float64()
+
+    @dy.rule()
+    def interval_is_forward(cls) -> pl.Expr:
+        """The interval ends after it starts."""
+        return _interval_is_forward()
+
+
+class GridCarbon(Provenance):
+    """One row per zone and interval: average intensity of the zone's consumption mix."""
+
+    zone = dy.String(min_length=1)
+    interval_started_at = _instant()
+    interval_ended_at = _instant()
+    direct_g_per_kwh = dy.Float64(nullable=True, min=0)
+    life_cycle_g_per_kwh = dy.Float64(nullable=True, min=0)
+    carbon_free_ratio = dy.Float64(nullable=True, min=0, max=1)
+    renewable_ratio = dy.Float64(nullable=True, min=0, max=1)
+    is_estimated = dy.Bool()
+    data_source = dy.String(nullable=True)
+
+    @dy.rule()
+    def interval_is_forward(cls) -> pl.Expr:
+        """The interval ends after it starts."""
+        return _interval_is_forward()
+
+
+class GridEvents(Provenance):
+    """One row per event version. `target` is what a site declares as its `grid_event_target`."""
+
+    event_id = dy.String(min_length=1)
+    whole_event_id = dy.String(
+        nullable=True,
+        description="Event whose versions each tell all their rows; null if a row stands alone.",
+    )
+    target = dy.String(min_length=1)
+    event_type = _one_of("grid_outage", "curtailment_order", "alert")
+    started_at = _instant()
+    ended_at = _instant(nullable=True, description="Null while the event is open.")
+    import_limit_kw = dy.Float64(nullable=True, min=0)
+    is_cancelled = dy.Bool()
+
+    @dy.rule()
+    def ends_after_start(cls) -> pl.Expr:
+        """It ends no earlier than it starts."""
+        return (pl.col("ended_at") > pl.col("started_at")).fill_null(value=True)
+
+    @dy.rule()
+    def curtailment_has_limit(cls) -> pl.Expr:
+        """A curtailment order says to how much."""
+        return (pl.col("event_type") != "curtailment_order") | pl.col(
+            "import_limit_kw"
+        ).is_not_null()
+
+
+class CloudCharges(Provenance):
+    """One row per FOCUS charge line, in its billing currency."""
+
+    provider_name = dy.String(min_length=1)
+    billing_account_id = dy.String(min_length=1)
+    sub_account_id = dy.String(nullable=True)
+    billing_period_started_at = _instant()
+    billing_period_ended_at = _instant()
+    charge_period_started_at = _instant()
+    charge_period_ended_at = _instant()
+    charge_category = dy.String(min_length=1)
+    charge_class = dy.String(nullable=True)
+    charge_description = dy.String(nullable=True)
+    service_category = dy.String(nullable=True)
+    service_name = dy.String(nullable=True)
+    sku_id = dy.String(nullable=True)
+    region_id = dy.String(nullable=True)
+    resource_id = dy.String(nullable=True)
+    pricing_category = dy.String(nullable=True)
+    pricing_quantity = dy.Float64(nullable=True)
+    pricing_unit = dy.String(nullable=True)
+    consumed_quantity = dy.Float64(nullable=True)
+    consumed_unit = dy.String(nullable=True)
+    list_unit_price = dy.Float64(nullable=True)
+    contracted_unit_price = dy.Float64(nullable=True)
+    billed_cost = dy.Float64()
+    effective_cost = dy.Float64()
+    list_cost = dy.Float64(nullable=True)
+    contracted_cost = dy.Float64(nullable=True)
+    currency_code = dy.String(regex="^[A-Z]{3}$")
+    commitment_discount_id = dy.String(nullable=True)
+    commitment_discount_category = dy.String(nullable=True)
+    commitment_discount_type = dy.String(nullable=True)
+    commitment_discount_status = dy.String(nullable=True)
+    tags = dy.String(nullable=True, description="JSON object, as received.")
+
+
+class Certificates(Provenance):
+    """One row per bundle of energy attribute certificates, as its registry has it."""
+
+    issuing_body = dy.String(min_length=1)
+    issuance_id = dy.String(min_length=1, description="Stays the same when a bundle is split.")
+    device_id = dy.String(nullable=True, description="Production device; null where not named.")
+    first_certificate = dy.Int64(min=0, description="Number of the bundle's first certificate.")
+    last_certificate = dy.Int64(min=0, description="Number of the last one, inclusive.")
+    quantity_wh = dy.Int64(min=1)
+    energy_source = dy.String(min_length=1)
+    production_started_at = _instant()
+    production_ended_at = _instant()
+    expires_at = _instant(nullable=True)
+    is_storage = dy.Bool(description="Whether a storage device gave off the energy.")
+    market_zone = dy.String(min_length=1, description="Zone for which the bundle was issued.")
+    status = _one_of(
+        *("active", "cancelled", "claimed", "expired", "withdrawn", "locked", "reserved"),
+        "bundle_split",
+    )
+
+    @dy.rule()
+    def production_is_forward(cls) -> pl.Expr:
+        """Production ends after it starts."""
+        return pl.col("production_ended_at") > pl.col("production_started_at")
+
+
+class Invoices(Provenance):
+    """One row per line of a counterparty's invoice, in the invoice's currency, net of tax."""
+
+    invoice_id = dy.String(min_length=1)
+    invoice_line_number = dy.Int64(min=1)
+    contract_id = dy.String(min_length=1)
+    billing_month = dy.Date(description="First day of the contract's local month.")
+    line = dy.String(min_length=1, description="As in the contract's statement, e.g. energy.")
+    terms_from = dy.Date(
+        nullable=True, description="Since when the terms charged for hold; null if not said."
+    )
+    quantity = dy.Float64(nullable=True)
+    quantity_unit = dy.String(nullable=True)
+    unit_price = dy.Float64(nullable=True)
+    amount = dy.Float64(description="Positive when the buyer pays.")
+    currency_code = dy.String(regex="^[A-Z]{3}$")
+    issued_at = _instant()
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A raw table: its schema, its natural key, and the time span of a row.
+
+    `span` names the columns of the first and last instant a row says something about; the UTC days
+    from one to the other are the days that a new row makes stale.
+    """
+
+    name: str
+    schema: type[Provenance]
+    key: Sequence[str]
+    span: tuple[str, str]
+
+
+_INTERVAL = ("interval_started_at", "interval_ended_at")
+_SAMPLE = ("sampled_at", "sampled_at")
+
+RAW_TABLES: dict[str, RawTable] = {
+    table.name: table
+    for table in (
+        RawTable("gpu_samples", GpuSamples, ("hostname", "gpu_index", "sampled_at"), _SAMPLE),
+        RawTable("node_power_samples", NodePowerSamples, ("hostname", "sampled_at"), _SAMPLE),
+        RawTable("jobs", Jobs, ("cluster", "job_id", "submitted_at"), ("started_at", "ended_at")),
+        RawTable(
+            "meter_readings", MeterReadings, ("meter_id", "flow", "interval_started_at"), _INTERVAL
+        ),
+        RawTable("battery_samples", BatterySamples, ("battery_id", "sampled_at"), _SAMPLE),
+        RawTable(
+            "market_prices",
+            MarketPrices,
+            ("zone", "market", "sequence", "interval_started_at"),
+            _INTERVAL,
+        ),
+        RawTable(
+            "grid_generation_mix",
+            GridGenerationMix,
+            ("zone", "production_type", "direction", "interval_started_at"),
+            _INTERVAL,
+        ),
+        RawTable("grid_carbon", GridCarbon, ("zone", "interval_started_at"), _INTERVAL),
+        RawTable("grid_events", GridEvents, ("event_id", "target"), ("started_at", "ended_at")),
+        RawTable(
+            "cloud_charges",
+            CloudCharges,
+            (
+                "provider_name",
+                "billing_account_id",
+                "sub_account_id",
+                "charge_period_started_at",
+                "charge_category",
+                "sku_id",
+                "resource_id",
+                "pricing_category",
+                "commitment_discount_id",
+                "commitment_discount_status",
+                "tags",
+            ),
+            ("charge_period_started_at", "charge_period_ended_at"),
+        ),
+        RawTable(
+            "certificates",
+            Certificates,
+            ("issuing_body", "issuance_id", "first_certificate", "last_certificate"),
+            ("production_started_at", "production_ended_at"),
+        ),
+        RawTable(
+            "invoices",
+            Invoices,
+            ("contract_id", "invoice_id", "invoice_line_number"),
+            ("issued_at", "issued_at"),
+        ),
+    )
+}
+
+PROVENANCE_COLUMNS: tuple[str, ...] = tuple(Provenance.column_names())
+
+
+def payload_columns(table: RawTable) -> list[str]:
+    """Columns a connector fills, besides `known_at` where the source gives a publication time."""
+    return [name for name in table.schema.column_names() if name not in PROVENANCE_COLUMNS]

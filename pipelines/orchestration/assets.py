@@ -1,0 +1,315 @@
+"""The assets of the book, in the order of the way of the data.
+
+What belongs here: thin assets that call the functions the command line calls, and add what a person
+wants to see beside the asset. What does not: parsing, loading, arithmetic; checks (`checks.py`);
+resources and partitions (`resources.py`); jobs, schedules and sensors (`definitions.py`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
+
+from pipelines import lake, pack, warehouse
+from pipelines.book import Book
+from pipelines.lake.quarantine import quarantined
+from pipelines.lake.schemas import RAW_TABLES
+from pipelines.orchestration.resources import DAYS, WEEKS, BookResource, all_days, days_of, manifest
+from pipelines.pack import delivery
+from pipelines.published import publishing
+from pipelines.published.query import TEAMS, run_sql
+
+ROLL_UPS = ("gpu_intervals", "node_intervals")
+LOADED = (*RAW_TABLES, "job_nodes", "raw_loads")
+BARS = "▁▂▃▄▅▆▇█"
+AVAILABILITY = """
+    select
+        site_id, local_date,
+        mean_effective_it_mw as effective_mw,
+        mean_committed_it_mw as committed_mw,
+        least(1, mean_effective_it_mw / nullif(mean_committed_it_mw, 0)) as ratio
+    from kpi_site_daily
+    where
+        local_date > (select max(local_date) - 28 from kpi_site_daily)
+        and site_id in (select site_id from kpi_site_daily where mean_committed_it_mw is not null)
+    order by site_id, local_date
+"""
+
+
+class ModelsByFolder(DagsterDbtTranslator):
+    """Shows dbt models in the group of their folder: staging, intermediate, marts."""
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """The folder below models/."""
+        return dbt_resource_props["fqn"][1]
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """The model's own description, without its SQL."""
+        return dbt_resource_props["description"]
+
+
+def _source_specs(group: str, names: set[str]) -> list[dg.AssetSpec]:
+    """One asset per dbt source named, with its description and columns."""
+    return [
+        dg.AssetSpec(
+            ["raw", source["name"]],
+            group_name=group,
+            description=source["description"],
+            kinds={"parquet"},
+            metadata={
+                "dagster/column_schema": dg.TableSchema(
+                    [
+                        dg.TableColumn(
+                            column["name"],
+                            column.get("data_type") or "",
+                            description=column["description"],
+                        )
+                        for column in source["columns"].values()
+                    ]
+                )
+            },
+        )
+        for source in manifest()["sources"].values()
+        if source["name"] in names
+    ]
+
+
+_SOURCES = {source["name"] for source in manifest()["sources"].values()} - {"built_loads"}
+LANDED = _SOURCES & set(LOADED)
+REFERENCE = _SOURCES - set(LOADED) - set(ROLL_UPS)
+
+
+@dg.multi_asset(specs=_source_specs("landing", LANDED))
+def landing(book: BookResource) -> Iterator[dg.MaterializeResult]:
+    """Load whatever is new in landing/ into the lake: one Parquet file per table and file."""
+    summary = lake.load(book.book)
+    for table in sorted(LANDED):
+        yield dg.MaterializeResult(["raw", table], metadata=table_metadata(book.book, table))
+    if summary.failed:
+        reasons = [f"{r.source_file}: {r.reason}" for r in summary.records if r.status == "failed"]
+        dg.get_dagster_logger().warning("Files that could not be read: %s", "; ".join(reasons))
+
+
+@dg.multi_asset(specs=_source_specs("reference", REFERENCE))
+def reference_data(book: BookResource) -> Iterator[dg.MaterializeResult]:
+    """Check the reference data and write it to the lake as flat tables."""
+    lake.write_reference_tables(book.book)
+    for table in sorted(REFERENCE):
+        yield dg.MaterializeResult(["raw", table], metadata=reference_metadata(book.book, table))
+
+
+@dg.multi_asset(
+    specs=[
+        spec.replace_attributes(
+            deps=[["raw", "gpu_samples"], ["raw", "node_power_samples"]], partitions_def=DAYS
+        )
+        for spec in _source_specs("lake", set(ROLL_UPS))
+    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def roll_ups(
+    context: dg.AssetExecutionContext, book: BookResource
+) -> Iterator[dg.MaterializeResult]:
+    """Roll up telemetry to 15-minute intervals, for the days of the run."""
+    todo = warehouse.plan(book.book, days_of(context))
+    warehouse.roll_up(todo)
+    for table in ROLL_UPS:
+        yield dg.MaterializeResult(["raw", table], metadata=table_metadata(book.book, table))
+
+
+@dbt_assets(
+    manifest=manifest(),
+    partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    dagster_dbt_translator=ModelsByFolder(),
+    name="models",
+)
+def models(
+    context: dg.AssetExecutionContext, book: BookResource, dbt: DbtCliResource
+) -> Iterator[Any]:
+    """Build the dbt models for the days of the run; data tests report as asset checks."""
+    todo = warehouse.plan(book.book, days_of(context), nameable=all_days())
+    if context.is_subset:
+        # A part of the models does not make the loads part of the book.
+        todo = todo.without_load_ids()
+    with warehouse.build_lock(book.book), warehouse.warehouse_variable(todo.warehouse):
+        run = dbt.cli(
+            todo.dbt_arguments, context=context, target_path=warehouse.dbt_dir(book.book) / "runs"
+        )
+        yield from run.stream().fetch_column_metadata()
+        # Column metadata is asked for in this process, in which the file is then read to publish.
+        if run.adapter is not None:
+            run.adapter.cleanup_connections()
+        warehouse.close_connections()
+        warehouse.keep_manifest(book.book, run.target_path / "manifest.json")
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            ["published", team],
+            group_name="published",
+            description=f"What the {team} team may see: published/{team}.duckdb and one Parquet"
+            " file per table.",
+            deps=[spec.key for spec in models.specs if spec.group_name == "marts"],
+            kinds={"duckdb", "parquet"},
+        )
+        for team in TEAMS
+    ]
+)
+def published(book: BookResource) -> Iterator[dg.MaterializeResult]:
+    """Hand every team its tables; readers of the files before keep reading them."""
+    publishing.publish(book.book)
+    yield from published_results(book.book)
+
+
+@dg.asset(
+    key=["published", "packs"],
+    partitions_def=WEEKS,
+    group_name="published",
+    deps=[["published", team] for team in TEAMS],
+    kinds={"html", "json"},
+)
+def packs(context: dg.AssetExecutionContext, book: BookResource) -> dg.MaterializeResult:
+    """Publish the weekly pack of every team, and send that of operations where channels are set.
+
+    One row per figure shown stands in each pack's `pack.json`. A pack once published stays; what
+    the book says otherwise later is a revision beside it. A revision is sent once per channel.
+    """
+    week = date.fromisoformat(context.partition_key).strftime("%G-W%V")
+    published_packs = pack.publish(book.book, week)
+    [for_everyone] = [one for one in published_packs if one.team == "operations"]
+    outcome = delivery.deliver(book.book, for_everyone, book.channels())
+    return dg.MaterializeResult(metadata=pack_metadata(published_packs, outcome))
+
+
+def published_results(book: Book) -> Iterator[dg.MaterializeResult]:
+    """What lies in published/ for each team, with the two figures that all of them share."""
+    for team in TEAMS:
+        file = book.published / f"{team}.duckdb"
+        tables = sorted(path.stem for path in (book.published / team).glob("*.parquet"))
+        yield dg.MaterializeResult(
+            ["published", team],
+            metadata={
+                "effective_against_committed_mw": dg.MetadataValue.md(availability(book, team)),
+                "tables": dg.MetadataValue.md("\n".join(f"- {table}" for table in tables)),
+                "file": dg.MetadataValue.path(file),
+                "size_bytes": file.stat().st_size,
+            },
+        )
+
+
+def pack_metadata(
+    published_packs: Sequence[pack.PublishedPack], outcome: Mapping[str, str]
+) -> dict[str, Any]:
+    """What shows beside the packs of a week: where they lie, what operations' holds, who got it."""
+    [for_everyone] = [one for one in published_packs if one.team == "operations"]
+    document = json.loads((for_everyone.folder / "pack.json").read_text(encoding="utf-8"))
+    sections = {name: section["rows"] for name, section in document["sections"].items()}
+    files = pl.DataFrame(
+        [
+            (one.team, one.revision, one.change_count, str(one.folder / "index.html"))
+            for one in published_packs
+        ],
+        schema=("team", "revision", "changes", "page"),
+        orient="row",
+    )
+    coverage = pl.DataFrame(
+        [
+            (row["kpi_name"], row["kpi_value"], row["unit"], row["coverage_ratio"])
+            for row in sections["scorecard"]
+            if row["scope"] == "organization"
+        ],
+        schema=("kpi", "value", "unit", "coverage"),
+        orient="row",
+        infer_schema_length=None,
+    )
+    agenda = pl.DataFrame(
+        [
+            (row["rank"], row["owner"], row["title"], row["value"], row["currency_code"])
+            for row in sections["agenda"]
+        ],
+        schema=("rank", "owner", "proposal", "value a week", "currency"),
+        orient="row",
+        infer_schema_length=None,
+    )
+    return {
+        "page": dg.MetadataValue.path(for_everyone.folder / "index.html"),
+        "revision": for_everyone.revision,
+        "is_new": for_everyone.is_new,
+        "packs": dg.MetadataValue.md(markdown(files)),
+        "scorecard": dg.MetadataValue.md(markdown(coverage)),
+        "agenda": dg.MetadataValue.md(markdown(agenda)),
+        "delivery": ", ".join(f"{name}: {what}" for name, what in outcome.items()) or "off",
+    }
+
+
+def availability(book: Book, team: str) -> str:
+    """Effective against committed MW of each site over the last four weeks, one bar per local day.
+
+    A bar is full where what was committed was there, and a dot stands for a day without a figure.
+    """
+    days = run_sql(book, team, AVAILABILITY)
+    lines = []
+    for rows in days.partition_by("site_id"):
+        ratios = rows["ratio"].to_list()
+        bars = "".join("·" if ratio is None else BARS[int(ratio * 7)] for ratio in ratios)
+        means = rows.select(pl.mean("effective_mw", "committed_mw")).row(0)
+        shown = ["-" if mean is None else f"{mean:.2f}" for mean in means]
+        lines.append((rows["site_id"][0], f"`{bars}`", *shown))
+    columns = ("site", "last 28 days", "effective MW", "committed MW")
+    return markdown(pl.DataFrame(lines, schema=columns, orient="row"))
+
+
+def reference_metadata(book: Book, table: str) -> dict[str, Any]:
+    """What shows beside a table of the reference data."""
+    rows = pl.scan_parquet(book.lake / "reference" / f"{table}.parquet")
+    return {"dagster/row_count": rows.select(pl.len()).collect().item()}
+
+
+def daily_rows(book: Book, table: str) -> pl.DataFrame:
+    """One row per UTC day of the last four weeks with rows of a raw table: utc_date, row_count."""
+    if table in ROLL_UPS:
+        moment = "interval_started_at"
+    elif table in RAW_TABLES:
+        moment = RAW_TABLES[table].span[0]
+    else:
+        return pl.DataFrame(schema={"utc_date": pl.Date, "row_count": pl.UInt32})
+    return (
+        _lake_rows(book, table)
+        .group_by(utc_date=pl.col(moment).dt.date())
+        .agg(row_count=pl.len())
+        .sort("utc_date", descending=True, nulls_last=True)
+        .head(28)
+        .collect()
+    )
+
+
+def _lake_rows(book: Book, table: str) -> pl.LazyFrame:
+    folder = book.lake / ("loads" if table == "raw_loads" else table)
+    return pl.scan_parquet(folder / "**" / "*.parquet", missing_columns="insert")
+
+
+def table_metadata(book: Book, table: str) -> dict[str, Any]:
+    """What shows beside a table of the lake: rows, those of the last days, those refused."""
+    rows = _lake_rows(book, table).select(pl.len()).collect().item()
+    metadata: dict[str, Any] = {"dagster/row_count": rows}
+    days = daily_rows(book, table)
+    if not days.is_empty():
+        metadata["rows_per_day"] = dg.MetadataValue.md(markdown(days))
+    if table in RAW_TABLES:
+        metadata["quarantined_row_count"] = int(quarantined(book, table)["row_count"].sum())
+    return metadata
+
+
+def markdown(rows: pl.DataFrame) -> str:
+    """Rows as a Markdown table, a dash where there is nothing."""
+    lines = [rows.columns, ["---"] * rows.width, *rows.rows()]
+    return "\n".join(
+        "| " + " | ".join("-" if cell is None else str(cell) for cell in line) + " |"
+        for line in lines
+    )

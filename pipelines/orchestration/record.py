@@ -1,0 +1,195 @@
+"""Tells the Dagster instance of a book what the command line has done to it.
+
+What belongs here: the events that the same work would have left had Dagster run it, and storing
+them. What does not: doing the work, and what an asset shows beside it (`assets.py`).
+
+They are events without a run: assets, days and checks show as done, with their metadata, and the
+list of runs keeps to what Dagster itself has run.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from pathlib import Path
+from threading import RLock
+from typing import Any, cast
+
+import dagster as dg
+import duckdb
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from sqlalchemy.engine import Connection
+
+from pipelines import warehouse
+from pipelines.book import Book
+from pipelines.orchestration import assets, checks
+from pipelines.orchestration.resources import DAYS, WEEKS, BookResource
+from pipelines.pack import PublishedPack
+from pipelines.pack.document import week_dates
+
+SETTINGS = Path(__file__).with_name("instance.yaml")
+UNIQUE_ID = "dagster_dbt/unique_id"
+
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+
+
+class EventLog(SqliteEventLogStorage):
+    """Dagster's event log, which stores what it is given in one transaction.
+
+    By itself it opens, commits and closes three connections an event: minutes for 200 days.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._open: dict[str, Connection] | None = None
+        self._stack = ExitStack()
+        super().__init__(*args, **kwargs)
+        # Several shards are open at once, each under Dagster's lock.
+        self._db_lock = RLock()  # type: ignore[assignment]
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> "EventLog":
+        """As Dagster makes it from the settings of an instance."""
+        return cls(inst_data=inst_data, **config_value)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        if self._open is None:
+            with super()._connect(shard) as connection:
+                yield connection
+            return
+        if shard not in self._open:
+            self._open[shard] = self._stack.enter_context(super()._connect(shard))
+        yield self._open[shard]
+
+    @contextmanager
+    def one_transaction(self) -> Iterator[None]:
+        """All that is stored meanwhile, or nothing."""
+        self._open = {}
+        try:
+            with self._stack:
+                yield
+        finally:
+            self._open = None
+
+
+def record(book: Book, dates: Sequence[date] | None) -> int:
+    """Store what the last build and publication of a book did; the number of events.
+
+    `dates` are the UTC days that were built, None all days with data.
+    """
+    return _store(book, events(book, dates))
+
+
+def record_packs(
+    book: Book, published_packs: Sequence[PublishedPack], outcome: Mapping[str, str]
+) -> int:
+    """Store that the packs of all teams of one week were published; the number of events.
+
+    `outcome` is what became of sending, by channel.
+    """
+    monday, _ = week_dates(published_packs[0].week)
+    if monday.isoformat() not in WEEKS.get_partition_keys():
+        return 0
+    event = dg.AssetMaterialization(
+        assets.packs.key,
+        partition=monday.isoformat(),
+        metadata=assets.pack_metadata(published_packs, outcome),
+    )
+    return _store(book, [event])
+
+
+def _store(book: Book, happened: Iterable[Event]) -> int:
+    home = book.data_dir.resolve() / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(SETTINGS, home / "dagster.yaml")
+    settings = {
+        "event_log_storage": {
+            "module": __name__,
+            "class": EventLog.__name__,
+            "config": {"base_dir": str(home / "history" / "runs")},
+        }
+    }
+    count = 0
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=settings)) as stored:
+        log = stored.event_log_storage
+        assert isinstance(log, EventLog)
+        with log.one_transaction():
+            for event in happened:
+                stored.report_runless_asset_event(event)
+                count += 1
+    return count
+
+
+def events(book: Book, dates: Sequence[date] | None) -> Iterator[Event]:
+    """What the assets would have reported, in the order of the way of the data."""
+    days = warehouse.touched_dates(book) if dates is None else dates
+    known = set(DAYS.get_partition_keys())
+    partitions = [day.isoformat() for day in sorted(days) if day.isoformat() in known]
+    resource = BookResource(data_dir=str(book.data_dir))
+    for table in sorted(assets.LANDED):
+        metadata = assets.table_metadata(book, table)
+        yield dg.AssetMaterialization(["raw", table], metadata=metadata)
+    for table in sorted(assets.REFERENCE):
+        metadata = assets.reference_metadata(book, table)
+        yield dg.AssetMaterialization(["raw", table], metadata=metadata)
+    for table in assets.ROLL_UPS:
+        metadata = assets.table_metadata(book, table)
+        for partition in partitions:
+            yield dg.AssetMaterialization(["raw", table], metadata=metadata, partition=partition)
+    yield from _model_events(book, partitions)
+    for result in assets.published_results(book):
+        assert result.asset_key is not None
+        yield dg.AssetMaterialization(result.asset_key, metadata=result.metadata)
+    for check in cast("Iterator[dg.AssetCheckResult]", checks.quarantine(resource)):
+        yield _evaluation(check.asset_key, check.check_name, check.passed, check.metadata, False)
+
+
+def _model_events(book: Book, partitions: Sequence[str]) -> Iterator[Event]:
+    """One materialization per model and day, one evaluation per data test."""
+    answer = json.loads(warehouse.manifest_path(book).with_name("run_results.json").read_text())
+    results = {result["unique_id"]: result for result in answer["results"]}
+    row_counts = _row_counts(book)
+    for spec in assets.models.specs:
+        result = results.get(spec.metadata[UNIQUE_ID])
+        if result is None or result["status"] != "success":
+            continue
+        metadata: dict[str, Any] = {"execution_duration_s": result["execution_time"]}
+        if (row_count := row_counts.get(tuple(spec.key.path))) is not None:
+            metadata["dagster/row_count"] = row_count
+        for partition in partitions:
+            yield dg.AssetMaterialization(spec.key, metadata=metadata, partition=partition)
+    for check in assets.models.check_specs:
+        result = results.get(check.metadata[UNIQUE_ID])
+        if result is not None and result["status"] != "skipped":
+            metadata = {"failed_row_count": result["failures"] or 0}
+            passed = result["status"] == "pass"
+            yield _evaluation(check.asset_key, check.name, passed, metadata, check.blocking)
+
+
+def _evaluation(
+    asset_key: dg.AssetKey | None,
+    name: str | None,
+    passed: bool,
+    metadata: Mapping[str, Any],
+    is_error: bool,
+) -> dg.AssetCheckEvaluation:
+    assert asset_key is not None
+    assert name is not None
+    severity = dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key, check_name=name, passed=passed, metadata=metadata, severity=severity
+    )
+
+
+def _row_counts(book: Book) -> dict[tuple[str, ...], int]:
+    """Rows of each table of the warehouse, by schema and name; views are not counted."""
+    with duckdb.connect(str(book.warehouse.resolve()), read_only=True) as connection:
+        tables = connection.execute("select schema_name, table_name from duckdb_tables()")
+        return {
+            (schema, table): connection.execute(
+                f'select count(*) from "{schema}"."{table}"'
+            ).fetchall()[0][0]
+            for schema, table in tables.fetchall()
+        }

@@ -1,0 +1,105 @@
+"""What the Dagster assets are given: the book, dbt, and the days of a run.
+
+What belongs here: resources, partitions, the dbt project as Dagster reads it, and the one look at
+the environment. What does not: assets (`assets.py`), schedules and sensors
+(`definitions.py`).
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+from dagster_dbt import DbtCliResource
+
+from pipelines import warehouse
+from pipelines.book import Book
+from pipelines.pack.delivery import Channels, channels
+
+FIRST_DAY = "2026-04-05"
+FIRST_MONDAY = "2026-04-06"
+DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_DAY)
+
+
+class BookResource(dg.ConfigurableResource):
+    """The book that the assets work on."""
+
+    data_dir: str
+
+    @property
+    def book(self) -> Book:
+        """The folders of the book."""
+        return Book(Path(self.data_dir))
+
+    def channels(self) -> Channels:
+        """Where packs are sent; read when needed, so that no secret is part of a run's settings."""
+        return channels(os.environ)
+
+
+def data_dir() -> Path:
+    """Where the book lives: WATTBOOK_DATA_DIR, else data/ in the working directory."""
+    return Path(os.environ.get("WATTBOOK_DATA_DIR", "data")).resolve()
+
+
+def organization_time_zone() -> str:
+    """The zone in which weeks begin; read alone: mistakes elsewhere do not stop the UI."""
+    file = Book(data_dir()).reference / "organization.yml"
+    zone: str = yaml.safe_load(file.read_text(encoding="utf-8"))["time_zone"]
+    return zone
+
+
+WEEKS = dg.WeeklyPartitionsDefinition(
+    start_date=FIRST_MONDAY, day_offset=1, timezone=organization_time_zone()
+)
+
+
+@cache
+def manifest() -> dict[str, Any]:
+    """The dbt project as it stands, read once per process."""
+    return warehouse.parse(parsed_book())
+
+
+def parsed_book() -> Book:
+    """Where the parsed project lies, apart from that of builds, which may run meanwhile."""
+    return Book(data_dir() / "dagster")
+
+
+def resources() -> dict[str, dg.ConfigurableResource]:
+    """The resources of the code location."""
+    return {
+        "book": BookResource(data_dir=str(data_dir())),
+        "dbt": DbtCliResource(
+            # Beside the interpreter, so that the environment need not be on the PATH.
+            dbt_executable=str(Path(sys.executable).with_name("dbt")),
+            project_dir=str(warehouse.PROJECT_DIR),
+            profiles_dir=str(warehouse.PROJECT_DIR),
+            global_config_flags=["--log-path", str(warehouse.dbt_dir(parsed_book()) / "logs")],
+        ),
+    }
+
+
+def days_of(context: dg.AssetExecutionContext) -> list[date] | None:
+    """The UTC days a run is for; None where it names no partition: all that need it."""
+    if not context.has_partition_key and not context.has_partition_key_range:
+        return None
+    keys = context.partition_key_range
+    first, last = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
+    return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+
+
+def all_days() -> list[date]:
+    """The UTC days that have a partition."""
+    return [date.fromisoformat(key) for key in DAYS.get_partition_keys()]
+
+
+def range_tags(days: Sequence[date]) -> dict[str, str]:
+    """Run tags that make one run of all partitions from the first to the last of `days`."""
+    return {
+        "dagster/asset_partition_range_start": min(days).isoformat(),
+        "dagster/asset_partition_range_end": max(days).isoformat(),
+    }

@@ -1,0 +1,142 @@
+"""The latest full ISO week at a glance: four KPIs per site against the week before, and incidents.
+
+What belongs here: reading the published book of the energy team and laying it out for a terminal.
+What does not: any figure's formula (`dbt_project/`).
+"""
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from pipelines.book import Book
+from pipelines.published import query
+
+TEAM = "energy"
+
+# A day counts once it is there as a whole; its week is over when that day is a Sunday or later.
+LATEST_FULL_WEEK = """
+    select strftime(date_trunc('week', max(local_date) + 1) - interval 1 day, '%G-W%V') as week
+    from kpi_site_daily
+    where coverage_ratio >= 0.99
+"""
+
+KPIS = """
+    with weeks as (
+        select
+            *,
+            lag(mean_availability_ratio) over site as availability_before,
+            lag(mean_marginal_cost_per_gpu_hour) over site as cost_before,
+            lag(location_based_g_per_kwh) over site as carbon_before,
+            lag(incident_count) over site as incident_count_before
+        from kpi_site_weekly
+        window site as (partition by site_id order by week)
+    )
+
+    select
+        site_id,
+        mean_effective_it_mw,
+        mean_availability_ratio,
+        mean_availability_ratio - availability_before as availability_change,
+        mean_marginal_cost_per_gpu_hour,
+        mean_marginal_cost_per_gpu_hour - cost_before as cost_change,
+        location_based_g_per_kwh,
+        location_based_g_per_kwh - carbon_before as carbon_change,
+        incident_count,
+        incident_count - incident_count_before as incident_change,
+        currency_code
+    from weeks
+    where week = '{week}'
+    order by site_id
+"""
+
+INCIDENTS = """
+    select site_id, started_at, duration_minutes, primary_cause, layer, severity,
+        lost_gpu_hours_sensitive + lost_gpu_hours_tolerant as lost_gpu_hours,
+        cost, currency_code, is_open
+    from fct_energy_constraint_incidents
+    where week = '{week}'
+    order by severity, cost desc nulls last, started_at
+"""
+
+
+def latest(book: Book) -> Iterator[Table | str]:
+    """What to print about the latest full week, one part after the other.
+
+    Raises:
+        QueryError: nothing is published yet.
+    """
+    week = latest_full(book)
+    if week is None:
+        yield "No full week in the book yet."
+        return
+    yield _kpis(book, week)
+    incidents = query.run_sql(book, TEAM, INCIDENTS.format(week=week))
+    if incidents.is_empty():
+        yield f"No energy-constraint incident in {week}."
+        return
+    table = Table(title=f"Energy-constraint incidents of {week}", title_justify="left")
+    for name in ("site", "started (UTC)", "minutes", "cause", "layer", "severity"):
+        table.add_column(name, justify="right" if name in ("minutes", "severity") else "left")
+    table.add_column("GPU-hours lost", justify="right")
+    table.add_column("cost", justify="right")
+    for row in incidents.iter_rows(named=True):
+        table.add_row(
+            row["site_id"],
+            query.show(row["started_at"]),
+            query.show(row["duration_minutes"]) + (" and open" if row["is_open"] else ""),
+            row["primary_cause"],
+            row["layer"],
+            query.show(row["severity"]),
+            _number(row["lost_gpu_hours"], 0),
+            f"{_number(row['cost'], 0)} {row['currency_code']}",
+        )
+    yield table
+
+
+def latest_full(book: Book) -> str | None:
+    """The latest ISO week that is over and there as a whole, as 2026-W44; None without one.
+
+    Raises:
+        QueryError: nothing is published yet.
+    """
+    week: str | None = query.run_sql(book, TEAM, LATEST_FULL_WEEK).item()
+    return week
+
+
+def _kpis(book: Book, week: str) -> Table:
+    table = Table(title=f"Week {week}, in brackets against the week before", title_justify="left")
+    table.add_column("site")
+    for name in (
+        "effective MW",
+        "of commitment",
+        "one more GPU-hour",
+        "gCO2e per kWh",
+        "incidents",
+    ):
+        table.add_column(name, justify="right")
+    for row in query.run_sql(book, TEAM, KPIS.format(week=week)).iter_rows(named=True):
+        currency = row["currency_code"] or ""
+        table.add_row(
+            row["site_id"],
+            _number(row["mean_effective_it_mw"], 2),
+            _with_change(row["mean_availability_ratio"], row["availability_change"], 1, 100, " %"),
+            _with_change(
+                row["mean_marginal_cost_per_gpu_hour"], row["cost_change"], 3, 1, f" {currency}"
+            ),
+            _with_change(row["location_based_g_per_kwh"], row["carbon_change"], 0),
+            _with_change(row["incident_count"], row["incident_change"], 0),
+        )
+    return table
+
+
+def _with_change(
+    value: float | None, change: float | None, digits: int, factor: float = 1, unit: str = ""
+) -> str:
+    if value is None:
+        return "-"
+    shown = f"{value * factor:,.{digits}f}{unit}"
+    return shown if change is None else f"{shown} ({change * factor:+,.{digits}f})"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,304 @@
+"""Power purchase agreements, one model per kind, with the rules one contract can break by itself.
+
+What belongs here: energy, or what it is worth, from a plant or a schedule. What does not: contracts
+on the grid (`grid.py`) and on capacity of others (`service.py`).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipelines.reference.contracts.base import BaseContract, Hours, Months
+from pipelines.reference.documents import Place
+from pipelines.reference.fields import Amount, Identifier, Model, Month, Share, Terms
+
+TwelveMonths = Annotated[list[Amount], Field(min_length=12, max_length=12)]
+_BAND = (
+    "annual_volume_mwh",
+    "tolerance_ratio",
+    "shortfall_price_per_mwh",
+    "excess_price_per_mwh",
+)
+_PLANT = ("plant_meter_id", "plant_capacity_mw", "share_of_plant")
+
+
+class FixedEscalation(Model):
+    """Prices rise by the same ratio every whole year after the base date."""
+
+    kind: Literal["fixed"]
+    base_date: date
+    ratio_per_year: Annotated[float, Field(gt=-1)]
+
+
+class CpiEscalation(Model):
+    """Prices follow a price index, read some months before each anniversary of the base date.
+
+    Floor and cap bound the ratio to the base price: each compounds over the years since.
+    """
+
+    kind: Literal["cpi"]
+    base_date: date
+    index: Identifier
+    base_month: Month
+    lag_months: Annotated[int, Field(ge=0, le=24)]
+    floor_ratio_per_year: Annotated[float, Field(gt=-1)] | None = None
+    cap_ratio_per_year: Annotated[float, Field(gt=-1)] | None = None
+
+    @model_validator(mode="after")
+    def _floor_is_below_cap(self) -> "CpiEscalation":
+        floor, cap = self.floor_ratio_per_year, self.cap_ratio_per_year
+        if floor is not None and cap is not None and floor > cap:
+            raise PydanticCustomError(
+                "escalation",
+                "found floor_ratio_per_year {floor} above cap_ratio_per_year {cap}, expected it at"
+                " most as high: correct one of the two",
+                {"floor": floor, "cap": cap},
+            )
+        return self
+
+
+Escalation = Annotated[FixedEscalation | CpiEscalation, Field(discriminator="kind")]
+
+
+class EnergyTerms(Terms):
+    """What all power purchase agreements may agree on."""
+
+    certificate_price_per_mwh: float | None = None
+    escalation: Escalation | None = None
+    negative_price_clause: Literal["none", "no_volume", "zero_floor"] = "none"
+    negative_price_hours: Annotated[int, Field(ge=1, le=24)] = 1
+    negative_price_scope: Literal["whole_run", "remainder"] = "whole_run"
+    annual_volume_mwh: Annotated[float, Field(gt=0)] | None = None
+    tolerance_ratio: Share | None = None
+    shortfall_price_per_mwh: Amount | None = None
+    excess_price_per_mwh: float | None = None
+    p50_mwh: TwelveMonths | None = None
+    p90_mwh: TwelveMonths | None = None
+
+    @model_validator(mode="after")
+    def _band_is_whole(self) -> "EnergyTerms":
+        missing = [name for name in _BAND if getattr(self, name) is None]
+        if missing and len(missing) < len(_BAND):
+            raise PydanticCustomError(
+                "band",
+                "found a volume band without {missing}, expected all of {band}, or none: add what"
+                " is missing",
+                {"missing": ", ".join(missing), "band": ", ".join(_BAND)},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _hours_have_a_clause(self) -> "EnergyTerms":
+        is_plain = self.negative_price_hours == 1 and self.negative_price_scope == "whole_run"
+        if self.negative_price_clause == "none" and not is_plain:
+            raise PydanticCustomError(
+                "negative_price",
+                "found negative_price_hours or negative_price_scope without a clause they belong"
+                " to: set negative_price_clause or remove them",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _p90_is_below_p50(self) -> "EnergyTerms":
+        if self.p90_mwh is not None and (
+            self.p50_mwh is None
+            or any(p90 > p50 for p90, p50 in zip(self.p90_mwh, self.p50_mwh, strict=True))
+        ):
+            raise PydanticCustomError(
+                "expected_volume",
+                "found p90_mwh above p50_mwh, expected in every month at most as much: what is"
+                " exceeded in 90 of 100 years is the smaller; correct one of the two",
+            )
+        return self
+
+
+class PriceTerms(EnergyTerms):
+    """Price of a physical power purchase agreement."""
+
+    price_per_mwh: float
+
+
+class BaseloadTerms(PriceTerms):
+    """Constant power, and who bears what the plant makes more or less than that.
+
+    With shape_risk seller the whole is paid at the contract price. With buyer, the buyer pays the
+    contract price for its share of what the plant made, and the market's price for the rest.
+    """
+
+    baseload_mw: Annotated[float, Field(gt=0)]
+    shape_risk: Literal["seller", "buyer"]
+
+
+class ShapeWindow(Model):
+    """Local months (inclusive) and hours (half-open) of a kind of day with constant power."""
+
+    months: Months = (1, 12)
+    day_kind: Literal["all", "workday", "weekend"] = "all"
+    hours: Hours = (0, 24)
+    mw: Amount
+
+    @model_validator(mode="after")
+    def _is_forward(self) -> "ShapeWindow":
+        if self.months[0] > self.months[1] or self.hours[0] >= self.hours[1]:
+            raise PydanticCustomError(
+                "window",
+                "expected months and hours that run forward: split the window where the year or"
+                " the day ends",
+            )
+        return self
+
+
+class ShapeTerms(PriceTerms):
+    """Power by month, kind of day and hour; 0 where no window says otherwise."""
+
+    shape: Annotated[list[ShapeWindow], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _windows_are_apart(self) -> "ShapeTerms":
+        powers = Counter(
+            (month, day_kind, hour)
+            for window in self.shape
+            for month in range(window.months[0], window.months[1] + 1)
+            for day_kind in ("workday", "weekend")
+            if window.day_kind in ("all", day_kind)
+            for hour in range(*window.hours)
+        )
+        for (month, day_kind, hour), count in powers.items():
+            if count > 1:
+                raise PydanticCustomError(
+                    "shape",
+                    "found {count} powers for month {month}, {day_kind}, hour {hour}, expected at"
+                    " most one: correct months, day_kind or hours",
+                    {"count": count, "month": month, "day_kind": day_kind, "hour": hour},
+                )
+        return self
+
+
+class StrikeTerms(PriceTerms):
+    """The price is the strike of a contract for difference, which one of the two pays."""
+
+    fixed_price_payer: Literal["buyer", "counterparty"] = "buyer"
+
+
+class CollarTerms(EnergyTerms):
+    """The market's price, but never below the floor or above the cap."""
+
+    floor_price_per_mwh: float
+    cap_price_per_mwh: float
+
+    @model_validator(mode="after")
+    def _floor_is_below_cap(self) -> "CollarTerms":
+        if self.floor_price_per_mwh > self.cap_price_per_mwh:
+            raise PydanticCustomError(
+                "collar",
+                "found floor_price_per_mwh {floor} above cap_price_per_mwh {cap}, expected it at"
+                " most as high: correct one of the two",
+                {"floor": self.floor_price_per_mwh, "cap": self.cap_price_per_mwh},
+            )
+        return self
+
+
+class PlantContract(BaseContract):
+    """A power purchase agreement: energy, or what it is worth, from a plant or a schedule."""
+
+    plant_meter_id: str | None = None
+    plant_capacity_mw: Annotated[float, Field(gt=0)] | None = None
+    share_of_plant: Share | None = None
+    settlement_zone: str
+    market: Literal["day_ahead", "real_time"]
+    settlement_period_minutes: Literal[15, 30, 60] = 15
+    energy_source: str
+    certificates: Literal["bundled", "separate", "none"]
+    terms: Sequence[EnergyTerms]
+
+    @model_validator(mode="after")
+    def _plant_is_whole(self) -> "PlantContract":
+        missing = [name for name in _PLANT if getattr(self, name) is None]
+        if missing and len(missing) < len(_PLANT):
+            raise PydanticCustomError(
+                "plant",
+                "found a plant without {missing}, expected all of {plant}, or none: add what is"
+                " missing",
+                {"missing": ", ".join(missing), "plant": ", ".join(_PLANT)},
+            )
+        return self
+
+
+class _MeteredContract(PlantContract):
+    plant_meter_id: str
+    plant_capacity_mw: Annotated[float, Field(gt=0)]
+    share_of_plant: Share
+
+
+class PayAsProducedPpa(_MeteredContract):
+    """Physical PPA: the buyer takes and pays its share of what the plant produced."""
+
+    kind: Literal["ppa_pay_as_produced"]
+    terms: Annotated[list[PriceTerms], Field(min_length=1)]
+
+
+class BaseloadPpa(PlantContract):
+    """Physical PPA: the buyer takes and pays constant power."""
+
+    kind: Literal["ppa_baseload"]
+    terms: Annotated[list[BaseloadTerms], Field(min_length=1)]
+
+
+class FixedShapePpa(PlantContract):
+    """Physical PPA: the buyer takes and pays power by a schedule."""
+
+    kind: Literal["ppa_fixed_shape"]
+    terms: Annotated[list[ShapeTerms], Field(min_length=1)]
+
+
+class VirtualPpa(_MeteredContract):
+    """Financial PPA: strike against floating price on the buyer's share of the production."""
+
+    kind: Literal["vppa_cfd"]
+    terms: Annotated[list[StrikeTerms], Field(min_length=1)]
+
+
+class Collar(_MeteredContract):
+    """Physical PPA at the market's price within a floor and a cap."""
+
+    kind: Literal["collar"]
+    terms: Annotated[list[CollarTerms], Field(min_length=1)]
+
+
+def mistakes_in_terms(contract: PlantContract) -> Iterator[tuple[Place, str]]:
+    """Terms that do not fit the contract they stand in: where, and what is wrong."""
+    for index, terms in enumerate(contract.terms):
+        place: Place = ["terms", index]
+        if contract.certificates == "separate" and terms.certificate_price_per_mwh is None:
+            yield (
+                [*place, "certificate_price_per_mwh"],
+                "not found, expected it where certificates are separate: add the field",
+            )
+        if contract.certificates != "separate" and terms.certificate_price_per_mwh is not None:
+            yield (
+                [*place, "certificate_price_per_mwh"],
+                f"found {terms.certificate_price_per_mwh}, expected none where certificates are"
+                f" {contract.certificates}: remove it or make them separate",
+            )
+        if terms.negative_price_clause == "zero_floor" and not isinstance(
+            terms, StrikeTerms | CollarTerms
+        ):
+            yield (
+                [*place, "negative_price_clause"],
+                "found 'zero_floor', expected none or no_volume: only a vppa_cfd or a collar has a"
+                " floating price to floor",
+            )
+        if (
+            isinstance(terms, BaseloadTerms)
+            and terms.shape_risk == "buyer"
+            and contract.plant_meter_id is None
+        ):
+            yield (
+                [*place, "shape_risk"],
+                "found 'buyer', expected plant_meter_id, plant_capacity_mw and share_of_plant with"
+                " it: without the plant's reading nobody knows the rest",
+            )

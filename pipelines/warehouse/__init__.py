@@ -1,0 +1,40 @@
+"""The warehouse: which days have to be built, and the dbt run that builds them.
+
+What belongs here: planning (`planning.py`), building (`building.py`) and calling dbt (`dbt.py`),
+which is the only writer of the warehouse. What does not: any formula (`dbt_project/`), loading
+files (`pipelines/lake`), handing tables to teams (`pipelines/published`).
+"""
+
+from pipelines.warehouse.building import BuildResult, build, build_lock, roll_up
+from pipelines.warehouse.dbt import (
+    PROJECT_DIR,
+    WarehouseError,
+    close_connections,
+    dbt_dir,
+    invoke_dbt,
+    keep_manifest,
+    manifest_path,
+    parse,
+    warehouse_variable,
+)
+from pipelines.warehouse.planning import Plan, built_loads, plan, touched_dates
+
+__all__ = [
+    "PROJECT_DIR",
+    "BuildResult",
+    "Plan",
+    "WarehouseError",
+    "build",
+    "build_lock",
+    "built_loads",
+    "close_connections",
+    "dbt_dir",
+    "invoke_dbt",
+    "keep_manifest",
+    "manifest_path",
+    "parse",
+    "plan",
+    "roll_up",
+    "touched_dates",
+    "warehouse_variable",
+]

@@ -1,0 +1,112 @@
+"""Building the warehouse: roll-up of the telemetry, then dbt, for the days of a plan.
+
+What belongs here: the order of the steps and the lock around them. What does not: which days
+(`planning.py`), how dbt is called (`dbt.py`), handing tables to teams (`pipelines/published`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+from filelock import FileLock
+
+from pipelines.book import Book
+from pipelines.lake import DAILY_TABLES, rollup, write_reference_tables
+from pipelines.warehouse.dbt import (
+    Progress,
+    WarehouseError,
+    cause_of,
+    causes_of,
+    dbt_dir,
+    invoke_dbt,
+)
+from pipelines.warehouse.planning import Plan, plan
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build did."""
+
+    warehouse: Path
+    is_built: bool
+    dates: tuple[date, ...] | None = ()
+    model_count: int = 0
+    test_count: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def build(
+    book: Book,
+    dates: Sequence[date] | None = None,
+    as_of: datetime | None = None,
+    progress: Progress | None = None,
+) -> BuildResult:
+    """Build the warehouse for the days that need it, or for those named.
+
+    With `as_of` a second book is built beside the current one, from rows known by then.
+
+    Raises:
+        WarehouseError: dbt failed. The next build does the same days again.
+    """
+    with build_lock(book):
+        write_reference_tables(book)
+        todo = plan(book, dates, as_of)
+        if not todo.is_needed:
+            return BuildResult(todo.warehouse, is_built=False)
+        roll_up(todo, progress)
+        if as_of is None:
+            return _run_dbt(todo, todo.warehouse, progress)
+        # A reader may hold the earlier book of the same instant: it is replaced whole.
+        draft = todo.warehouse.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        result = _run_dbt(todo, draft, progress)
+        draft.replace(todo.warehouse)
+        return replace(result, warehouse=todo.warehouse)
+
+
+def build_lock(book: Book) -> FileLock:
+    """Held while building: the warehouse has one writing process."""
+    dbt_dir(book).mkdir(parents=True, exist_ok=True)
+    return FileLock(dbt_dir(book) / "build.lock")
+
+
+def roll_up(todo: Plan, progress: Progress | None = None) -> None:
+    """Roll up the telemetry of the plan's days and of those next to them.
+
+    A sample closes the step since the one before it, which may have begun the day before.
+    """
+    with_telemetry = dates_with_telemetry(todo.book)
+    if todo.telemetry_dates is not None:
+        dates = todo.telemetry_dates
+        near = {day + timedelta(days=offset) for day in dates for offset in (-1, 0, 1)}
+        with_telemetry = [day for day in with_telemetry if day in near]
+    if with_telemetry:
+        rollup.roll_up(todo.book, with_telemetry, as_of=todo.as_of, progress=progress)
+
+
+def dates_with_telemetry(book: Book) -> list[date]:
+    """The UTC dates of which the lake holds telemetry."""
+    return sorted(
+        {
+            date.fromisoformat(folder.name)
+            for table in DAILY_TABLES
+            for folder in (book.lake / table).glob("????-??-??")
+        }
+    )
+
+
+def _run_dbt(todo: Plan, warehouse: Path, progress: Progress | None) -> BuildResult:
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
+    answer = invoke_dbt(todo.book, warehouse, todo.dbt_arguments, progress)
+    results = list(getattr(answer.result, "results", None) or [])
+    if not answer.success:
+        raise WarehouseError(causes_of(answer, results))
+    return BuildResult(
+        warehouse,
+        is_built=True,
+        dates=todo.dates,
+        model_count=sum(result.node.resource_type == "model" for result in results),
+        test_count=sum(result.node.resource_type == "test" for result in results),
+        warnings=[cause_of(result) for result in results if result.status == "warn"],
+    )

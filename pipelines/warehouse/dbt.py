@@ -1,0 +1,136 @@
+"""Running dbt on a book: where it writes, what it is told, and what it says.
+
+What belongs here: the calls of dbt and the files it leaves. What does not: which days a run builds
+(`planning.py`), and any formula (`dbt_project/`).
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from pipelines.book import Book
+from pipelines.errors import BookError
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+
+Progress = Callable[[str], None]
+
+PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
+WAREHOUSE_VARIABLE = "WATTBOOK_WAREHOUSE"
+
+
+class WarehouseError(BookError):
+    """The warehouse could not be built; `causes` has one sentence per cause."""
+
+
+def dbt_dir(book: Book) -> Path:
+    """Where dbt keeps its manifest and logs, so that nothing is written in the project."""
+    return book.data_dir.resolve() / "dbt"
+
+
+def manifest_path(book: Book) -> Path:
+    """The manifest of the last build."""
+    return dbt_dir(book) / "target" / "manifest.json"
+
+
+def keep_manifest(book: Book, manifest: Path) -> None:
+    """Make `manifest` the manifest of the last build, by which `publish` goes."""
+    manifest_path(book).parent.mkdir(parents=True, exist_ok=True)
+    draft = manifest_path(book).with_suffix(".draft")
+    shutil.copyfile(manifest, draft)
+    draft.replace(manifest_path(book))
+
+
+@contextmanager
+def warehouse_variable(path: Path) -> Iterator[None]:
+    """Tell dbt's profile which file to write."""
+    before = os.environ.get(WAREHOUSE_VARIABLE)
+    os.environ[WAREHOUSE_VARIABLE] = str(path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[WAREHOUSE_VARIABLE]
+        else:
+            os.environ[WAREHOUSE_VARIABLE] = before
+
+
+def invoke_dbt(
+    book: Book, warehouse: Path, arguments: Sequence[str], progress: Progress | None = None
+) -> "dbtRunnerResult":
+    """Run a dbt command in this process, writing nothing but the warehouse and `dbt_dir`."""
+    # dbt takes two seconds to import, and a build with nothing to do does not need it.
+    from dbt.cli.main import dbtRunner
+    from dbt.contracts.graph.manifest import Manifest
+
+    def report(event: Any) -> None:
+        if progress is not None and event.info.name == "LogStartLine":
+            progress(event.data.description)
+
+    folder = dbt_dir(book)
+    common = [
+        *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
+        *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
+        *("--log-level", "none", "--log-level-file", "info", "--no-use-colors"),
+    ]
+    with warehouse_variable(warehouse):
+        # Other vars make dbt read the whole project again; what it reads does not depend on them.
+        answer = dbtRunner().invoke(["parse", *common])
+        if list(arguments) != ["parse"] and isinstance(answer.result, Manifest):
+            runner = dbtRunner(manifest=answer.result, callbacks=[report])
+            answer = runner.invoke([*arguments, *common])
+    close_connections()
+    return answer
+
+
+def close_connections() -> None:
+    """Close what dbt's adapter would keep open, for writing, until the process ends."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    DuckDBConnectionManager.close_all_connections()
+
+
+def parse(book: Book) -> dict[str, Any]:
+    """The manifest of the dbt project as it stands now, also written to `manifest_path`.
+
+    Raises:
+        WarehouseError: the project cannot be read.
+    """
+    # Several processes may load the same code location at once.
+    dbt_dir(book).mkdir(parents=True, exist_ok=True)
+    with FileLock(dbt_dir(book) / "parse.lock"):
+        answer = invoke_dbt(book, book.warehouse.resolve(), ["parse"])
+        if not answer.success:
+            raise WarehouseError(causes_of(answer, []))
+        manifest: dict[str, Any] = json.loads(manifest_path(book).read_text())
+    return manifest
+
+
+def causes_of(answer: "dbtRunnerResult", results: list[Any]) -> list[str]:
+    """Why a dbt run failed, one sentence per cause."""
+    failed = ("error", "fail", "runtime error")
+    causes = [cause_of(result) for result in results if result.status in failed]
+    if answer.exception is not None:
+        causes.append(f"dbt: {_one_line(str(answer.exception))}")
+    return causes or [
+        "dbt stopped without naming a cause: see dbt/logs/dbt.log in the data directory"
+    ]
+
+
+def cause_of(result: Any) -> str:
+    """What dbt says of one model or test, with its file."""
+    name = f"{result.node.resource_type} {result.node.name}"
+    return (
+        f"{name} ({result.node.original_file_path}): {_one_line(result.message or result.status)}"
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,204 @@
+"""Which days a build has to do, and what the warehouse holds after it.
+
+What belongs here: comparing the loads of the lake with those the warehouse holds. What does not:
+doing the work (`building.py`) and loading files (`pipelines/lake`).
+
+What the warehouse holds stands in its table `raw.built_loads`: the ids of load records, and beside
+them one id for the reference data and one for the models and roll-up it was built with, so that a
+change of either rebuilds everything.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from pipelines.book import Book
+from pipelines.lake import DAILY_TABLES, read_load_records, rollup
+from pipelines.warehouse.dbt import PROJECT_DIR, dbt_dir
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one build has to do."""
+
+    book: Book
+    warehouse: Path
+    dates: tuple[date, ...] | None
+    """UTC dates to build; None builds everything, () nothing."""
+    load_ids: tuple[str, ...] = ()
+    """What the warehouse will hold when the build has succeeded, as in `raw.built_loads`."""
+    telemetry_dates: tuple[date, ...] | None = None
+    """UTC dates whose telemetry to roll up; None rolls up all of it."""
+    as_of: datetime | None = None
+    is_full_refresh: bool = False
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to build."""
+        return self.dates is None or bool(self.dates)
+
+    def without_load_ids(self) -> "Plan":
+        """The same work, after which its loads still count as not built."""
+        return replace(self, load_ids=())
+
+    @property
+    def dbt_vars(self) -> dict[str, Any]:
+        """The vars of the dbt run."""
+        return {
+            "lake_dir": str(self.book.lake.resolve()),
+            "as_of": self.as_of.isoformat() if self.as_of else None,
+            "build_dates": [day.isoformat() for day in self.dates or ()],
+            "load_ids": list(self.load_ids),
+        }
+
+    @property
+    def dbt_arguments(self) -> list[str]:
+        """The dbt command and its options; unit tests are for `make test`, not for every build."""
+        arguments = ["build", "--exclude-resource-type", "unit_test"]
+        if self.is_full_refresh:
+            arguments.append("--full-refresh")
+        return [*arguments, "--vars", json.dumps(self.dbt_vars)]
+
+
+def as_of_path(book: Book, as_of: datetime) -> Path:
+    """The second book, as things were known at `as_of`."""
+    return book.warehouse.with_name(f"warehouse.as-of-{_stamp(as_of)}.duckdb")
+
+
+def plan(
+    book: Book,
+    dates: Sequence[date] | None = None,
+    as_of: datetime | None = None,
+    *,
+    nameable: Collection[date] | None = None,
+) -> Plan:
+    """Decide what to build: the named UTC dates, else those that new loads touched.
+
+    The first build, and one after a change of reference data, models or roll-up, takes everything.
+    Where only some dates can be named, `nameable`, a load counts as built once those of its dates
+    are: a certificate of the whole year touches days before the book and days to come.
+    """
+    if as_of is not None:
+        return Plan(_as_of_book(book, as_of), as_of_path(book, as_of), None, as_of=as_of)
+    loads = read_load_records(book).filter(pl.col("status") != "failed")
+    loads = loads.with_columns(build_id=_build_id())
+    built = built_loads(book)
+    marks = _marks(book, built)
+    new = loads.filter(~pl.col("build_id").is_in(list(built)))
+    touched = _touched(new)
+    is_telemetry = pl.col("tables").list.set_intersection(list(DAILY_TABLES)).list.len() > 0
+    with_telemetry = _touched(new.filter(is_telemetry))
+    warehouse = book.warehouse.resolve()
+    if marks - built and not dates:
+        # Roll-ups depend on neither reference data nor models.
+        is_rolled_up = any(mark.startswith("rollup.") for mark in marks & built)
+        return Plan(
+            book,
+            warehouse,
+            None,
+            (*new["build_id"].sort(), *sorted(marks)),
+            telemetry_dates=with_telemetry if is_rolled_up else None,
+            is_full_refresh=warehouse.exists(),
+        )
+    days = tuple(sorted(dates)) if dates else touched
+    to_roll_up = days if dates else with_telemetry
+    if marks - built:
+        return Plan(book, warehouse, days, telemetry_dates=to_roll_up)
+    left = pl.col("touched_dates").list.set_difference(pl.lit(list(days), pl.List(pl.Date)))
+    if nameable is not None:
+        left = left.list.set_intersection(pl.lit(list(nameable), pl.List(pl.Date)))
+    covered = new.filter(left.list.len() == 0)
+    return Plan(
+        book, warehouse, days, tuple(covered["build_id"].sort()), telemetry_dates=to_roll_up
+    )
+
+
+def touched_dates(book: Book) -> list[date]:
+    """The UTC dates that any load touched."""
+    return list(_touched(read_load_records(book)))
+
+
+def _touched(loads: pl.DataFrame) -> tuple[date, ...]:
+    return tuple(loads["touched_dates"].explode().drop_nulls().unique().sort())
+
+
+def built_loads(book: Book) -> set[str]:
+    """What the warehouse holds, as in `raw.built_loads`; nothing before the first build."""
+    if not book.warehouse.exists():
+        return set()
+    with duckdb.connect(str(book.warehouse.resolve()), read_only=True) as connection:
+        exists = connection.execute(
+            "select count(*) from duckdb_tables() where schema_name = 'raw'"
+            " and table_name = 'built_loads'"
+        ).fetchall()
+        if exists == [(0,)]:
+            return set()
+        return {
+            row[0] for row in connection.execute("select load_id from raw.built_loads").fetchall()
+        }
+
+
+def _build_id() -> pl.Expr:
+    # A file of which some rows waited for reference data is another load once they are let in.
+    return (
+        pl.when(pl.col("status") == "loaded")
+        .then(pl.col("load_id"))
+        .otherwise(pl.format("{}.{}", "load_id", "reference_digest"))
+    )
+
+
+def _as_of_book(book: Book, as_of: datetime) -> Book:
+    """A book that shares the lake but for the roll-ups, which depend on what was known."""
+    folder = dbt_dir(book) / f"as-of-{_stamp(as_of)}"
+    own_lake = folder / "lake"
+    own_lake.mkdir(parents=True, exist_ok=True)
+    for shared in sorted(book.lake.resolve().iterdir()):
+        link = own_lake / shared.name
+        if shared.name not in ("gpu_intervals", "node_intervals") and not link.exists():
+            link.symlink_to(shared, target_is_directory=True)
+    own_reference = book.data_dir.resolve() / "reference"
+    if own_reference.exists() and not (folder / "reference").exists():
+        (folder / "reference").symlink_to(own_reference, target_is_directory=True)
+    return Book(data_dir=folder)
+
+
+def _stamp(as_of: datetime) -> str:
+    return as_of.astimezone(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+
+
+def _marks(book: Book, built: set[str]) -> set[str]:
+    """What stands for reference data, models and roll-up in `raw.built_loads`.
+
+    Each is numbered, since what was changed back is another change.
+    """
+    digests = {
+        "reference": _digest(book.reference),
+        "project": _digest(PROJECT_DIR),
+        "rollup": _digest_of([Path(rollup.__file__)]),
+    }
+    marks = set()
+    for name, digest in digests.items():
+        earlier = [mark.split(".") for mark in built if mark.startswith(f"{name}.")]
+        number, latest = max(((int(part[1]), part[2]) for part in earlier), default=(0, ""))
+        marks.add(f"{name}.{number if latest == digest else number + 1}.{digest}")
+    return marks
+
+
+def _digest(folder: Path) -> str:
+    """Digest of the settings and models below a folder."""
+    kinds = (".csv", ".sql", ".yml")
+    return _digest_of([file for file in folder.rglob("*") if file.suffix in kinds])
+
+
+def _digest_of(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]

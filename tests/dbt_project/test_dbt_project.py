@@ -1,0 +1,382 @@
+"""The dbt project as a whole: what it declares is what the lake holds and what its models give.
+
+The arithmetic itself is tested beside each model, in the unit tests that the first test here runs.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+import yaml
+from dagster_dbt import DagsterDbtTranslator
+
+# What `fetch_column_metadata` calls, for which there is no public name.
+from dagster_dbt.core.dbt_cli_event import EventHistoryMetadata, _build_column_lineage_metadata
+
+from pipelines import lake, reference, warehouse
+from pipelines.book import Book
+from pipelines.lake import rollup
+from pipelines.lake.schemas import RAW_TABLES
+
+SQL_TYPES = {
+    pl.String(): "varchar",
+    pl.Int64(): "bigint",
+    pl.Float64(): "double",
+    pl.Boolean(): "boolean",
+    pl.Date(): "date",
+    pl.Datetime("us", "UTC"): "timestamptz",
+    pl.List(pl.String()): "varchar[]",
+    pl.List(pl.Date()): "date[]",
+    pl.List(pl.Float64()): "double[]",
+}
+UNITS = (
+    *("_w", "_kw", "_mw", "_kwh", "_mwh", "_ratio", "_g", "_kg", "_per_kwh", "_per_mwh"),
+    *("_s", "_minutes", "_hours", "_gpu_hour", "_node_hour", "_per_kw", "_count", "_interruptions"),
+)
+MONEY = ("amount", "cost", "costs", "penalties", "price", "value")
+# A quantity has its unit beside it.
+ORDINALS = (
+    *("price_sequence", "severity", "rank", "statement_line_number", "invoice_line_number"),
+    *("quantity", "invoiced_quantity", "settled_quantity"),
+    *("expected_change", "measured_change"),
+)
+WITHOUT_ORIGIN = {
+    ("fct_energy_constraint_incidents", "penalties"): "no source tells of any",
+    ("fct_energy_constraint_incidents", "signals"): "names that the models give",
+    ("fct_energy_constraint_incidents", "primary_cause"): "one of those names",
+    ("fct_energy_constraint_incidents", "layer"): "follows from the name",
+    ("fct_contract_settlements", "quantity_unit"): "follows from the line",
+    ("fct_contract_statements", "quantity_unit"): "follows from the line",
+    ("fct_invoice_differences", "settled_quantity_unit"): "follows from the line",
+    ("fct_certificate_assignments", "status"): "follows from which part of a bundle the row is",
+    ("fct_certificate_assignments", "covers"): "likewise",
+    **{
+        ("fct_data_centre_reports", column): "follows from the field of the regulation"
+        for column in ("field_id", "annex_reference", "field_name", "quantity_unit", "field_source")
+    },
+    ("fct_supply_waterfall", "layer"): "follows from the kind of source",
+    ("fct_supply_waterfall", "source_kind"): "follows from which table the source is of",
+}
+"""Columns of marts that stand for no column of a raw table, and why."""
+
+# One process builds the empty book and its lineage.
+pytestmark = pytest.mark.xdist_group("dbt_project")
+
+Column = tuple[str, str]
+"""A table, with `raw.` before that of a source, and one of its columns."""
+
+
+@pytest.fixture(scope="module")
+def empty_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
+    """A book that was built before any file came, with every dbt test."""
+    book = Book(tmp_path_factory.mktemp("empty") / "data")
+    lake.write_reference_tables(book)
+    answer = warehouse.invoke_dbt(
+        book,
+        book.warehouse,
+        ["build", "--vars", json.dumps({"lake_dir": str(book.lake.resolve())})],
+    )
+    assert answer.success, [
+        f"{result.node.name}: {result.message}"
+        for result in answer.result.results
+        if result.status not in ("success", "pass")
+    ]
+    return book
+
+
+@pytest.fixture(scope="module")
+def models(empty_book: Book) -> dict[str, dict[str, Any]]:
+    """The models of the manifest by name."""
+    manifest = json.loads(warehouse.manifest_path(empty_book).read_text())
+    return {
+        node["name"]: node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model"
+    }
+
+
+@pytest.fixture(scope="module")
+def lineage(empty_book: Book, models: dict[str, dict[str, Any]]) -> dict[Column, set[Column]]:
+    """What each column of a model is made of, as the Dagster UI shows it."""
+    manifest = json.loads(warehouse.manifest_path(empty_book).read_text())
+    types: dict[str, dict[str, dict[str, str]]] = {}
+    with duckdb.connect(str(empty_book.warehouse), read_only=True) as connection:
+        for *names, column, kind in connection.execute(
+            "select table_catalog, table_schema, table_name, column_name, data_type"
+            " from information_schema.columns"
+        ).fetchall():
+            relation = ".".join(f'"{name}"' for name in names)
+            types.setdefault(relation, {})[column] = {"data_type": kind}
+    found: dict[Column, set[Column]] = {}
+    for name, model in models.items():
+        parents = [
+            (manifest["nodes"] | manifest["sources"])[parent]["relation_name"]
+            for parent in model["depends_on"]["nodes"]
+        ]
+        metadata = _build_column_lineage_metadata(
+            EventHistoryMetadata(
+                columns=types[model["relation_name"]],
+                parents={parent: types[parent] for parent in parents},
+            ),
+            model,
+            manifest,
+            DagsterDbtTranslator(),
+            warehouse.dbt_dir(empty_book) / "target",
+            None,
+        )
+        for column, parts in metadata["dagster/column_lineage"].deps_by_column.items():
+            found[name, column] = {
+                (
+                    part.asset_key.path[-1]
+                    if part.asset_key.path[0] != "raw"
+                    else ".".join(part.asset_key.path),
+                    part.column_name,
+                )
+                for part in parts
+            }
+    return found
+
+
+@pytest.fixture(scope="module")
+def columns(empty_book: Book) -> dict[str, dict[str, str]]:
+    """Type by column name of every table dbt made."""
+    with duckdb.connect(str(empty_book.warehouse), read_only=True) as connection:
+        found: dict[str, dict[str, str]] = {}
+        for table, column, kind in connection.execute(
+            "select table_name, column_name, data_type from information_schema.columns"
+            " where table_schema in ('staging', 'intermediate', 'marts')"
+        ).fetchall():
+            found.setdefault(table, {})[column] = kind
+    return found
+
+
+def lake_schemas() -> dict[str, pl.Schema]:
+    """Schema of every table of the lake, as the code that writes it declares it."""
+    flat = reference.flatten(reference.load(Book(Path("nowhere")).reference))
+    return {
+        **{
+            name: pl.Schema({column: kind.dtype for column, kind in table.schema.columns().items()})
+            for name, table in RAW_TABLES.items()
+        },
+        **{name: frame.schema for name, frame in flat.items()},
+        "raw_loads": pl.Schema(lake.LOAD_RECORD_SCHEMA),
+        "job_nodes": pl.Schema(lake.JOB_NODES_SCHEMA),
+        "gpu_intervals": rollup.GPU_INTERVALS,
+        "node_intervals": rollup.NODE_INTERVALS,
+    }
+
+
+def origins(lineage: dict[Column, set[Column]], column: Column) -> set[Column]:
+    """The columns of raw tables that a column is made of, through all models between."""
+    seen = {column}
+    waiting = [column]
+    while waiting:
+        new = lineage.get(waiting.pop(), set()) - seen
+        seen |= new
+        waiting += new
+    return {part for part in seen if part[0].startswith("raw.")}
+
+
+def mart_columns(columns: dict[str, dict[str, str]]) -> Iterator[tuple[str, str, str]]:
+    for table, kinds in columns.items():
+        if table.startswith(("dim_", "fct_", "kpi_")):
+            yield from ((table, column, kind) for column, kind in kinds.items())
+
+
+def test_a_book_without_any_file_builds_and_passes_every_unit_test(empty_book):
+    with duckdb.connect(str(empty_book.warehouse), read_only=True) as connection:
+        assert connection.execute("select count(*) from marts.fct_energy_balance").fetchall() == [
+            (0,)
+        ]
+
+
+def test_sources_declare_the_tables_and_columns_of_the_lake():
+    text = (warehouse.PROJECT_DIR / "models" / "sources.yml").read_text()
+    [source] = yaml.safe_load(text)["sources"]
+    declared = {
+        table["name"]: {column["name"]: column["data_type"] for column in table["columns"]}
+        for table in source["tables"]
+        if "config" in table
+    }
+    written = {
+        name: {column: SQL_TYPES[kind] for column, kind in schema.items()}
+        for name, schema in lake_schemas().items()
+    }
+    assert declared == written
+
+
+def test_every_model_says_its_grain(models):
+    assert [
+        name for name, model in models.items() if "one row per" not in model["description"].lower()
+    ] == []
+
+
+def test_every_column_is_described_and_every_described_column_is_there(models, columns):
+    described = {
+        name: {column for column, about in model["columns"].items() if about["description"]}
+        for name, model in models.items()
+    }
+    differing = {
+        name: described[name] ^ set(columns[name])
+        for name in models
+        if described[name] != set(columns[name])
+    }
+    assert differing == {}
+
+
+def test_every_mart_names_its_audience(models):
+    assert [
+        name
+        for name, model in models.items()
+        if model["schema"] == "marts" and not model["config"]["meta"].get("audience")
+    ] == []
+
+
+def test_every_measured_column_of_a_mart_ends_in_its_unit(columns):
+    without = [
+        f"{table}.{column}"
+        for table, column, kind in mart_columns(columns)
+        if kind in ("DOUBLE", "BIGINT", "INTEGER", "DECIMAL", "HUGEINT")
+        and not column.removesuffix("_sensitive").removesuffix("_tolerant").endswith(UNITS)
+        and column not in ORDINALS
+        and column.rsplit("_", 1)[-1] not in MONEY
+    ]
+    assert without == [], without
+
+
+def test_every_mart_with_money_names_its_currency(columns):
+    without = {
+        table
+        for table, column, kind in mart_columns(columns)
+        if kind != "BOOLEAN"
+        and column.rsplit("_", 1)[-1] in MONEY
+        and "currency_code" not in columns[table]
+    }
+    assert without == set()
+
+
+def test_contract_prices_are_for_finance_and_energy_alone(models):
+    for table, column in (
+        *(
+            ("dim_contracts", f"{kind}_price_per_mwh")
+            for kind in ("contract", "floor", "cap", "certificate", "shortfall", "excess")
+        ),
+        ("dim_contracts", "price_per_node_hour"),
+    ):
+        audience = models[table]["columns"][column]["config"]["meta"]["audience"]
+        assert sorted(audience) == ["energy", "finance"]
+
+
+@pytest.mark.parametrize(
+    ("column", "among_its_origins"),
+    [
+        (
+            ("kpi_site_weekly", "pue_ratio"),
+            {("raw.meter_readings", "quantity"), ("raw.meters", "multiplier")},
+        ),
+        (
+            ("kpi_site_weekly", "coverage_ratio"),
+            {("raw.meter_readings", "quantity"), ("raw.organization", "time_zone")},
+        ),
+        (
+            ("kpi_site_weekly", "mean_availability_ratio"),
+            {
+                ("raw.capacity_plan", "committed_it_mw"),
+                ("raw.grid_events", "import_limit_kw"),
+                ("raw.battery_samples", "available_discharge_kw"),
+            },
+        ),
+        (
+            ("kpi_site_weekly", "location_based_g_per_kwh"),
+            {("raw.grid_carbon", "direct_g_per_kwh"), ("raw.meter_readings", "quantity")},
+        ),
+        (
+            ("kpi_site_weekly", "mean_marginal_cost_per_gpu_hour"),
+            {("raw.market_prices", "price_per_mwh"), ("raw.cloud_charges", "effective_cost")},
+        ),
+        (
+            ("kpi_organization_weekly", "incident_minutes"),
+            {("raw.meter_readings", "interval_started_at")},
+        ),
+        (
+            ("fct_marginal_cost", "marginal_price_per_mwh"),
+            {
+                ("raw.market_prices", "price_per_mwh"),
+                ("raw.grid_connections", "network_per_mwh"),
+                ("raw.batteries", "degradation_cost_per_mwh"),
+                ("raw.fx_rates", "rate_to_reporting"),
+            },
+        ),
+        (
+            ("fct_contract_settlements", "amount"),
+            {
+                ("raw.contracts", "price_per_mwh"),
+                ("raw.market_prices", "price_per_mwh"),
+                ("raw.meter_readings", "quantity"),
+                ("raw.fx_rates", "rate_to_reporting"),
+            },
+        ),
+        (
+            ("fct_invoice_differences", "difference_amount"),
+            {
+                ("raw.invoices", "amount"),
+                ("raw.contracts", "price_per_mwh"),
+                ("raw.meter_readings", "quantity"),
+            },
+        ),
+        (
+            ("fct_data_quality", "quarantined_row_count"),
+            {("raw.raw_loads", "quarantined_row_count")},
+        ),
+    ],
+)
+def test_a_figure_can_be_followed_back_to_what_was_loaded(lineage, column, among_its_origins):
+    assert among_its_origins <= origins(lineage, column)
+
+
+def test_every_column_of_a_mart_comes_from_a_column_of_a_raw_table(lineage, columns):
+    without = {
+        (table, column)
+        for table, column, _ in mart_columns(columns)
+        if not origins(lineage, (table, column))
+    }
+    assert without == set(WITHOUT_ORIGIN)
+
+
+def test_a_day_without_exchange_rate_stops_the_build_and_is_named(book):
+    lake.write_reference_tables(book)
+    at = datetime(2027, 1, 1, 6, tzinfo=UTC)
+    price = {
+        "zone": "HB_NORTH",
+        "market": "real_time",
+        "sequence": 1,
+        "interval_started_at": at,
+        "interval_ended_at": at + timedelta(minutes=15),
+        "price_per_mwh": 30.0,
+        "currency_code": "USD",
+        "known_at": at,
+        "load_id": "a",
+        "source_file": "prices_csv/a.csv",
+        "source_row": 0,
+    }
+    folder = book.lake / "market_prices"
+    folder.mkdir(parents=True)
+    pl.DataFrame([price], schema=lake_schemas()["market_prices"]).write_parquet(
+        folder / "a.parquet"
+    )
+
+    lake_dir = json.dumps({"lake_dir": str(book.lake.resolve())})
+    answer = warehouse.invoke_dbt(
+        book, book.warehouse, ["run", "--select", "+stg_market_prices", "--vars", lake_dir]
+    )
+
+    [message] = [result.message for result in answer.result.results if result.status == "error"]
+    assert (
+        "data/reference/fx_rates.csv: found no USD rate for 2027-01-01, expected one for every"
+        " day with amounts in it: add it and build again"
+    ) in message

@@ -1,0 +1,481 @@
+"""Small landings of good, damaged and hostile files, and what loading makes of them."""
+
+import io
+import os
+import shutil
+import zipfile
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines import lake
+from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.connectors import FORMATS
+from pipelines.lake.schemas import RAW_TABLES
+
+ARRIVED = datetime(2026, 4, 6, 3, tzinfo=UTC)
+BATTERY_HEADER = "timestamp,battery_id,state_of_charge_pct,power_kw,state\n"
+BATTERY = BATTERY_HEADER + "2026-04-05T23:45:00Z,sparks-second-life,50,-10,charging\n"
+JOBS_HEADER = "JobID|Cluster|State|Submit|Start|End|ElapsedRaw|NNodes|NodeList\n"
+JOBS = (
+    JOBS_HEADER + "7|sparks|COMPLETED|2026-04-05T09:00:00|2026-04-05T10:00:00|2026-04-07T10:00:00"
+    "|172800|3|spk[0001-0002,0009]\n"
+)
+OUTAGES_HEADER = "event_id,target,event_type,started_at,ended_at,import_limit_kw,status\n"
+OUTAGE = OUTAGES_HEADER + "E1,sparks-pcc,grid_outage,2026-08-14T23:30Z,2026-08-16T00:00Z,,active\n"
+
+
+def put(book: Book, name: str, content: str | bytes, *, arrived: datetime = ARRIVED) -> Path:
+    file = book.landing / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.utime(file, (arrived.timestamp(), arrived.timestamp()))
+    return file
+
+
+def zipped(**members: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name.replace("__", "/").replace("_csv", ".csv"))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+def counts(summary: lake.LoadSummary) -> dict[str, int]:
+    return {
+        name: getattr(summary, name)
+        for name in ("loaded", "skipped", "partial", "failed", "quarantined_rows")
+    }
+
+
+def rows(book: Book, table: str) -> pl.DataFrame:
+    return pl.concat(
+        pl.read_parquet(file) for file in sorted((book.lake / table).rglob("*.parquet"))
+    )
+
+
+def staged(book: Book) -> dict[str, list[dict]]:
+    """What staging sees: of each key the row with the greatest (known_at, load_id, source_row)."""
+    tables = {
+        name: rows(book, name)
+        .sort("known_at", "load_id", "source_row")
+        .unique(table.key, keep="last")
+        .sort(table.key)
+        .to_dicts()
+        for name, table in RAW_TABLES.items()
+    }
+    nodes = rows(book, "job_nodes")
+    return tables | {"job_nodes": nodes.sort(nodes.columns).to_dicts()}
+
+
+def quarantined(book: Book) -> list[tuple[str, int, str]]:
+    frames = [pl.read_parquet(file) for file in sorted(book.quarantine.rglob("*.parquet"))]
+    columns = ("source_file", "source_row", "reason")
+    return sorted(row for frame in frames for row in frame.select(columns).rows())
+
+
+def outcome(book: Book) -> dict[str, tuple[str, str | None]]:
+    records = lake.read_load_records(book)
+    return {
+        name: (status, reason)
+        for name, status, reason in records.select("source_file", "status", "reason").iter_rows()
+    }
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def test_a_good_file_is_loaded_with_where_it_came_from_and_a_record(book):
+    put(book, "battery_csv/a/one.csv", BATTERY)
+    summary = lake.load(book)
+    assert counts(summary) == {
+        "loaded": 1, "skipped": 0, "partial": 0, "failed": 0, "quarantined_rows": 0,
+    }  # fmt: skip
+    assert rows(book, "battery_samples").to_dicts() == [
+        {
+            "known_at": ARRIVED,
+            "source_file": "battery_csv/a/one.csv",
+            "source_row": 0,
+            "load_id": summary.records[0].load_id,
+            "battery_id": "sparks-second-life",
+            "sampled_at": datetime(2026, 4, 5, 23, 45, tzinfo=UTC),
+            "state_of_charge_ratio": 0.5,
+            "power_kw": -10.0,
+            "available_charge_kw": None,
+            "available_discharge_kw": None,
+            "energy_capacity_kwh": None,
+            "state": "charging",
+        }
+    ]
+    record = lake.read_load_records(book).to_dicts()[0]
+    digest, batch = record.pop("reference_digest"), record.pop("batch")
+    sha256 = record["sha256"]
+    assert (len(sha256), len(digest), len(batch)) == (64, 16, 16)
+    assert record == {
+        "load_id": sha256[:16],
+        "sha256": sha256,
+        "source_file": "battery_csv/a/one.csv",
+        "format": "battery_csv",
+        "status": "loaded",
+        "row_count": 1,
+        "quarantined_row_count": 0,
+        "reason": None,
+        "known_at": ARRIVED,
+        "tables": ["battery_samples"],
+        "touched_dates": [date(2026, 4, 5)],
+        "file_bytes": len(BATTERY),
+    }
+
+
+UNKNOWN_FOLDER = f"found landing folder 'misc', expected one of {', '.join(FORMATS)}: move the file"
+BOMB = zipped(a_csv="0" * 3_000_000)
+FAILURES: dict[str, tuple[bytes, str]] = {
+    "misc/readme.txt": (b"hello", UNKNOWN_FOLDER),
+    "battery_csv/empty.csv": (b"", "found 0 bytes, expected a file with content: send it again"),
+    "battery_csv/outside.zip": (
+        zipped(**{"..__x_csv": BATTERY}),
+        "found archive member '../x.csv', expected a name inside the archive: pack it again",
+    ),
+    "battery_csv/bomb.zip": (
+        BOMB,
+        f"found more than {len(BOMB) * 500} bytes when unpacked, expected fewer: split the file",
+    ),
+    "battery_csv/no_members.zip": (
+        b"PK\x05\x06" + bytes(18),
+        "found an empty archive, expected files in it: send it again",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_file_that_cannot_be_read_fails_in_words_and_the_others_load(book, name):
+    content, reason = FAILURES[name]
+    put(book, name, content)
+    put(book, "battery_csv/good.csv", BATTERY)
+    summary = lake.load(book)
+    assert outcome(book) == {name: ("failed", reason), "battery_csv/good.csv": ("loaded", None)}
+    assert counts(summary) == {
+        "loaded": 1, "skipped": 0, "partial": 0, "failed": 1, "quarantined_rows": 0,
+    }  # fmt: skip
+    assert len(rows(book, "battery_samples")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason_starts"),
+    [
+        ("green_button/cut.xml", b"<feed><entry>", "not well-formed XML ("),
+        ("prometheus/shape.json", b'{"weather": 1}', ""),
+        ("battery_csv/binary.csv", bytes(range(256)), ""),
+        ("battery_csv/cut.csv.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xff\xff\xff",
+         "found broken compression ("),
+        ("battery_csv/cut.zip", zipped(a_csv=BATTERY)[:60], "found a broken zip archive ("),
+    ],
+)  # fmt: skip
+def test_damaged_files_fail_and_the_others_load(book, name, content, reason_starts):
+    put(book, name, content)
+    put(book, "battery_csv/good.csv", BATTERY)
+    lake.load(book)
+    status, reason = outcome(book)[name]
+    assert (status, reason.startswith(reason_starts), len(reason) > 20) == ("failed", True, True)
+    assert outcome(book)["battery_csv/good.csv"] == ("loaded", None)
+
+
+def test_a_link_out_of_landing_is_not_followed(book, tmp_path):
+    secret = tmp_path / "secret.csv"
+    secret.write_text(BATTERY)
+    (book.landing / "battery_csv").mkdir(parents=True)
+    (book.landing / "battery_csv" / "link.csv").symlink_to(secret)
+    summary = lake.load(book)
+    assert outcome(book) == {
+        "battery_csv/link.csv": (
+            "failed",
+            "found a link out of landing, expected a file: copy it here",
+        )
+    }
+    assert (summary.failed, len(rows(book, "battery_samples"))) == (1, 0)
+
+
+def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_of_their_file_loads(book):
+    put(
+        book,
+        "battery_csv/rows.csv",
+        BATTERY
+        + "2026-04-05T12:00:00Z,sparks-second-life,50,NaN,charging\n"
+        + "2026-04-05T12:00:00,sparks-second-life,50,1,charging\n"
+        + "2026-04-05T12:00:00Z,nobody,50,1,charging\n",
+    )
+    put(book, "outages_csv/target.csv", OUTAGE + OUTAGE.splitlines()[1].replace("sparks-pcc", "x"))
+    put(book, "sacct/jobs.txt", JOBS + JOBS.splitlines()[1].replace("[0001-0002,0009]", "[1-"))
+    summary = lake.load(book)
+    assert quarantined(book) == [
+        ("battery_csv/rows.csv", 1, "power_kw 'NaN': expected a number"),
+        (
+            "battery_csv/rows.csv",
+            2,
+            "timestamp '2026-04-05T12:00:00' has no time zone: expected Z or an offset such as"
+            " +02:00",
+        ),
+        (
+            "battery_csv/rows.csv",
+            3,
+            "battery_id nobody is not declared: add it to batteries of a file in"
+            " data/reference/sites and load again",
+        ),
+        (
+            "outages_csv/target.csv",
+            1,
+            "target x is not declared: add it to grid_event_target of a file in"
+            " data/reference/sites and load again",
+        ),
+        (
+            "sacct/jobs.txt",
+            1,
+            "node_list: found spk[1- (unbalanced brackets), expected a Slurm host list such as"
+            " node[001-004]",
+        ),
+    ]
+    assert counts(summary) == {
+        "loaded": 0, "skipped": 0, "partial": 3, "failed": 0, "quarantined_rows": 5,
+    }  # fmt: skip
+    assert outcome(book)["battery_csv/rows.csv"] == (
+        "partial",
+        "power_kw 'NaN': expected a number (and 2 more reasons)",
+    )
+
+
+def test_an_invoice_of_a_contract_that_nobody_declared_is_quarantined(book):
+    header = (
+        "invoice_id,line_number,contract_id,billing_month,line,amount,currency_code,issued_at\n"
+    )
+    put(
+        book,
+        "invoices/lupinus/2026-09.csv",
+        header
+        + "L-9,1,franklin-lupinus-pap,2026-09,energy,12.50,USD,2026-10-02T16:00Z\n"
+        + "L-9,2,nobodys-contract,2026-09,energy,9.75,USD,2026-10-02T16:00Z\n",
+    )
+    summary = lake.load(book)
+    assert counts(summary) == {
+        "loaded": 0, "skipped": 0, "partial": 1, "failed": 0, "quarantined_rows": 1,
+    }  # fmt: skip
+    assert quarantined(book) == [
+        (
+            "invoices/lupinus/2026-09.csv",
+            1,
+            "contract_id nobodys-contract is not declared: add it to data/reference/contracts"
+            " and load again",
+        )
+    ]
+    assert rows(book, "invoices").select("contract_id", "amount").rows() == [
+        ("franklin-lupinus-pap", 12.5)
+    ]
+
+
+def test_jobs_are_expanded_to_their_nodes_and_touch_every_day_they_ran(book):
+    put(book, "sacct/jobs.txt", JOBS)
+    summary = lake.load(book)
+    nodes = rows(book, "job_nodes").sort("hostname")
+    assert nodes.select("cluster", "job_id", "submitted_at", "hostname").rows() == [
+        ("sparks", "7", datetime(2026, 4, 5, 16, tzinfo=UTC), "spk0001"),
+        ("sparks", "7", datetime(2026, 4, 5, 16, tzinfo=UTC), "spk0002"),
+        ("sparks", "7", datetime(2026, 4, 5, 16, tzinfo=UTC), "spk0009"),
+    ]
+    assert summary.records[0].touched_dates == [date(2026, 4, day) for day in (5, 6, 7)]
+
+
+def test_an_interval_up_to_midnight_does_not_touch_the_next_day(book):
+    put(book, "outages_csv/outage.csv", OUTAGE)
+    assert lake.load(book).records[0].touched_dates == [date(2026, 8, 14), date(2026, 8, 15)]
+
+
+def test_an_event_until_the_end_of_time_touches_ten_years(book):
+    put(book, "outages_csv/outage.csv", OUTAGE.replace("2026-08-16", "9999-12-31"))
+    assert len(lake.load(book).records[0].touched_dates) == lake.LONGEST_SPAN_DAYS + 1
+
+
+def test_an_open_event_touches_the_days_up_to_the_end_of_the_book(book):
+    put(book, "battery_csv/one.csv", BATTERY.replace("2026-04-05", "2026-08-17"))
+    lake.load(book)
+    put(book, "outages_csv/open.csv", OUTAGE.replace("2026-08-16T00:00Z", ""))
+    assert lake.load(book).records[0].touched_dates == [
+        date(2026, 8, day) for day in (14, 15, 16, 17)
+    ]
+
+
+def test_a_revised_event_touches_the_days_it_held_before(book):
+    put(book, "outages_csv/one.csv", OUTAGE)
+    lake.load(book)
+    moved = OUTAGE.replace("08-14T23:30", "08-20T23:30").replace("08-16T00:00", "08-21T00:00")
+    put(book, "outages_csv/two.csv", moved, arrived=datetime(2026, 4, 7, tzinfo=UTC))
+    record = lake.load(book).records[0]
+    assert record.row_count == 1
+    assert record.touched_dates == [date(2026, 8, day) for day in (14, 15, 20)]
+
+
+def test_a_job_that_ended_touches_the_days_on_which_it_seemed_to_run(book):
+    running = JOBS.replace("COMPLETED", "RUNNING").replace("2026-04-07T10:00:00", "Unknown")
+    put(book, "sacct/one.txt", running)
+    put(book, "battery_csv/one.csv", BATTERY.replace("2026-04-05", "2026-04-09"))
+    lake.load(book)
+    put(book, "sacct/two.txt", JOBS)
+    record = lake.load(book).records[0]
+    assert record.row_count == 1
+    assert record.touched_dates == [date(2026, 4, day) for day in (5, 6, 7, 8, 9)]
+
+
+def test_of_two_files_with_the_same_bytes_the_first_to_arrive_counts(book):
+    put(book, "battery_csv/a.csv", BATTERY, arrived=datetime(2026, 4, 7, tzinfo=UTC))
+    put(book, "battery_csv/z.csv", BATTERY, arrived=ARRIVED)
+    assert [record.source_file for record in lake.load(book).records] == ["battery_csv/z.csv"]
+    assert rows(book, "battery_samples")["known_at"].to_list() == [ARRIVED]
+
+
+def test_the_same_bytes_load_once_whatever_they_are_called(book):
+    put(book, "battery_csv/a.csv", BATTERY)
+    put(book, "battery_csv/b.csv", BATTERY)
+    put(book, "aaa/c.csv", BATTERY)
+    expected = {"battery_csv/a.csv": ("loaded", None)}
+    assert (counts(lake.load(book))["skipped"], outcome(book)) == (2, expected)
+    assert (counts(lake.load(book))["skipped"], outcome(book)) == (3, expected)
+    assert len(rows(book, "battery_samples")) == 1
+
+
+def land_everything(book: Book) -> None:
+    put(book, "battery_csv/a.csv", BATTERY)
+    put(book, "battery_csv/b.csv", BATTERY.replace(",50,", ",60,"), arrived=ARRIVED.replace(hour=9))
+    put(book, "battery_csv/partial.csv", BATTERY.replace("T23", "T22") + "x,y,1,1,charging\n")
+    put(book, "battery_csv/zip.zip", zipped(a_csv=BATTERY.replace("T23", "T20"),
+                                            b_csv=BATTERY.replace("T23", "T21")))  # fmt: skip
+    put(book, "sacct/jobs.txt", JOBS)
+    put(book, "outages_csv/outage.csv", OUTAGE)
+    put(book, "green_button/cut.xml", b"<feed>")
+    put(book, "misc/x", b"x")
+
+
+def test_loading_twice_changes_no_byte(book):
+    land_everything(book)
+    lake.load(book)
+    before = bytes_of(book.data_dir)
+    summary = lake.load(book)
+    assert bytes_of(book.data_dir) == before
+    assert counts(summary) == {
+        "loaded": 0, "skipped": 6, "partial": 0, "failed": 2, "quarantined_rows": 0,
+    }  # fmt: skip
+
+
+def test_files_in_any_order_and_split_over_loads_end_the_same(book, tmp_path):
+    land_everything(book)
+    names = [f.relative_to(book.landing) for f in book.landing.rglob("*") if f.is_file()]
+    lake.load(book)
+    for attempt, order in enumerate((sorted(names), sorted(names, reverse=True))):
+        other = Book(tmp_path / f"other{attempt}")
+        for name in order:
+            (other.landing / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(book.landing / name, other.landing / name)
+            lake.load(other)
+        assert staged(other) == staged(book)
+        assert quarantined(other) == quarantined(book)
+        assert outcome(other) == outcome(book)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("is_reload", [False, True], ids=["first load", "reload of partial files"])
+def test_killed_at_any_write_the_next_load_ends_the_same(book, tmp_path, monkeypatch, is_reload):
+    before = Book(tmp_path / "before")
+    shutil.copytree(PROJECT_REFERENCE, before.data_dir / "reference")
+    if is_reload:
+        land_everything(before)
+    lake.load(before)
+    land_everything(before)
+    if is_reload:
+        for name in ("sites/sparks.yml", "meters.yml"):
+            file = before.reference / name
+            file.write_text(file.read_text().replace("sparks-iron-air", "sparks-iron"))
+    shutil.copytree(before.data_dir, book.data_dir)
+    lake.load(book)
+    write, kills = lake.write_parquet, 0
+    while True:
+        other = Book(tmp_path / f"killed{kills}")
+        shutil.copytree(before.data_dir, other.data_dir)
+        left = kills
+
+        def write_or_die(frame: pl.DataFrame, file: Path) -> None:
+            nonlocal left
+            if left == 0:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                (file.parent / "half.tmp").touch()
+                raise KilledError
+            left -= 1
+            write(frame, file)
+
+        monkeypatch.setattr(lake, "write_parquet", write_or_die)
+        try:
+            lake.load(other)
+            was_killed = False
+        except KilledError:
+            was_killed = True
+        monkeypatch.setattr(lake, "write_parquet", write)
+        lake.load(other)
+        assert staged(other) == staged(book)
+        assert quarantined(other) == quarantined(book)
+        assert outcome(other) == outcome(book)
+        assert list(other.data_dir.rglob("*.tmp")) == []
+        if not was_killed:
+            break
+        kills += 1
+    assert kills > 3
+
+
+def test_a_load_removes_its_own_temporary_files_and_no_one_elses(book):
+    own = ("battery_samples", "gpu_samples/2026-04-05", "job_nodes", "loads")
+    others = ("reference", "gpu_intervals", "node_intervals")
+    for folder in (*own, *others):
+        (book.lake / folder).mkdir(parents=True)
+        (book.lake / folder / "half.tmp").touch()
+    (book.quarantine / "jobs").mkdir(parents=True)
+    (book.quarantine / "jobs" / "half.tmp").touch()
+    lake.load(book)
+    assert sorted(
+        file.relative_to(book.data_dir).as_posix() for file in book.data_dir.rglob("*.tmp")
+    ) == [f"lake/{folder}/half.tmp" for folder in sorted(others)]
+
+
+def test_quarantined_rows_load_once_the_reference_data_declares_their_battery(book):
+    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
+    put(book, "battery_csv/new.csv", BATTERY.replace("second-life", "third-life"))
+    assert counts(lake.load(book))["partial"] == 1
+    assert counts(lake.load(book)) == {
+        "loaded": 0, "skipped": 1, "partial": 0, "failed": 0, "quarantined_rows": 0,
+    }  # fmt: skip
+    for file in book.reference.rglob("*.yml"):
+        file.write_text(
+            file.read_text().replace(
+                "battery_id: sparks-second-life", "battery_id: sparks-third-life"
+            )
+        )
+    assert counts(lake.load(book))["loaded"] == 1
+    assert outcome(book) == {"battery_csv/new.csv": ("loaded", None)}
+    assert quarantined(book) == []
+    assert rows(book, "battery_samples")["battery_id"].to_list() == ["sparks-third-life"]
+
+
+def test_a_failed_file_mended_under_its_name_leaves_no_failure(book):
+    put(book, "battery_csv/a.csv", b"")
+    assert counts(lake.load(book))["failed"] == 1
+    put(book, "battery_csv/a.csv", BATTERY)
+    assert counts(lake.load(book)) == {
+        "loaded": 1, "skipped": 0, "partial": 0, "failed": 0, "quarantined_rows": 0,
+    }  # fmt: skip
+    assert outcome(book) == {"battery_csv/a.csv": ("loaded", None)}

@@ -1,0 +1,423 @@
+"""The roll-ups, on telemetry small enough to add up by hand."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from pipelines.book import Book
+from pipelines.lake import rollup
+from pipelines.lake.schemas import RAW_TABLES
+
+DAY = date(2026, 11, 1)
+MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)
+KWH = 3_600_000_000  # in millijoules
+SECOND = 1_000_000_000  # in nanoseconds
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return new_book(tmp_path)
+
+
+def new_book(folder: Path) -> Book:
+    book = Book(folder)
+    for table in ("gpu_samples", "node_power_samples"):
+        (book.lake / table).mkdir(parents=True)
+        RAW_TABLES[table].schema.create_empty().write_parquet(book.lake / table / "schema.parquet")
+    return book
+
+
+def at(hour: int, minute: float) -> datetime:
+    return MIDNIGHT + timedelta(hours=hour, minutes=minute)
+
+
+def gpu(sampled_at: datetime, **values: object) -> dict:
+    return {"sampled_at": sampled_at, "hostname": "jwb0001", "gpu_index": "0", **values}
+
+
+def load(
+    book: Book,
+    rows: list[dict],
+    *,
+    table: str = "gpu_samples",
+    load_id: str = "a",
+    known_at: datetime = MIDNIGHT,
+) -> None:
+    """Put rows into the lake as one load, a file per UTC day."""
+    schema = RAW_TABLES[table].schema
+    empty = dict.fromkeys(schema.column_names())
+    provenance = {"known_at": known_at, "source_file": "file", "load_id": load_id * 16}
+    by_day: dict[date, list[dict]] = {}
+    for number, row in enumerate(rows):
+        whole = {**empty, **provenance, "source_row": number, **row}
+        by_day.setdefault(row["sampled_at"].date(), []).append(whole)
+    dtypes = {name: column.dtype for name, column in schema.columns().items()}
+    for day, of_day in by_day.items():
+        file = book.lake / table / str(day) / f"{load_id * 16}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        schema.validate(pl.DataFrame(of_day, schema=dtypes)).write_parquet(file)
+
+
+def rolled_up(book: Book, table: str, day: date = DAY, **options: datetime) -> list[dict]:
+    rollup.roll_up(book, [day], **options)
+    return pl.read_parquet(book.lake / table / f"{day}.parquet").to_dicts()
+
+
+def interval(**values: object) -> dict:
+    """A row of gpu_intervals of the first interval of the day, null but for the given values."""
+    return {
+        **dict.fromkeys(rollup.GPU_INTERVALS.names()),
+        "hostname": "jwb0001",
+        "gpu_index": "0",
+        "interval_started_at": MIDNIGHT,
+        "covered_s": 0.0,
+        **values,
+    }
+
+
+def test_a_quarter_of_an_hour_of_one_board_adds_up(book: Book):
+    # 600 W busy for 10 minutes, then idle at 60 W: 100 Wh by the counter, then 5 Wh.
+    load(
+        book,
+        [
+            gpu(at(0, 0), power_w=600, energy_counter_millijoules=KWH, utilization_ratio=0.9),
+            gpu(
+                at(0, 10),
+                power_w=600,
+                energy_counter_millijoules=KWH + KWH // 10,
+                utilization_ratio=0.9,
+            ),
+            gpu(
+                at(0, 15),
+                power_w=60,
+                energy_counter_millijoules=KWH + KWH // 10 + KWH // 200,
+                utilization_ratio=0.05,
+            ),
+        ],
+    )
+    assert rolled_up(book, "gpu_intervals") == [
+        interval(
+            energy_kwh=0.105,
+            energy_from_counter_kwh=0.105,
+            energy_from_power_kwh=0.1275,  # 600 W for 10 minutes, then on average 330 W for 5
+            busy_s=600.0,
+            idle_s=300.0,
+            busy_kwh=0.1,
+            idle_kwh=0.005,
+            covered_s=900.0,
+            sample_count=2,
+        ),
+        interval(interval_started_at=at(0, 15), sample_count=1),
+    ]
+
+
+def test_a_step_across_the_start_of_an_interval_is_split_by_time(book: Book):
+    load(
+        book,
+        [
+            gpu(at(0, 10), energy_counter_millijoules=0, utilization_ratio=1),
+            gpu(at(0, 20), energy_counter_millijoules=KWH // 10, utilization_ratio=1),
+            gpu(at(0, 24), energy_counter_millijoules=KWH // 10 + KWH // 50, utilization_ratio=1),
+        ],
+    )
+    rows = rolled_up(book, "gpu_intervals")
+    assert [(row["interval_started_at"], row["energy_kwh"], row["busy_s"]) for row in rows] == [
+        (MIDNIGHT, 0.05, 300.0),
+        (at(0, 15), 0.07, 540.0),
+    ]
+
+
+def test_a_step_across_midnight_is_split_between_the_days(book: Book):
+    load(
+        book,
+        [
+            gpu(at(0, -5), energy_counter_millijoules=0),
+            gpu(at(0, 5), energy_counter_millijoules=KWH // 10),
+        ],
+    )
+    counts = rollup.roll_up(book, [DAY - timedelta(days=1), DAY])
+    assert counts == {"gpu_intervals": 2, "node_intervals": 2}
+    rows = pl.read_parquet(book.lake / "gpu_intervals" / "*.parquet").sort("interval_started_at")
+    assert rows.select("interval_started_at", "energy_kwh", "covered_s").rows() == [
+        (at(0, -15), 0.05, 300.0),
+        (MIDNIGHT, 0.05, 300.0),
+    ]
+
+
+def test_a_reset_counter_is_bridged_by_power(book: Book):
+    load(
+        book,
+        [
+            gpu(at(0, 0), power_w=600, energy_counter_millijoules=5 * KWH),
+            gpu(at(0, 5), power_w=600, energy_counter_millijoules=KWH // 100),
+            gpu(at(0, 10), power_w=600, energy_counter_millijoules=KWH // 100 + KWH // 20),
+        ],
+    )
+    assert rolled_up(book, "gpu_intervals") == [
+        interval(
+            energy_kwh=0.1,
+            energy_from_counter_kwh=0.05,
+            energy_from_power_kwh=0.1,
+            covered_s=600.0,
+            sample_count=3,
+        )
+    ]
+
+
+def test_a_counter_that_leaps_beyond_what_a_board_can_draw_is_not_believed(book: Book):
+    load(
+        book,
+        [
+            gpu(at(0, 0), energy_counter_millijoules=0),
+            gpu(at(0, 5), energy_counter_millijoules=500 * KWH),
+        ],
+    )
+    assert rolled_up(book, "gpu_intervals") == [interval(sample_count=2)]
+
+
+def test_a_gap_longer_than_a_step_counts_nowhere(book: Book):
+    load(
+        book,
+        [
+            gpu(at(0, 0), energy_counter_millijoules=0, utilization_ratio=1),
+            gpu(at(0, 15), energy_counter_millijoules=KWH // 10, utilization_ratio=1),
+            gpu(at(0, 30.1), energy_counter_millijoules=KWH // 5, utilization_ratio=1),
+        ],
+    )
+    rows = rolled_up(book, "gpu_intervals")
+    assert [(row["energy_kwh"], row["covered_s"], row["busy_s"]) for row in rows] == [
+        (0.1, 900.0, 900.0),
+        (None, 0.0, None),
+        (None, 0.0, None),
+    ]
+
+
+def test_power_capping_and_thermal_throttling_are_told_apart_by_their_counters(book: Book):
+    load(
+        book,
+        [
+            gpu(
+                at(0, 0),
+                utilization_ratio=1,
+                power_violation_ns=7 * SECOND,
+                thermal_violation_ns=0,
+                clocks_event_reasons=0,
+            ),
+            gpu(
+                at(0, 5),
+                utilization_ratio=1,
+                power_violation_ns=127 * SECOND,
+                thermal_violation_ns=0,
+                clocks_event_reasons=0x4,
+            ),
+            gpu(
+                at(0, 10),
+                utilization_ratio=1,
+                power_violation_ns=20 * SECOND,  # reset: 20 s since
+                thermal_violation_ns=30 * SECOND,
+                clocks_event_reasons=0x40,
+            ),
+            gpu(
+                at(0, 15),
+                utilization_ratio=0,  # idle boards are not held back from anything
+                power_violation_ns=200 * SECOND,
+                thermal_violation_ns=200 * SECOND,
+                clocks_event_reasons=0x4,
+            ),
+        ],
+    )
+    first = rolled_up(book, "gpu_intervals")[0]
+    assert (first["power_capped_s"], first["thermal_throttled_s"]) == (140.0, 30.0)
+
+
+def test_without_violation_counters_the_clock_event_reasons_decide(book: Book):
+    reasons = (0x1, 0x4, 0x80, 0x20, 0x40, 0x8, 0x4 | 0x20)
+    load(
+        book,
+        [
+            gpu(at(0, 2 * number), utilization_ratio=1, clocks_event_reasons=mask)
+            for number, mask in enumerate(reasons)
+        ],
+    )
+    first = rolled_up(book, "gpu_intervals")[0]
+    assert (first["power_capped_s"], first["thermal_throttled_s"]) == (360.0, 360.0)
+
+
+def test_where_no_one_saw_the_utilization_busy_time_is_unknown_and_not_zero(book: Book):
+    load(book, [gpu(at(0, 0), power_w=100), gpu(at(0, 15), power_w=100)])
+    assert rolled_up(book, "gpu_intervals")[0] == interval(
+        energy_kwh=0.025, energy_from_power_kwh=0.025, covered_s=900.0, sample_count=1
+    )
+
+
+def minutes(step: int) -> list[dict]:
+    """An hour of one board every `step` minutes, with power that swings within five minutes."""
+    return [
+        gpu(
+            at(0, minute),
+            power_w=300 + 100 * (minute % 3),
+            energy_counter_millijoules=minute * KWH // 100,
+            utilization_ratio=1,
+        )
+        for minute in range(0, 61, step)
+    ]
+
+
+def test_five_minutes_on_top_of_sixty_seconds_changes_nothing(book: Book, tmp_path: Path):
+    both = new_book(tmp_path / "both")
+    load(book, minutes(1))
+    load(both, minutes(1))
+    load(both, minutes(5), load_id="b", known_at=MIDNIGHT + timedelta(days=1))
+    alone = rolled_up(book, "gpu_intervals")
+    assert alone[0]["sample_count"] == 15
+    assert rolled_up(both, "gpu_intervals") == alone
+
+
+def test_files_with_one_metric_each_make_one_sample(book: Book):
+    load(book, [gpu(at(0, 0), power_w=600), gpu(at(0, 15), power_w=600)], load_id="a")
+    load(
+        book,
+        [gpu(at(0, 0), utilization_ratio=1), gpu(at(0, 15), utilization_ratio=1)],
+        load_id="b",
+    )
+    first = rolled_up(book, "gpu_intervals")[0]
+    assert (first["busy_kwh"], first["sample_count"]) == (0.15, 1)
+
+
+def test_the_latest_known_value_of_a_sample_stands_and_as_of_goes_back(book: Book):
+    later = MIDNIGHT + timedelta(days=3)
+    load(book, [gpu(at(0, 0), power_w=600), gpu(at(0, 15), power_w=600)], load_id="f")
+    load(
+        book,
+        [gpu(at(0, 0), power_w=400), gpu(at(0, 15), power_w=400)],
+        load_id="a",
+        known_at=later,
+    )
+    assert rolled_up(book, "gpu_intervals")[0]["energy_kwh"] == 0.1
+    before = rolled_up(book, "gpu_intervals", as_of=later - timedelta(seconds=1))
+    assert before[0]["energy_kwh"] == 0.15
+
+
+def test_a_node_is_its_boards_beside_its_own_power(book: Book):
+    load(
+        book,
+        [
+            {**gpu(at(0, minute), power_w=power, utilization_ratio=busy), "gpu_index": index}
+            for minute in (0, 15)
+            for index, power, busy in (("0", 600, 1), ("1", 80, 0))
+        ],
+    )
+    load(
+        book,
+        [
+            {"sampled_at": at(0, minute), "hostname": host, "power_w": power}
+            for minute in (0, 10)
+            for host, power in (("jwb0001", 1200), ("jwb0002", 300))
+        ],
+        table="node_power_samples",
+    )
+    first, second, third = rolled_up(book, "node_intervals")
+    assert first == {
+        "hostname": "jwb0001",
+        "interval_started_at": MIDNIGHT,
+        "gpu_kwh": 0.17,
+        "node_kwh": 0.2,
+        "gpu_count_reporting": 2,
+        "gpu_busy_s": 900.0,
+        "gpu_idle_s": 900.0,
+        "busy_kwh": 0.15,
+        "idle_kwh": 0.02,
+        "power_capped_s": None,
+        "thermal_throttled_s": None,
+        "covered_s": 1800.0,
+        "node_covered_s": 600.0,
+        "energy_from_power_kwh": 0.17,
+    }
+    assert (second["interval_started_at"], second["gpu_count_reporting"]) == (at(0, 15), 2)
+    assert third == {
+        **dict.fromkeys(rollup.NODE_INTERVALS.names()),
+        "hostname": "jwb0002",
+        "interval_started_at": MIDNIGHT,
+        "node_kwh": 0.05,
+        "gpu_count_reporting": 0,
+        "covered_s": 0.0,
+        "node_covered_s": 600.0,
+    }
+
+
+def test_a_day_without_samples_has_empty_roll_ups(book: Book):
+    assert rolled_up(book, "gpu_intervals") == []
+    assert rolled_up(book, "node_intervals") == []
+    schema = pl.read_parquet_schema(book.lake / "gpu_intervals" / "schema.parquet")
+    assert schema == rollup.GPU_INTERVALS
+
+
+def test_many_small_amounts_lose_nothing(book: Book):
+    load(
+        book,
+        [
+            gpu(
+                MIDNIGHT + timedelta(seconds=second),
+                power_w=700.1,
+                energy_counter_millijoules=2**52 + 700_100 * second,
+            )
+            for second in range(901)
+        ],
+    )
+    first = rolled_up(book, "gpu_intervals")[0]
+    assert first["energy_from_counter_kwh"] == 0.175025
+    assert first["energy_from_power_kwh"] == pytest.approx(0.175025, abs=1e-9)
+
+
+def test_rolling_up_again_writes_the_same(book: Book, tmp_path: Path):
+    messages: list[str] = []
+    report: Callable[[str], None] = messages.append
+    load(book, minutes(1))
+    rollup.roll_up(book, [DAY], progress=report)
+    file = book.lake / "gpu_intervals" / f"{DAY}.parquet"
+    once = file.read_bytes()
+    rollup.roll_up(book, [DAY, DAY], progress=report)
+    assert file.read_bytes() == once
+    assert messages == ["telemetry of 2026-11-01"] * 2
+    assert [path.name for path in file.parent.iterdir() if path.suffix == ".tmp"] == []
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    counts=st.lists(st.integers(0, KWH // 50), min_size=2, max_size=60),
+    seconds=st.lists(st.integers(1, 900), min_size=60, max_size=60),
+    files=st.lists(st.sampled_from("abc"), min_size=60, max_size=60),
+)
+def test_energy_is_the_same_however_the_samples_are_spread_over_files(
+    tmp_path_factory: pytest.TempPathFactory,
+    counts: list[int],
+    seconds: list[int],
+    files: list[str],
+):
+    sampled_at, counter, rows = MIDNIGHT, 0, []
+    for rise, step in zip(counts, seconds, strict=False):
+        rows.append(gpu(sampled_at, energy_counter_millijoules=counter))
+        sampled_at += timedelta(seconds=step)
+        counter += min(rise, step * rollup.MAX_BOARD_W * 1000)
+    whole, spread = (new_book(tmp_path_factory.mktemp("book")) for _ in range(2))
+    load(whole, rows)
+    for name in "abc":
+        of_file = [row for row, file in zip(rows, files, strict=False) if file == name]
+        # A sample that two files hold is still one sample.
+        load(spread, [*of_file, rows[0]], load_id=name)
+    frames = []
+    for book in (whole, spread):
+        rollup.roll_up(book, [DAY])
+        frames.append(pl.read_parquet(book.lake / "gpu_intervals" / f"{DAY}.parquet"))
+    assert_frame_equal(*frames)
+    last = rows[-1]["energy_counter_millijoules"]
+    if sampled_at <= MIDNIGHT + timedelta(days=1):
+        assert frames[0]["energy_kwh"].sum() == pytest.approx(last / KWH, abs=1e-7)

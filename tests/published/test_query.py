@@ -1,0 +1,125 @@
+"""Questions to the published book: right answers, and nothing beyond the team's file."""
+
+import io
+import json
+from datetime import UTC, datetime
+
+import duckdb
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from pipelines.book import Book
+from pipelines.published import query
+
+
+@pytest.fixture
+def published(book: Book) -> Book:
+    """A book of which finance sees two rows of one mart."""
+    book.published.mkdir(parents=True)
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(
+            f"attach '{book.published / 'finance.duckdb'}' as team (storage_version 'v1.2.0')"
+        )
+        connection.execute("create schema team.marts")
+        connection.execute(
+            "create table team.marts.fct_carbon as select * from (values"
+            " ('juelich', timestamptz '2026-10-25 00:45:00Z', 12.5, 3),"
+            " ('sparks', timestamptz '2026-10-25 01:00:00Z', null, 4)"
+            ") as rows (site_id, interval_started_at, location_based_kg, row_count)"
+        )
+    return book
+
+
+def test_tables_are_found_without_their_schema_and_times_are_utc(published):
+    answer = query.run_sql(published, "finance", "from fct_carbon order by site_id")
+    assert_frame_equal(
+        answer,
+        pl.DataFrame(
+            {
+                "site_id": ["juelich", "sparks"],
+                "interval_started_at": [
+                    datetime(2026, 10, 25, 0, 45, tzinfo=UTC),
+                    datetime(2026, 10, 25, 1, 0, tzinfo=UTC),
+                ],
+                "location_based_kg": pl.Series([12.5, None], dtype=pl.Decimal(3, 1)),
+                "row_count": pl.Series([3, 4], dtype=pl.Int32),
+            }
+        ),
+    )
+
+
+def test_an_answer_can_be_had_as_csv_json_and_parquet(published):
+    answer = query.run_sql(
+        published,
+        "finance",
+        "select interval_started_at, location_based_kg, sum(row_count) over () as total,"
+        " [row_count] as counts from fct_carbon order by site_id",
+    )
+    assert query.encode(answer, "csv").decode() == (
+        "interval_started_at,location_based_kg,total,counts\n"
+        "2026-10-25T00:45:00Z,12.5,7,[3]\n"
+        "2026-10-25T01:00:00Z,,7,[4]\n"
+    )
+    assert json.loads(query.encode(answer, "json")) == [
+        {
+            "interval_started_at": "2026-10-25T00:45:00Z",
+            "location_based_kg": 12.5,
+            "total": 7,
+            "counts": [3],
+        },
+        {
+            "interval_started_at": "2026-10-25T01:00:00Z",
+            "location_based_kg": None,
+            "total": 7,
+            "counts": [4],
+        },
+    ]
+    assert_frame_equal(pl.read_parquet(io.BytesIO(query.encode(answer, "parquet"))), answer)
+
+
+@pytest.mark.parametrize(
+    ("sql", "cause"),
+    [
+        ("select * from fct_carbn", "Did you mean"),
+        ("selec 1", 'syntax error at or near "selec"'),
+        ("select 1; select 2", "found 2 SQL statements: ask one at a time"),
+        ("", "found 0 SQL statements: ask one at a time"),
+    ],
+)
+def test_a_wrong_question_is_answered_with_its_cause_in_one_line(published, sql, cause):
+    with pytest.raises(query.QueryError) as error:
+        query.run_sql(published, "finance", sql)
+    assert cause in error.value.causes[0]
+    assert "\n" not in error.value.causes[0]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select * from read_csv('/etc/hosts')",
+        "select * from glob('/*')",
+        "attach '/tmp/other.duckdb' as other",
+        "copy fct_carbon to '/tmp/out.csv'",
+        "install httpfs",
+        "load httpfs",
+        "set enable_external_access = true",
+        "reset lock_configuration",
+        "create table marts.more (a integer)",
+        "delete from fct_carbon",
+    ],
+)
+def test_a_question_reaches_nothing_but_the_teams_file(published, sql):
+    with pytest.raises(query.QueryError):
+        query.run_sql(published, "finance", sql)
+    assert query.run_sql(published, "finance", "select count(*) from fct_carbon").item() == 2
+
+
+def test_an_unknown_team_is_told_which_there_are(published):
+    with pytest.raises(query.QueryError, match="expected one of energy, finance, operations"):
+        query.run_sql(published, "marketing", "select 1")
+
+
+def test_before_the_first_publish_the_error_says_what_to_run(book):
+    with pytest.raises(query.QueryError, match="run `wattbook run` first"):
+        query.run_sql(book, "energy", "select 1")

@@ -1,0 +1,196 @@
+"""Which days are built, and what a build that fails or has nothing to do leaves behind."""
+
+import shutil
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from pipelines import lake, warehouse
+from pipelines.book import Book
+from pipelines.published import publishing
+
+
+def write_loads(
+    book: Book, *records: tuple[str, str, list[date]], tables: dict[str, list[str]] | None = None
+) -> None:
+    """Load records (load_id, status, touched dates) as the loader writes them.
+
+    `tables` maps load_id to the tables it filled, meter readings unless given.
+    """
+    folder = book.lake / "loads"
+    folder.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(
+        [
+            dict.fromkeys(lake.LOAD_RECORD_SCHEMA)
+            | {
+                "load_id": load_id,
+                "status": status,
+                "touched_dates": days,
+                "reference_digest": "abc",
+                "tables": (tables or {}).get(load_id, ["meter_readings"]),
+            }
+            for load_id, status, days in records
+        ],
+        schema=lake.LOAD_RECORD_SCHEMA,
+    ).write_parquet(folder / "batch.parquet")
+
+
+def mark_built(book: Book, load_ids: tuple[str, ...]) -> None:
+    """A warehouse that holds these loads."""
+    with duckdb.connect(str(book.warehouse)) as connection:
+        connection.execute("create schema if not exists raw")
+        connection.execute("create table if not exists raw.built_loads (load_id varchar)")
+        connection.executemany(
+            "insert into raw.built_loads values (?)", [[load_id] for load_id in load_ids]
+        )
+
+
+FIRST, SECOND = date(2026, 10, 1), date(2026, 10, 2)
+
+
+def test_the_first_build_takes_everything(book):
+    write_loads(book, ("a", "loaded", [FIRST]), ("b", "loaded", [SECOND]))
+    todo = warehouse.plan(book)
+    assert (todo.dates, todo.is_full_refresh) == (None, False)
+    assert todo.load_ids[:2] == ("a", "b")
+    assert [mark.split(".")[0] for mark in todo.load_ids[2:]] == ["project", "reference", "rollup"]
+
+
+def test_nothing_is_needed_when_the_warehouse_holds_every_load(book):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    assert warehouse.plan(book).is_needed is False
+
+
+def test_only_the_days_that_new_loads_touch_are_built(book):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    write_loads(book, ("a", "loaded", [FIRST]), ("b", "loaded", [SECOND]))
+    todo = warehouse.plan(book)
+    assert (todo.dates, todo.load_ids) == ((SECOND,), ("b",))
+
+
+def test_only_days_of_new_telemetry_are_rolled_up_unless_days_are_named(book):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    write_loads(
+        book,
+        ("a", "loaded", [FIRST]),
+        ("invoice", "loaded", [FIRST]),
+        ("samples", "loaded", [SECOND]),
+        tables={"samples": ["gpu_samples"]},
+    )
+    todo = warehouse.plan(book)
+    assert (todo.dates, todo.telemetry_dates) == ((FIRST, SECOND), (SECOND,))
+    assert warehouse.plan(book, [FIRST]).telemetry_dates == (FIRST,)
+
+
+def test_a_load_counts_as_built_only_when_all_its_days_are(book):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    write_loads(
+        book,
+        ("a", "loaded", [FIRST]),
+        ("b", "loaded", [FIRST, SECOND]),
+        ("c", "loaded", [SECOND]),
+    )
+    todo = warehouse.plan(book, [SECOND])
+    assert (todo.dates, todo.load_ids) == ((SECOND,), ("c",))
+
+
+def test_days_that_cannot_be_named_keep_no_load_from_counting_as_built(book):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    write_loads(
+        book,
+        ("a", "loaded", [FIRST]),
+        ("year", "loaded", [date(2025, 12, 31), FIRST, SECOND, date(2026, 12, 31)]),
+        ("first", "loaded", [FIRST]),
+    )
+    todo = warehouse.plan(book, [SECOND], nameable=[FIRST, SECOND])
+    assert todo.load_ids == ()
+    todo = warehouse.plan(book, [FIRST, SECOND], nameable=[FIRST, SECOND])
+    assert todo.load_ids == ("first", "year")
+
+
+def test_a_file_that_waited_for_reference_data_is_built_again_when_it_is_let_in(book):
+    write_loads(book, ("a", "partial", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    assert warehouse.plan(book).is_needed is False
+    write_loads(book, ("a", "loaded", [FIRST]))
+    assert warehouse.plan(book).dates == (FIRST,)
+
+
+def test_a_file_that_failed_needs_no_build(book):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    write_loads(book, ("a", "loaded", [FIRST]), ("b", "failed", []))
+    assert warehouse.plan(book).is_needed is False
+
+
+def test_a_change_of_reference_data_rebuilds_everything(book):
+    shutil.copytree(book.reference, book.data_dir / "reference")
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    targets = book.reference / "targets.yml"
+    targets.write_text(targets.read_text() + "\n# changed\n")
+    todo = warehouse.plan(book)
+    assert (todo.dates, todo.is_full_refresh, todo.telemetry_dates) == (None, True, ())
+
+
+def test_a_change_of_reference_data_that_is_taken_back_rebuilds_everything_again(book):
+    shutil.copytree(book.reference, book.data_dir / "reference")
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    targets = book.reference / "targets.yml"
+    before = targets.read_text()
+    targets.write_text(before + "\n# changed\n")
+    mark_built(book, warehouse.plan(book).load_ids)
+    assert warehouse.plan(book).is_needed is False
+    targets.write_text(before)
+    assert warehouse.plan(book).is_full_refresh is True
+
+
+def test_the_vars_of_dbt_name_days_loads_and_the_instant():
+    todo = warehouse.Plan(
+        Book(Path("/books/one")),
+        Path("/books/one/warehouse.duckdb"),
+        (FIRST,),
+        ("a",),
+        as_of=datetime(2026, 10, 5, tzinfo=UTC),
+    )
+    assert todo.dbt_vars == {
+        "lake_dir": "/books/one/lake",
+        "as_of": "2026-10-05T00:00:00+00:00",
+        "build_dates": ["2026-10-01"],
+        "load_ids": ["a"],
+    }
+
+
+def test_a_build_that_fails_names_the_model_and_its_cause(book, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    shutil.copytree(warehouse.PROJECT_DIR, project, ignore=shutil.ignore_patterns("models"))
+    (project / "models" / "marts").mkdir(parents=True)
+    (project / "models" / "marts" / "fct_wrong.sql").write_text(
+        "select missing_column from range(3)"
+    )
+    monkeypatch.setattr(warehouse, "PROJECT_DIR", project)
+    with pytest.raises(warehouse.WarehouseError) as error:
+        warehouse.build(book)
+    assert len(error.value.causes) == 1
+    assert error.value.causes[0].startswith("model fct_wrong (models/marts/fct_wrong.sql): ")
+    assert 'column "missing_column" not found' in error.value.causes[0]
+    with duckdb.connect(str(book.warehouse)) as connection:
+        assert connection.execute("select * from raw.built_loads").fetchall() == []
+
+
+def test_a_second_run_of_the_demo_builds_nothing(demo_book):
+    before = demo_book.warehouse.stat().st_mtime_ns
+    summary = lake.load(demo_book)
+    assert (summary.loaded, summary.partial, summary.failed) == (0, 0, 0)
+    assert warehouse.build(demo_book).is_built is False
+    assert demo_book.warehouse.stat().st_mtime_ns == before
+    assert publishing.is_current(demo_book)
