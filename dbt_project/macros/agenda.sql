@@ -79,7 +79,7 @@
         evidence_sql,
         is_confidential,
         currency_code
-    from {{ ref("int_agenda_proposals") }}
+    from {{ ref("calc_agenda_proposals") }}
     where {{ condition }}
     qualify rank <= 7
 {% endmacro %}

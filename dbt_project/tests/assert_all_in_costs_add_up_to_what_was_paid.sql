@@ -9,7 +9,7 @@ paid as (
         local_date,
         sum(paid_cost) as cost,
         count(paid_cost) = count(*) as is_settled
-    from {{ ref("int_paid_costs") }}
+    from {{ ref("calc_paid_costs") }}
     group by site_id, local_date
 
 ),

@@ -23,7 +23,7 @@ sites as (
         sum(costs.energy_cost) as energy_cost,
         sum(carbon.location_based_kg) as location_based_kg
     from {{ ref("fct_carbon") }} as carbon
-    inner join {{ ref("int_energy_costs") }} as costs
+    inner join {{ ref("calc_energy_costs") }} as costs
         on
             carbon.site_id = costs.site_id
             and carbon.interval_started_at = costs.interval_started_at

@@ -40,8 +40,12 @@ AVAILABILITY = """
 """
 
 
-class ModelsByFolder(DagsterDbtTranslator):
-    """Shows dbt models in the group of their folder: staging, intermediate, marts."""
+class ModelsBySubject(DagsterDbtTranslator):
+    """Shows dbt models by schema and name, in the group of their folder: their subject."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """Schema and name, as in the warehouse; sources likewise."""
+        return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The folder below models/."""
@@ -125,7 +129,7 @@ def roll_ups(
     manifest=manifest(),
     partitions_def=DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    dagster_dbt_translator=ModelsByFolder(),
+    dagster_dbt_translator=ModelsBySubject(),
     name="models",
 )
 def models(
@@ -155,7 +159,7 @@ def models(
             group_name="published",
             description=f"What the {team} team may see: published/{team}.duckdb and one Parquet"
             " file per table.",
-            deps=[spec.key for spec in models.specs if spec.group_name == "marts"],
+            deps=[spec.key for spec in models.specs if spec.key.path[0] == "marts"],
             kinds={"duckdb", "parquet"},
         )
         for team in TEAMS

@@ -146,7 +146,7 @@ class SettlementModels:
         connection = duckdb.connect()
         connection.execute("set timezone = 'UTC'")
         connection.execute("attach ':memory:' as warehouse")
-        for schema in ("raw", "staging", "intermediate", "marts"):
+        for schema in ("raw", "staging", "intermediate", "calculations", "marts"):
             connection.execute(f"create schema warehouse.{schema}")
         for name, schema in schemas.items():
             frame = given.get(name, pl.DataFrame(schema=schema))

@@ -149,7 +149,7 @@ def columns(empty_book: Book) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
         for table, column, kind in connection.execute(
             "select table_name, column_name, data_type from information_schema.columns"
-            " where table_schema in ('staging', 'intermediate', 'marts')"
+            " where table_schema in ('staging', 'intermediate', 'calculations', 'marts')"
         ).fetchall():
             found.setdefault(table, {})[column] = kind
     return found

@@ -18,7 +18,7 @@ def tables(demo_book: Book) -> dict[str, pl.DataFrame]:
         " where site_id = 'franklin' and workload_id = 'batch-evaluation'",
         "marginal": "from marts.fct_marginal_cost where site_id = 'franklin'",
         "deferrals": "from marts.fct_deferrals order by local_date",
-        "losses": "from intermediate.int_incident_losses where criticality = 'tolerant'",
+        "losses": "from calculations.calc_incident_losses where criticality = 'tolerant'",
     }
     with duckdb.connect(str(demo_book.warehouse), read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")

@@ -29,7 +29,7 @@ def values_of(book: Book, rule_id: str) -> pl.DataFrame:
         frame = pl.from_arrow(
             connection.sql(
                 "select week, site_id, contract_id, value, capacity_mw"
-                " from intermediate.int_agenda_proposals"
+                " from calculations.calc_agenda_proposals"
                 f" where rule_id = '{rule_id}' order by week, proposal_id"
             ).to_arrow_table()
         )

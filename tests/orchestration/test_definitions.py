@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import polars as pl
 import pytest
+import yaml
 
 from pipelines import warehouse
 from pipelines.definitions import defs, late_files, pack_hour
@@ -13,7 +14,9 @@ from pipelines.lake.schemas import RAW_TABLES
 from pipelines.orchestration import assets, record, resources
 from pipelines.published.query import TEAMS
 
-GROUPS = {"landing", "reference", "lake", "staging", "intermediate", "marts", "published"}
+SUBJECTS = yaml.safe_load((warehouse.PROJECT_DIR / "dbt_project.yml").read_text())["vars"][
+    "subjects"
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,13 @@ def test_the_code_location_loads():
 
 def test_every_asset_has_a_group_and_says_what_one_row_is(graph):
     nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
-    assert {node.group_name for node in nodes} == GROUPS
+    assert {node.group_name for node in nodes} == {
+        "landing",
+        "reference",
+        "lake",
+        *SUBJECTS,
+        "published",
+    }
     assert [node.key.to_user_string() for node in nodes if not node.description] == []
 
 

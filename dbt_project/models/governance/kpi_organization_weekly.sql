@@ -1,0 +1,52 @@
+with
+
+intervals as ({{ kpi_week_intervals(ref("calc_organization_kpi_intervals")) }}),
+
+supply as (
+
+    select
+        week,
+        {{ kpi_supply_aggregates() }}
+    from intervals
+    group by week
+
+),
+
+energy as (
+
+    select
+        week,
+        {{ kpi_energy_aggregates() }}
+    from {{ ref("calc_site_kpi_intervals") }}
+    group by week
+
+),
+
+incidents as (
+
+    select
+        week,
+        {{ kpi_incident_aggregates() }}
+    from {{ ref("calc_incident_intervals") }}
+    group by week
+
+),
+
+gpus as (
+
+    select sum(gpu_count) as installed_gpu_count
+    from {{ source("raw", "nodes") }}
+
+)
+
+select
+    organization.organization_id,
+    supply.*,
+    energy.* exclude (week), -- noqa: RF02
+    {{ kpi_incident_columns() }},
+    {{ kpi_interruption_indices() }}
+from supply
+inner join energy on supply.week = energy.week
+cross join {{ source("raw", "organization") }} as organization
+left join incidents on supply.week = incidents.week
+cross join gpus

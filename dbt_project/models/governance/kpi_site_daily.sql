@@ -1,0 +1,48 @@
+with
+
+intervals as (
+
+    select
+        intervals.*,
+        {{ expected_intervals(
+            "cast(intervals.local_date as timestamp)", "cast(intervals.local_date + 1 as timestamp)", "sites.time_zone"
+        ) }} as expected_interval_count
+    from {{ ref("calc_site_kpi_intervals") }} as intervals
+    inner join {{ source("raw", "sites") }} as sites
+        on
+            intervals.site_id = sites.site_id
+            and {{ is_valid_at("sites", "intervals.interval_started_at") }}
+
+),
+
+figures as (
+
+    select
+        site_id,
+        local_date,
+        {{ kpi_supply_aggregates() }},
+        {{ kpi_energy_aggregates() }}
+    from intervals
+    group by site_id, local_date
+
+),
+
+incidents as (
+
+    select
+        site_id,
+        local_date,
+        {{ kpi_incident_aggregates() }}
+    from {{ ref("calc_incident_intervals") }}
+    group by site_id, local_date
+
+)
+
+select
+    figures.*,
+    {{ kpi_incident_columns() }}
+from figures
+left join incidents
+    on
+        figures.site_id = incidents.site_id
+        and figures.local_date = incidents.local_date

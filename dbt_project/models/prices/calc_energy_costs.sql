@@ -1,0 +1,90 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+
+with
+
+balance as (
+
+    select *
+    from {{ ref("fct_energy_balance") }}
+    where {{ in_build_dates("utc_date") }}
+
+),
+
+discharges as (
+
+    select
+        site_id,
+        interval_started_at,
+        case when count(discharge_cost) = count(*) then {{ exact_sum("discharge_cost") }} end as discharge_cost
+    from {{ ref("fct_battery_ledger") }}
+    where {{ in_build_dates("utc_date") }}
+    group by site_id, interval_started_at
+
+),
+
+generation as (
+
+    select
+        site_id,
+        interval_started_at,
+        case when count(generation_cost) = count(*) then {{ exact_sum("generation_cost") }} end as generation_cost
+    from {{ ref("int_generation_meters") }}
+    where {{ in_build_dates("utc_date") }}
+    group by site_id, interval_started_at
+
+),
+
+contracts as (
+
+    select
+        site_id,
+        interval_started_at,
+        case when count(contract_cost) = count(*) then {{ exact_sum("contract_cost") }} end as contract_cost
+    from {{ ref("calc_contract_effects") }}
+    where {{ in_build_dates("utc_date") }}
+    group by site_id, interval_started_at
+
+),
+
+costs as (
+
+    select
+        balance.site_id,
+        balance.interval_started_at,
+        balance.interval_ended_at,
+        balance.utc_date,
+        prices.currency_code,
+        {{ used_times(kwh_to_mwh("balance.grid_supplied_kwh"), "prices.import_price_per_mwh") }} as grid_cost,
+        case
+            when balance.onsite_generation_kwh = 0 then 0
+            else balance.local_generation_kwh / balance.onsite_generation_kwh * generation.generation_cost
+        end as generation_cost,
+        case
+            when balance.battery_discharge_kwh = 0 then 0
+            else balance.local_battery_kwh / balance.battery_discharge_kwh * discharges.discharge_cost
+        end as battery_cost,
+        case when contracts.site_id is null then 0 else contracts.contract_cost end as contract_cost
+    from balance
+    left join {{ ref("int_supply_prices") }} as prices
+        on
+            balance.site_id = prices.site_id
+            and balance.interval_started_at = prices.interval_started_at
+    left join discharges
+        on
+            balance.site_id = discharges.site_id
+            and balance.interval_started_at = discharges.interval_started_at
+    left join generation
+        on
+            balance.site_id = generation.site_id
+            and balance.interval_started_at = generation.interval_started_at
+    left join contracts
+        on
+            balance.site_id = contracts.site_id
+            and balance.interval_started_at = contracts.interval_started_at
+
+)
+
+select
+    *,
+    grid_cost + generation_cost + battery_cost as energy_cost
+from costs

@@ -1,0 +1,125 @@
+{% set amounts = [
+    "energy_kwh",
+    "local_kwh",
+    "contracted_kwh",
+    "grid_kwh",
+    "energy_cost",
+    "contract_cost",
+    "location_based_kg",
+    "market_based_kg",
+    "hourly_matched_kg",
+] %}
+
+with
+
+-- An amount of a day is given where it is known for all intervals of which the energy is: a sum over fewer would
+-- not belong to the energy beside it.
+intervals as (
+
+    select *
+    from {{ ref("calc_workload_costs") }}
+
+),
+
+days as (
+
+    select
+        site_id,
+        workload_id,
+        local_date,
+        {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours,
+        {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
+        {{ exact_sum("idle_gpu_hours") }} as idle_gpu_hours,
+        {{ exact_sum("measured_gpu_hours") }}
+        / nullif({{ exact_sum("allocated_gpu_hours") }}, 0) as telemetry_coverage_ratio,
+        {%- for amount in amounts %}
+        case when count({{ amount }}) = count(energy_kwh) then {{ exact_sum(amount) }} end as {{ amount }},
+        {%- endfor %}
+        cast(null as double) as cloud_cost,
+        count(energy_kwh) / count(*) as coverage_ratio
+    from intervals
+    group by site_id, workload_id, local_date
+
+    union all
+
+    select
+        hours.site_id,
+        hours.workload_id,
+        cast(hours.hour_started_at at time zone sites.time_zone as date) as local_date,
+        {{ exact_sum("hours.allocated_gpu_hours") }} as allocated_gpu_hours,
+        cast(null as double) as used_gpu_hours,
+        {{ exact_sum("hours.idle_gpu_hours") }} as idle_gpu_hours,
+        cast(null as double) as telemetry_coverage_ratio,
+        {%- for amount in amounts %}
+        cast(null as double) as {{ amount }},
+        {%- endfor %}
+        {{ exact_sum("hours.cloud_cost") }} as cloud_cost,
+        0 as coverage_ratio
+    from {{ ref("int_cloud_workload_hours") }} as hours
+    inner join {{ source("raw", "sites") }} as sites
+        on
+            hours.site_id = sites.site_id
+            and {{ is_valid_at("sites", "hours.hour_started_at") }}
+    group by all
+
+),
+
+losses as (
+
+    select
+        losses.site_id,
+        losses.workload_id,
+        intervals.local_date,
+        {{ exact_sum("losses.lost_gpu_hours") }} as lost_gpu_hours
+    from {{ ref("calc_incident_losses") }} as losses
+    inner join {{ ref("int_site_intervals") }} as intervals
+        on
+            losses.site_id = intervals.site_id
+            and losses.interval_started_at = intervals.interval_started_at
+    group by losses.site_id, losses.workload_id, intervals.local_date
+
+),
+
+-- A workload that was shed for a whole day has a row of that day too.
+loaded as (
+
+    select
+        days.* exclude (site_id, workload_id, local_date),
+        coalesce(days.site_id, losses.site_id) as site_id,
+        coalesce(days.workload_id, losses.workload_id) as workload_id,
+        coalesce(days.local_date, losses.local_date) as local_date,
+        coalesce(losses.lost_gpu_hours, 0) as lost_gpu_hours
+    from days
+    full join losses
+        on
+            days.site_id = losses.site_id
+            and days.workload_id = losses.workload_id
+            and days.local_date = losses.local_date
+
+)
+
+select
+    loaded.workload_id,
+    loaded.site_id,
+    loaded.local_date,
+    workloads.criticality,
+    coalesce(loaded.allocated_gpu_hours, 0) as allocated_gpu_hours,
+    loaded.used_gpu_hours,
+    loaded.idle_gpu_hours,
+    loaded.lost_gpu_hours,
+    loaded.telemetry_coverage_ratio,
+    loaded.energy_kwh,
+    loaded.local_kwh,
+    loaded.contracted_kwh,
+    loaded.grid_kwh,
+    loaded.energy_cost,
+    loaded.contract_cost,
+    loaded.cloud_cost,
+    loaded.location_based_kg,
+    loaded.market_based_kg,
+    loaded.hourly_matched_kg,
+    loaded.coverage_ratio,
+    organization.reporting_currency as currency_code
+from loaded
+cross join {{ source("raw", "organization") }} as organization
+left join {{ source("raw", "workloads") }} as workloads on loaded.workload_id = workloads.workload_id

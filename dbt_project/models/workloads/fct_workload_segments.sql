@@ -1,0 +1,155 @@
+with
+
+cloud_hours as (
+
+    select
+        hours.workload_id,
+        hours.site_id,
+        {{ iso_week("hours.hour_started_at at time zone organization.time_zone") }} as week,
+        hours.allocated_gpu_hours,
+        hours.cloud_cost
+    from {{ ref("int_cloud_workload_hours") }} as hours
+    cross join {{ source("raw", "organization") }} as organization
+
+),
+
+segments as (
+
+    select
+        workload_id,
+        site_id,
+        week,
+        allocated_gpu_hours,
+        used_gpu_hours,
+        cast(null as double) as lost_gpu_hours,
+        energy_kwh,
+        energy_cost,
+        cast(null as double) as cloud_cost,
+        location_based_kg
+    from {{ ref("calc_workload_costs") }}
+
+    union all
+
+    select
+        workload_id,
+        site_id,
+        week,
+        allocated_gpu_hours,
+        cast(null as double) as used_gpu_hours,
+        cast(null as double) as lost_gpu_hours,
+        cast(null as double) as energy_kwh,
+        cast(null as double) as energy_cost,
+        cloud_cost,
+        cast(null as double) as location_based_kg
+    from cloud_hours
+
+    union all
+
+    select
+        losses.workload_id,
+        losses.site_id,
+        intervals.week,
+        cast(null as double) as allocated_gpu_hours,
+        cast(null as double) as used_gpu_hours,
+        losses.lost_gpu_hours,
+        cast(null as double) as energy_kwh,
+        cast(null as double) as energy_cost,
+        cast(null as double) as cloud_cost,
+        cast(null as double) as location_based_kg
+    from {{ ref("calc_incident_losses") }} as losses
+    inner join {{ ref("int_site_intervals") }} as intervals
+        on
+            losses.site_id = intervals.site_id
+            and losses.interval_started_at = intervals.interval_started_at
+
+),
+
+-- An amount of a week is given where it is known for all intervals of which the energy is.
+weeks as (
+
+    select
+        workload_id,
+        site_id,
+        week,
+        coalesce({{ exact_sum("allocated_gpu_hours") }}, 0) as allocated_gpu_hours,
+        {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
+        coalesce({{ exact_sum("lost_gpu_hours") }}, 0) as lost_gpu_hours,
+        {{ exact_sum("energy_kwh") }} as energy_kwh,
+        case when count(energy_cost) = count(energy_kwh) then {{ exact_sum("energy_cost") }} end as energy_cost,
+        {{ ratio_of_sums("energy_cost", "allocated_gpu_hours") }} as cost_per_gpu_hour,
+        {{ exact_sum("cloud_cost") }} as cloud_cost,
+        case
+            when count(location_based_kg) = count(energy_kwh) then {{ exact_sum("location_based_kg") }}
+        end as location_based_kg,
+        {{ ratio_of_sums("location_based_kg", "allocated_gpu_hours") }} * 1000 as g_per_gpu_hour,
+        count(energy_cost) / nullif(count(allocated_gpu_hours), 0) as coverage_ratio
+    from segments
+    group by workload_id, site_id, week
+
+),
+
+-- The decision that placed the workload here and states what it expected; it counts from its first whole week.
+placements as (
+
+    select
+        weeks.workload_id,
+        weeks.site_id,
+        weeks.week,
+        decisions.decision_id,
+        decisions.expected_cost_per_gpu_hour,
+        row_number() over (
+            partition by weeks.workload_id, weeks.site_id, weeks.week
+            order by decisions.effective_from desc, decisions.decided_on desc, decisions.decision_id desc
+        ) as place
+    from weeks
+    inner join {{ source("raw", "decisions") }} as decisions
+        on
+            weeks.workload_id = decisions.workload_id
+            and weeks.site_id = decisions.to_site_id
+            and strptime(weeks.week || '-1', '%G-W%V-%u') >= decisions.effective_from
+    where decisions.expected_cost_per_gpu_hour is not null
+
+),
+
+venue_kinds as (
+
+    select distinct
+        site_id,
+        venue_kind
+    from {{ source("raw", "sites") }}
+
+)
+
+select
+    weeks.workload_id,
+    weeks.site_id,
+    weeks.week,
+    venue_kinds.venue_kind,
+    workloads.criticality,
+    workloads.max_deferral_hours,
+    weeks.allocated_gpu_hours,
+    weeks.used_gpu_hours,
+    weeks.lost_gpu_hours,
+    weeks.energy_kwh,
+    weeks.energy_cost,
+    weeks.cost_per_gpu_hour,
+    weeks.cloud_cost,
+    weeks.location_based_kg,
+    weeks.g_per_gpu_hour,
+    placements.decision_id as placement_decision_id,
+    placements.expected_cost_per_gpu_hour,
+    weeks.cost_per_gpu_hour - placements.expected_cost_per_gpu_hour as drift_cost_per_gpu_hour,
+    (weeks.cost_per_gpu_hour - placements.expected_cost_per_gpu_hour)
+    / nullif(placements.expected_cost_per_gpu_hour, 0) as drift_ratio,
+    weeks.coverage_ratio,
+    organization.reporting_currency as currency_code
+from weeks
+inner join {{ source("raw", "workloads") }} as workloads on weeks.workload_id = workloads.workload_id
+inner join venue_kinds on weeks.site_id = venue_kinds.site_id
+left join placements
+    on
+        weeks.workload_id = placements.workload_id
+        and weeks.site_id = placements.site_id
+        and weeks.week = placements.week
+        and placements.place = 1
+cross join {{ source("raw", "organization") }} as organization
