@@ -10,13 +10,13 @@ import yaml
 
 from pipelines import warehouse
 from pipelines.definitions import defs, late_files, pack_hour
+from pipelines.lake.quarantine import quarantined
 from pipelines.lake.schemas import RAW_TABLES
-from pipelines.orchestration import assets, record, resources
+from pipelines.orchestration import checks, record, resources
 from pipelines.published.query import TEAMS
 
-SUBJECTS = yaml.safe_load((warehouse.PROJECT_DIR / "dbt_project.yml").read_text())["vars"][
-    "subjects"
-]
+PROJECT = yaml.safe_load((warehouse.PROJECT_DIR / "dbt_project.yml").read_text())
+GROUPS = {"landing", "reference", "lake", *PROJECT["vars"]["subjects"], "published"}
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,7 @@ def test_the_code_location_loads():
 
 def test_every_asset_has_a_group_and_says_what_one_row_is(graph):
     nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
-    assert {node.group_name for node in nodes} == {
-        "landing",
-        "reference",
-        "lake",
-        *SUBJECTS,
-        "published",
-    }
+    assert {node.group_name for node in nodes} == GROUPS
     assert [node.key.to_user_string() for node in nodes if not node.description] == []
 
 
@@ -148,17 +142,17 @@ def test_quarantined_rows_show_as_a_warning_with_file_and_reason(book):
             "reason": ["meter X not declared", "meter X not declared", "quality 'Z' unknown"],
         }
     ).write_parquet(folder / "batch.parquet")
-    assert assets.quarantined(book, "meter_readings").rows() == [
+    assert quarantined(book, "meter_readings").rows() == [
         ("nem12/a.csv", "meter X not declared", 2),
         ("nem12/b.csv", "quality 'Z' unknown", 1),
     ]
-    checks = {
+    outcome = {
         result.asset_key.path[-1]: result
-        for result in assets.quarantine(resources.BookResource(data_dir=str(book.data_dir)))
+        for result in checks.quarantine(resources.BookResource(data_dir=str(book.data_dir)))
     }
-    assert checks["meter_readings"].passed is False
-    assert checks["meter_readings"].severity == dg.AssetCheckSeverity.WARN
-    assert checks["jobs"].passed is True
+    assert outcome["meter_readings"].passed is False
+    assert outcome["meter_readings"].severity == dg.AssetCheckSeverity.WARN
+    assert outcome["jobs"].passed is True
 
 
 def test_a_range_of_days_is_one_run_that_knows_all_its_days():
