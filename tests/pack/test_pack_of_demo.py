@@ -5,11 +5,11 @@ import re
 
 import duckdb
 import pytest
-from test_page import cut_sheets, different_figures, figures, opened, printed
 
 from pipelines import pack
 from pipelines.book import Book
 from pipelines.pack import PublishedPack
+from tests.pack.test_page import cut_sheets, different_figures, figures, opened, printed
 
 WEEK = "2026-W44"
 PRICES = """

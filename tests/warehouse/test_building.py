@@ -11,6 +11,7 @@ import pytest
 from pipelines import lake, warehouse
 from pipelines.book import Book
 from pipelines.published import publishing
+from pipelines.warehouse import dbt
 
 
 def write_loads(
@@ -177,7 +178,7 @@ def test_a_build_that_fails_names_the_model_and_its_cause(book, tmp_path, monkey
     (project / "models" / "marts" / "fct_wrong.sql").write_text(
         "select missing_column from range(3)"
     )
-    monkeypatch.setattr(warehouse, "PROJECT_DIR", project)
+    monkeypatch.setattr(dbt, "PROJECT_DIR", project)
     with pytest.raises(warehouse.WarehouseError) as error:
         warehouse.build(book)
     assert len(error.value.causes) == 1
