@@ -79,7 +79,7 @@
     count(interval_started_at) * 15 as incident_minutes,
     {{ exact_sum("lost_gpu_hours_sensitive") }} as lost_gpu_hours_sensitive,
     {{ exact_sum("lost_gpu_hours_tolerant") }} as lost_gpu_hours_tolerant,
-    case when count(incident_cost) = count(*) then {{ exact_sum("incident_cost") }} end as incident_cost,
+    {{ sum_if_all_known("incident_cost") }} as incident_cost,
     {{ exact_sum("interrupted_gpu_hours") }} as interrupted_gpu_hours,
     sum(interrupted_gpu_count) as interrupted_gpu_count
 {% endmacro %}
@@ -119,9 +119,7 @@
 
 {# A sum over sites of which one is not known is not known: the interval is then absent from the means. #}
 {% macro sum_of_sites(column) -%}
-    case
-        when count({{ column }}) = count(*) filter (where is_metered) then {{ exact_sum(column) }}
-    end
+    {{ sum_if_all_known(column, of="count(*) filter (where is_metered)") }}
 {%- endmacro %}
 
 {# Mean of the known values. #}

@@ -35,9 +35,7 @@ accounts as (
         cast(slice_started_at as date) as utc_date,
         {{ exact_sum("energy_kwh") }} as energy_kwh,
         coalesce({{ exact_sum("overlap_s", "energy_kwh is not null") }}, 0) / 900 as coverage_ratio,
-        case max(case quality when 'missing' then 3 when 'estimated' then 2 when 'substituted' then 1 else 0 end)
-            when 3 then 'missing' when 2 then 'estimated' when 1 then 'substituted' else 'measured'
-        end as quality,
+        {{ worst_quality("quality") }} as quality,
         bool_or(overlap_s < duration_s) as is_profiled,
         max(known_at) as known_at,
         duration_s

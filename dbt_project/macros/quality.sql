@@ -1,4 +1,4 @@
-{# The worst quality of several readings, and so that of what is made of them. #}
+{# The worst quality of several readings, and so that of what is made of them; a reading without one was measured. #}
 {% macro worst_quality(quality, condition="true") -%}
     case
         max(

@@ -20,6 +20,30 @@
     )
 {%- endmacro %}
 
+{#
+    An aggregate where every value it is made of is known, else null: a part never stands for the whole. `of` is the
+    number of values there should be, by default the number of rows.
+#}
+{% macro if_all_known(expression, value, of="count(*)") -%}
+    case when count({{ expression }}) = {{ of }} then {{ value }} end
+{%- endmacro %}
+
+{#
+    `exact_sum` where every term is known. `known` is what must be known where that is not the term as it stands,
+    `empty` the sum of no rows at all, which is null else.
+#}
+{% macro sum_if_all_known(expression, known=none, of="count(*)", condition=none, over=none, empty=none) -%}
+    {%- set rows -%}
+        {%- if condition is not none %} filter (where {{ condition }}){% endif %}
+        {%- if over is not none %} over {{ over }}{% endif %}
+    {%- endset -%}
+    {%- set total = exact_sum(expression, condition, over) -%}
+    case
+        when count({{ known or expression }}){{ rows }} = {{ of }}{{ rows }}
+            then {% if empty is none %}{{ total }}{% else %}coalesce({{ total }}, {{ empty }}){% endif %}
+    end
+{%- endmacro %}
+
 {# Mean of values that are all known, each as heavy as its weight. #}
 {% macro weighted_mean(expression, weight) -%}
     {{ exact_sum("(" ~ expression ~ ") * " ~ weight) }} / {{ exact_sum(weight) }}

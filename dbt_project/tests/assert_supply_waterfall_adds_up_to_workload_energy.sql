@@ -11,7 +11,7 @@ sources as (
         site_id,
         local_date,
         layer || '_kwh' as amount_name,
-        case when count(energy_kwh) = count(*) then sum(energy_kwh) end as source_amount
+        {{ sum_if_all_known("energy_kwh") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
     group by workload_id, site_id, local_date, layer
 
@@ -22,7 +22,7 @@ sources as (
         site_id,
         local_date,
         'energy_cost' as amount_name,
-        case when count(energy_cost) = count(*) then sum(energy_cost) end as source_amount
+        {{ sum_if_all_known("energy_cost") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
     group by workload_id, site_id, local_date
 
@@ -33,7 +33,7 @@ sources as (
         site_id,
         local_date,
         'contract_cost' as amount_name,
-        case when count(contract_cost) = count(*) then sum(contract_cost) end as source_amount
+        {{ sum_if_all_known("contract_cost") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
     group by workload_id, site_id, local_date
 
@@ -44,7 +44,7 @@ sources as (
         site_id,
         local_date,
         'location_based_kg' as amount_name,
-        case when count(location_based_kg) = count(*) then sum(location_based_kg) end as source_amount
+        {{ sum_if_all_known("location_based_kg") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
     group by workload_id, site_id, local_date
 
@@ -55,7 +55,7 @@ sources as (
         site_id,
         local_date,
         'market_based_kg' as amount_name,
-        case when count(market_based_kg) = count(*) then sum(market_based_kg) end as source_amount
+        {{ sum_if_all_known("market_based_kg") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
     group by workload_id, site_id, local_date
 
@@ -66,7 +66,7 @@ sources as (
         site_id,
         local_date,
         'hourly_matched_kg' as amount_name,
-        case when count(hourly_matched_kg) = count(*) then sum(hourly_matched_kg) end as source_amount
+        {{ sum_if_all_known("hourly_matched_kg") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
     group by workload_id, site_id, local_date
 

@@ -29,10 +29,8 @@ generation as (
         count(*) filter (where {{ is_renewable("meters.energy_source") }} and generation.energy_kwh is null)
             as unread_meter_count,
         coalesce({{ exact_sum("generation.energy_kwh", is_renewable("meters.energy_source")) }}, 0) as renewable_kwh,
-        case
-            when count(*) filter (where meters.energy_source in ('oil', 'gas') and generation.energy_kwh is null) = 0
-                then {{ exact_sum("generation.energy_kwh", "meters.energy_source in ('oil', 'gas')") }}
-        end as backup_kwh
+        {{ sum_if_all_known("generation.energy_kwh", condition="meters.energy_source in ('oil', 'gas')") }}
+            as backup_kwh
     from {{ ref("int_generation_meters") }} as generation
     inner join {{ source("raw", "meters") }} as meters
         on
@@ -49,7 +47,7 @@ agreements as (
     select
         site_id,
         interval_started_at,
-        case when count(volume_mwh) = count(*) then {{ exact_sum("volume_mwh") }} * 1000 end as volume_kwh
+        {{ sum_if_all_known("volume_mwh") }} * 1000 as volume_kwh
     from {{ ref("int_contract_volumes") }}
     where
         contract_kind <> 'vppa_cfd'

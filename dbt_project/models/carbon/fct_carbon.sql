@@ -18,15 +18,12 @@ discharges as (
         site_id,
         interval_started_at,
         {%- for method in methods.values() %}
-        case
-            when count(discharge_{{ method }}_g) = count(*) then {{ exact_sum("discharge_" ~ method ~ "_g") }}
-        end as {{ method }}_g,
+        {{ sum_if_all_known("discharge_" ~ method ~ "_g") }} as {{ method }}_g,
         {%- endfor %}
-        case
-            when count(discharge_carbon_free_kwh) = count(*)
-                -- Standing losses leave the stock's clean share above one: no more comes out than is discharged.
-                then {{ exact_sum("least(discharge_carbon_free_kwh, discharge_kwh)") }}
-        end as carbon_free_kwh
+        -- Standing losses leave the stock's clean share above one: no more comes out than is discharged.
+        {{ sum_if_all_known(
+            "least(discharge_carbon_free_kwh, discharge_kwh)", known="discharge_carbon_free_kwh"
+        ) }} as carbon_free_kwh
     from {{ ref("fct_battery_ledger") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at

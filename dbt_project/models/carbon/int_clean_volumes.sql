@@ -36,8 +36,7 @@ clean_volumes as (
     select
         volumes.site_id,
         volumes.interval_started_at,
-        case when count(volumes.volume_mwh) = count(*) then round({{ exact_sum("volumes.volume_mwh") }} * 1000, 6) end
-            as clean_kwh,
+        round({{ sum_if_all_known("volumes.volume_mwh") }} * 1000, 6) as clean_kwh,
         round({{ exact_sum("volumes.volume_mwh * 1000 * factors.value_g_per_kwh") }}, 6) as clean_g
     from {{ ref("int_contract_volumes") }} as volumes
     inner join intervals

@@ -42,22 +42,9 @@ accounts as (
         slice_started_at as interval_started_at,
         slice_started_at + interval 15 minutes as interval_ended_at,
         cast(slice_started_at as date) as utc_date,
-        case
-            when count(direct_g_per_kwh) = count(*)
-                then {{ weighted_mean("direct_g_per_kwh", "overlap_s") }}
-        end as direct_g_per_kwh,
-        case
-            when count(life_cycle_g_per_kwh) = count(*)
-                then {{ weighted_mean("life_cycle_g_per_kwh", "overlap_s") }}
-        end as life_cycle_g_per_kwh,
-        case
-            when count(carbon_free_ratio) = count(*)
-                then {{ weighted_mean("carbon_free_ratio", "overlap_s") }}
-        end as carbon_free_ratio,
-        case
-            when count(renewable_ratio) = count(*)
-                then {{ weighted_mean("renewable_ratio", "overlap_s") }}
-        end as renewable_ratio,
+        {%- for figure in ["direct_g_per_kwh", "life_cycle_g_per_kwh", "carbon_free_ratio", "renewable_ratio"] %}
+        {{ if_all_known(figure, weighted_mean(figure, "overlap_s")) }} as {{ figure }},
+        {%- endfor %}
         bool_or(is_estimated) as is_estimated,
         max(data_source) as data_source,
         {{ exact_sum("overlap_s") }} / 900 as coverage_ratio,

@@ -29,7 +29,7 @@ select
     interval_started_at,
     interval_ended_at,
     utc_date,
-    case when count(contract_cost) = count(*) then {{ exact_sum("contract_cost") }} end as contract_cost,
+    {{ sum_if_all_known("contract_cost") }} as contract_cost,
     currency_code
 from effects
 group by all

@@ -205,11 +205,9 @@ sums as (
         string_agg(distinct nullif(clause_applied, 'none'), ', ' order by nullif(clause_applied, 'none'))
             as clauses_applied,
         {%- for hypothesis in hypotheses %}
-        case when count({{ hypothesis }}) = count(*) then sum(cast({{ hypothesis }} as decimal(38, 9))) end
-            as {{ hypothesis }},
+        {{ if_all_known(hypothesis, "sum(cast(" ~ hypothesis ~ " as decimal(38, 9)))") }} as {{ hypothesis }},
         {%- endfor %}
-        case when count(known_quantity) = count(*) then round(sum(cast(known_quantity as decimal(38, 12))), 9) end
-            as known_quantity
+        round({{ if_all_known("known_quantity", "sum(cast(known_quantity as decimal(38, 12)))") }}, 9) as known_quantity
     from amounts
     group by contract_id, invoice_id, invoice_line_number
 

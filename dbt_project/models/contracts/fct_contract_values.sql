@@ -28,12 +28,9 @@ months as (
         site_id,
         local_month,
         currency_code,
-        case
-            when count(*) filter (where has_volume and volume_mwh is null) = 0
-                then {{ exact_sum("volume_mwh", "has_volume") }}
-        end as volume_mwh,
-        case when count(amount) = count(*) then {{ exact_sum("amount") }} end as contract_cost,
-        case when count(spot_cost) = count(*) then {{ exact_sum("spot_cost") }} end as spot_cost,
+        {{ sum_if_all_known("volume_mwh", condition="has_volume") }} as volume_mwh,
+        {{ sum_if_all_known("amount") }} as contract_cost,
+        {{ sum_if_all_known("spot_cost") }} as spot_cost,
         {{ exact_sum("volume_mwh * settlement_price_per_mwh", "has_volume") }} as market_value,
         count(amount) filter (where has_volume) / count(*) filter (where has_volume) as coverage_ratio
     from volumes

@@ -77,10 +77,8 @@ commitments as (
         line,
         slice_started_at as interval_started_at,
         'GPU-hour' as quantity_unit,
-        case when count(gpu_hours) = count(*) then round({{ exact_sum("gpu_hours * overlap_s / duration_s") }}, 9) end
-            as quantity,
-        case when count(cost) = count(*) then round({{ exact_sum("cost * overlap_s / duration_s") }}, 9) end
-            as contract_amount
+        round({{ sum_if_all_known("gpu_hours * overlap_s / duration_s") }}, 9) as quantity,
+        round({{ sum_if_all_known("cost * overlap_s / duration_s") }}, 9) as contract_amount
     from charge_slices
     group by contract_id, line, slice_started_at
 
@@ -117,8 +115,7 @@ node_hours as (
     select
         site_id,
         slice_started_at as interval_started_at,
-        case when count(node_count) = count(*) then round({{ exact_sum("node_count * overlap_s") }} / 3600, 9) end
-            as node_hours
+        round({{ sum_if_all_known("node_count * overlap_s") }} / 3600, 9) as node_hours
     from job_slices
     group by site_id, slice_started_at
 

@@ -81,12 +81,9 @@ periods as (
         settlement_period_minutes,
         has_negative_runs,
         period_started_at,
-        case when count(price_per_mwh) = settlement_period_minutes / 15 then {{ mean_of("price_per_mwh") }} end
-            as price_per_mwh,
-        case
-            when count(source_price_per_mwh) = settlement_period_minutes / 15
-                then {{ mean_of("source_price_per_mwh") }}
-        end as source_price_per_mwh,
+        {%- for price in ["price_per_mwh", "source_price_per_mwh"] %}
+        {{ if_all_known(price, mean_of(price), of="settlement_period_minutes / 15") }} as {{ price }},
+        {%- endfor %}
         any_value(source_currency_code) as source_currency_code
     from prices
     group by contract_id, time_zone, settlement_period_minutes, has_negative_runs, period_started_at

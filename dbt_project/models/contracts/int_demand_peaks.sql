@@ -51,13 +51,10 @@ demands as (
 
     select
         *,
-        case
-            when count(grid_import_kwh) over demand_period = count(*) over demand_period
-                then round(
-                    {{ interval_kwh_to_kw(exact_sum("grid_import_kwh", over="demand_period")) }}
-                    / count(*) over demand_period, 6
-                )
-        end as demand_kw
+        round(
+            {{ interval_kwh_to_kw(sum_if_all_known("grid_import_kwh", over="demand_period")) }}
+            / count(*) over demand_period, 6
+        ) as demand_kw
     from intervals
     window demand_period as (partition by contract_id, terms_valid_from_at, period_started_at)
 

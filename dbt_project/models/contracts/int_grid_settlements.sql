@@ -100,18 +100,17 @@ credited as (
         supplied.contract_id,
         supplied.interval_started_at,
         {{ worst_quality("volumes.quality") }} as quality,
-        case when count(volumes.volume_mwh) = count(*) then {{ exact_sum("volumes.volume_mwh") }} end as volume_mwh,
-        case
-            when count(*) = count({{ used_times("volumes.volume_mwh", "volumes.settlement_price_per_mwh") }})
-                then
-                    {{ exact_sum(used_times("volumes.volume_mwh", in_contract_currency(
+        {{ sum_if_all_known("volumes.volume_mwh") }} as volume_mwh,
+        {{ sum_if_all_known(
+            used_times("volumes.volume_mwh", in_contract_currency(
                 "volumes.source_price_per_mwh",
                 "volumes.source_currency_code",
                 "supplied.contract_currency_code",
                 "volumes.settlement_price_per_mwh",
                 exchange_rate("supplied.contract_currency_code", "supplied.utc_date")
-            ))) }}
-        end as value
+            )),
+            known=used_times("volumes.volume_mwh", "volumes.settlement_price_per_mwh"),
+        ) }} as value
     from supplied
     inner join {{ ref("int_contract_volumes") }} as volumes
         on

@@ -137,13 +137,12 @@ year_volumes as (
     select
         years.contract_id,
         years.ended_at,
-        case when count(priced.volume_mwh) = years.interval_count then {{ exact_sum("priced.volume_mwh") }} end
+        {{ sum_if_all_known("priced.volume_mwh", of="years.interval_count") }}
             as volume_mwh,
         round({{ exact_sum("priced.annual_volume_mwh") }} / years.year_interval_count, 9) as agreed_mwh,
-        case
-            when count({{ used_times("priced.volume_mwh", "priced.energy_price_per_mwh") }}) = years.interval_count
-                then {{ exact_sum(used_times("priced.volume_mwh", "priced.energy_price_per_mwh")) }}
-        end as energy_amount
+        {{ sum_if_all_known(
+            used_times("priced.volume_mwh", "priced.energy_price_per_mwh"), of="years.interval_count"
+        ) }} as energy_amount
     from priced
     inner join years
         on

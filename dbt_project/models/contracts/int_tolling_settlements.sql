@@ -62,10 +62,7 @@ measured as (
         *,
         {{ month_intervals("local_month", "time_zone") }} as month_interval_count,
         {{ kwh_to_mwh("discharge_kwh") }} as discharge_mwh,
-        case
-            when count(discharge_kwh) over year_so_far = count(*) over year_so_far
-                then {{ kwh_to_mwh(exact_sum("discharge_kwh", over="year_so_far")) }}
-        end as year_discharge_mwh
+        {{ kwh_to_mwh(sum_if_all_known("discharge_kwh", over="year_so_far")) }} as year_discharge_mwh
     from intervals
     window
         year_so_far as (
@@ -87,18 +84,12 @@ parts as (
         count(*) filter (where not is_available) as unavailable_interval_count,
         count(is_available) = count(*) as is_availability_known,
         count(*) filter (where is_available) / count(*) as availability_ratio,
-        case
-            when count(discharge_kwh) = count(*)
-                then {{ kwh_to_mwh(exact_sum("discharge_kwh")) }}
-        end as discharge_mwh,
-        case
-            when count(charge_kwh) = count(*)
-                then {{ kwh_to_mwh(
-                exact_sum("charge_kwh")
-                ~ " - (arg_max_null(closing_stored_kwh, interval_started_at)"
-                " - arg_min_null(opening_stored_kwh, interval_started_at))"
-            ) }}
-        end as net_charge_mwh
+        {{ kwh_to_mwh(sum_if_all_known("discharge_kwh")) }} as discharge_mwh,
+        {{ kwh_to_mwh(
+            sum_if_all_known("charge_kwh")
+            ~ " - (arg_max_null(closing_stored_kwh, interval_started_at)"
+            " - arg_min_null(opening_stored_kwh, interval_started_at))"
+        ) }} as net_charge_mwh
     from measured
     group by contract_id, terms_valid_from_at, local_month
 

@@ -7,7 +7,7 @@ contracted as (
     select
         site_id,
         interval_started_at,
-        case when count(*) = count(volume_mwh) then {{ exact_sum("volume_mwh") }} * 1000 end as contract_volume_kwh
+        {{ sum_if_all_known("volume_mwh") }} * 1000 as contract_volume_kwh
     from {{ ref("int_contract_volumes") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at

@@ -39,8 +39,7 @@ storage as (
     select
         site_id,
         interval_started_at,
-        case when count(*) = count(sustained_kw) then {{ kw_to_mw(exact_sum("sustained_kw")) }} end
-            as local_storage_mw
+        {{ kw_to_mw(sum_if_all_known("sustained_kw")) }} as local_storage_mw
     from {{ ref("int_battery_intervals") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at

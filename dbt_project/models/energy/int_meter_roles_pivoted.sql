@@ -2,14 +2,14 @@
 
 {# A flow no meter is declared for does not exist at the site; a load without meter is not known. #}
 {% set roles = {
-    "grid_import": "null",
-    "grid_export": "0",
-    "onsite_generation": "0",
-    "battery_charge": "0",
-    "battery_discharge": "0",
-    "it_load": "null",
-    "cooling_load": "null",
-    "facility_total": "null",
+    "grid_import": none,
+    "grid_export": 0,
+    "onsite_generation": 0,
+    "battery_charge": 0,
+    "battery_discharge": 0,
+    "it_load": none,
+    "cooling_load": none,
+    "facility_total": none,
 } %}
 
 with
@@ -47,11 +47,7 @@ select
     interval_ended_at,
     utc_date,
     {% for role, otherwise in roles.items() %}
-    case
-        when count(*) filter (where role = '{{ role }}') = 0 then {{ otherwise }}
-        when count(*) filter (where role = '{{ role }}' and energy_kwh is null) = 0
-            then {{ exact_sum("energy_kwh", "role = '" ~ role ~ "'") }}
-    end as {{ role }}_kwh,
+    {{ sum_if_all_known("energy_kwh", condition="role = '" ~ role ~ "'", empty=otherwise) }} as {{ role }}_kwh,
     {% endfor %}
     count(energy_kwh) / count(*) as coverage_ratio,
     count(*) filter (where is_estimated) / count(*) as estimated_ratio,

@@ -32,7 +32,7 @@ shortfall_costs as (
     select
         site_id,
         week,
-        case when count(cost) = count(*) then {{ exact_sum("cost") }} end as cost
+        {{ sum_if_all_known("cost") }} as cost
     from {{ ref("fct_energy_constraint_incidents") }}
     where contains(signals, 'supply_shortfall')
     group by site_id, week
@@ -94,10 +94,8 @@ debts as (
         min(coverage.local_month) as first_month,
         max(coverage.energy_debt_mw) as debt_mw,
         count(*) as month_count,
-        case
-            when count(coverage.energy_debt_cost) = count(*)
-                then {{ exact_sum("coverage.energy_debt_cost") }} * 168 / {{ exact_sum("coverage.month_hours") }}
-        end as weekly_cost,
+        {{ sum_if_all_known("coverage.energy_debt_cost") }} * 168 / {{ exact_sum("coverage.month_hours") }}
+            as weekly_cost,
         any_value(weeks.monday_date) as monday_date,
         any_value(weeks.currency_code) as currency_code
     from weeks

@@ -110,7 +110,7 @@ contract_ends as (
         contract_id,
         any_value(contract_kind) as contract_kind,
         any_value(site_id) as site_id,
-        case when count(valid_to_at) = count(*) then max(valid_to_at) end as ended_at
+        {{ if_all_known("valid_to_at", "max(valid_to_at)") }} as ended_at
     from {{ ref("dim_contracts") }}
     group by contract_id
 
@@ -165,10 +165,9 @@ commitment_weeks as (
         any_value(weeks.currency_code) as currency_code,
         {{ exact_sum("settlements.quantity", "settlements.line = 'commitment_unused'") }} as unused_gpu_hours,
         {{ exact_sum("settlements.quantity") }} as committed_gpu_hours,
-        case
-            when count(settlements.amount) = count(*)
-                then {{ exact_sum("settlements.amount", "settlements.line = 'commitment_unused'") }}
-        end as unused_cost,
+        {{ if_all_known(
+            "settlements.amount", exact_sum("settlements.amount", "settlements.line = 'commitment_unused'")
+        ) }} as unused_cost,
         date_diff('hour', max(weeks.started_at), max(weeks.ended_at)) as week_hours,
         count(distinct time_bucket(interval 1 hour, settlements.interval_started_at)) as settled_hours
     from weeks

@@ -60,8 +60,7 @@ depletion_costs as (
     select
         weeks.week,
         incidents.site_id,
-        case when count(incidents.cost) = count(*) then {{ exact_sum("incidents.cost") }} / {{ reserve_weeks }} end
-            as weekly_cost
+        {{ sum_if_all_known("incidents.cost") }} / {{ reserve_weeks }} as weekly_cost
     from weeks
     inner join {{ ref("fct_energy_constraint_incidents") }} as incidents
         on
@@ -170,10 +169,7 @@ demand_charges as (
     select
         contract_id,
         local_month,
-        case
-            when count(amount) = count(*) and count(quantity) = count(*)
-                then {{ exact_sum("amount") }} / nullif({{ exact_sum("quantity") }}, 0)
-        end as monthly_cost_per_kw
+        {{ sum_if_all_known("amount") }} / nullif({{ sum_if_all_known("quantity") }}, 0) as monthly_cost_per_kw
     from {{ ref("fct_contract_settlements") }}
     where line = 'demand'
     group by contract_id, local_month
@@ -262,7 +258,7 @@ recurring as (
         arg_max(incidents.incident_id, incidents.started_at) as incident_id,
         sum(incidents.duration_minutes) / 60 as hours,
         max(incidents.greatest_shortfall_mw) as shortfall_mw,
-        case when count(incidents.cost) = count(*) then {{ exact_sum("incidents.cost") }} end as cost
+        {{ sum_if_all_known("incidents.cost") }} as cost
     from weeks
     inner join {{ ref("fct_energy_constraint_incidents") }} as incidents
         on

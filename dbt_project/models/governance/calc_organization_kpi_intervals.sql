@@ -32,9 +32,9 @@ sums as (
         ] %}
         {{ sum_of_sites(column) }} as {{ column }},
         {%- endfor %}
-        case
-            when count(is_fully_available) = count(*) filter (where is_metered) then bool_and(is_fully_available)
-        end as is_fully_available,
+        {{ if_all_known(
+            "is_fully_available", "bool_and(is_fully_available)", of="count(*) filter (where is_metered)"
+        ) }} as is_fully_available,
         {{ exact_sum("local_committed_mw") }} as local_committed_mw,
         count(*) filter (where local_committed_mw > 0) as local_site_count,
         count(local_available_committed_mw) as known_local_site_count,

@@ -85,14 +85,8 @@ originals as (
         incident_id,
         site_id,
         job_id,
-        case
-            when count(cost_per_gpu_hour) = count(*)
-                then {{ exact_sum("gpu_hours * cost_per_gpu_hour") }} / {{ exact_sum("gpu_hours") }}
-        end as cost_per_gpu_hour,
-        case
-            when count(g_per_gpu_hour) = count(*)
-                then {{ exact_sum("gpu_hours * g_per_gpu_hour") }} / {{ exact_sum("gpu_hours") }}
-        end as g_per_gpu_hour
+        {{ if_all_known("cost_per_gpu_hour", weighted_mean("cost_per_gpu_hour", "gpu_hours")) }} as cost_per_gpu_hour,
+        {{ if_all_known("g_per_gpu_hour", weighted_mean("g_per_gpu_hour", "gpu_hours")) }} as g_per_gpu_hour
     from priced
     where kind = 'original'
     group by incident_id, site_id, job_id
@@ -148,14 +142,10 @@ days as (
         coalesce({{ exact_sum("movements.deferred_gpu_hours") }}, 0) as deferred_gpu_hours,
         coalesce({{ exact_sum("movements.caught_up_gpu_hours") }}, 0) as caught_up_gpu_hours,
         coalesce({{ exact_sum("movements.lost_gpu_hours") }}, 0) as lost_gpu_hours,
-        case
-            when count(movements.saved_cost) = count(movements.caught_up_gpu_hours)
-                then coalesce({{ exact_sum("movements.saved_cost") }}, 0)
-        end as saved_cost,
-        case
-            when count(movements.saved_location_based_kg) = count(movements.caught_up_gpu_hours)
-                then coalesce({{ exact_sum("movements.saved_location_based_kg") }}, 0)
-        end as saved_location_based_kg,
+        {{ sum_if_all_known("movements.saved_cost", of="count(movements.caught_up_gpu_hours)", empty=0) }}
+            as saved_cost,
+        {{ sum_if_all_known("movements.saved_location_based_kg", of="count(movements.caught_up_gpu_hours)", empty=0) }}
+            as saved_location_based_kg,
         {{ exact_sum("movements.caught_up_gpu_hours", "movements.saved_cost is not null") }}
             as known_gpu_hours
     from movements

@@ -20,9 +20,7 @@ gpu_models as (
     select
         site_id,
         -- Of one SKU whose model is not known the venue's are not known.
-        case
-            when count(gpu_model) = count(*) then string_agg(distinct gpu_model, ', ' order by gpu_model)
-        end as gpu_models
+        {{ if_all_known("gpu_model", "string_agg(distinct gpu_model, ', ' order by gpu_model)") }} as gpu_models
     from {{ source("raw", "cloud_skus") }}
     group by site_id
 
@@ -98,24 +96,20 @@ compared as (
         placed.interval_started_at,
         {{ exact_sum("placed.allocated_gpu_hours") }} as gpu_hours,
         {{ exact_sum("placed.avoidable_gpu_hours") }} as avoidable_gpu_hours,
-        case
-            when count(placed.marginal_cost_per_gpu_hour) = count(*)
-                then
-                    {{ exact_sum("placed.allocated_gpu_hours * placed.marginal_cost_per_gpu_hour") }}
-                    / {{ exact_sum("placed.allocated_gpu_hours") }}
-        end as current_cost_per_gpu_hour,
-        case
-            when count(placed.avoidable_cost_per_gpu_hour) = count(*)
-                then
-                    {{ exact_sum("placed.avoidable_gpu_hours * placed.avoidable_cost_per_gpu_hour") }}
-                    / nullif({{ exact_sum("placed.avoidable_gpu_hours") }}, 0)
-        end as avoided_cost_per_gpu_hour,
-        case
-            when count(placed.location_based_g_per_gpu_hour) = count(*)
-                then
-                    {{ exact_sum("placed.avoidable_gpu_hours * placed.location_based_g_per_gpu_hour") }}
-                    / nullif({{ exact_sum("placed.avoidable_gpu_hours") }}, 0)
-        end as avoided_g_per_gpu_hour
+        {{ if_all_known(
+            "placed.marginal_cost_per_gpu_hour",
+            weighted_mean("placed.marginal_cost_per_gpu_hour", "placed.allocated_gpu_hours"),
+        ) }} as current_cost_per_gpu_hour,
+        {{ sum_if_all_known(
+            "placed.avoidable_gpu_hours * placed.avoidable_cost_per_gpu_hour",
+            known="placed.avoidable_cost_per_gpu_hour",
+        ) }}
+        / nullif({{ exact_sum("placed.avoidable_gpu_hours") }}, 0) as avoided_cost_per_gpu_hour,
+        {{ sum_if_all_known(
+            "placed.avoidable_gpu_hours * placed.location_based_g_per_gpu_hour",
+            known="placed.location_based_g_per_gpu_hour",
+        ) }}
+        / nullif({{ exact_sum("placed.avoidable_gpu_hours") }}, 0) as avoided_g_per_gpu_hour
     from options
     inner join placed
         on
@@ -189,7 +183,7 @@ conditions as (
         {{ mean_of("availability_ratio") }} as mean_availability_ratio,
         count(availability_ratio) = count(*) as is_availability_known,
         min(availability_ratio) as minimum_availability_ratio,
-        case when count(spare_gpu_hours) = count(*) then {{ exact_sum("spare_gpu_hours") }} end as spare_gpu_hours
+        {{ sum_if_all_known("spare_gpu_hours") }} as spare_gpu_hours
     from {{ ref("calc_venue_intervals") }}
     group by site_id, week
 

@@ -15,7 +15,7 @@ discharges as (
     select
         site_id,
         interval_started_at,
-        case when count(discharge_cost) = count(*) then {{ exact_sum("discharge_cost") }} end as discharge_cost
+        {{ sum_if_all_known("discharge_cost") }} as discharge_cost
     from {{ ref("fct_battery_ledger") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at
@@ -27,7 +27,7 @@ generation as (
     select
         site_id,
         interval_started_at,
-        case when count(generation_cost) = count(*) then {{ exact_sum("generation_cost") }} end as generation_cost
+        {{ sum_if_all_known("generation_cost") }} as generation_cost
     from {{ ref("int_generation_meters") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at
@@ -39,7 +39,7 @@ contracts as (
     select
         site_id,
         interval_started_at,
-        case when count(contract_cost) = count(*) then {{ exact_sum("contract_cost") }} end as contract_cost
+        {{ sum_if_all_known("contract_cost") }} as contract_cost
     from {{ ref("calc_contract_effects") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at

@@ -84,15 +84,9 @@ contracted as (
     select
         site_id,
         local_month,
-        case
-            when count(*) filter (where is_delivered and expected_p50_mwh is null) = 0
-                then coalesce({{ exact_sum("expected_p50_mwh", "is_delivered") }}, 0)
-        end as contract_p50_mwh,
-        case
-            when count(*) filter (where is_delivered and expected_p90_mwh is null) = 0
-                then coalesce({{ exact_sum("expected_p90_mwh", "is_delivered") }}, 0)
-        end as contract_p90_mwh,
-        case when count(*) = count(fixed_price_p50_mwh) then {{ exact_sum("fixed_price_p50_mwh") }} end
+        {{ sum_if_all_known("expected_p50_mwh", condition="is_delivered", empty=0) }} as contract_p50_mwh,
+        {{ sum_if_all_known("expected_p90_mwh", condition="is_delivered", empty=0) }} as contract_p90_mwh,
+        {{ sum_if_all_known("fixed_price_p50_mwh") }}
             as fixed_price_p50_mwh
     from {{ ref("int_expected_contract_volumes") }}
     group by site_id, local_month

@@ -107,9 +107,9 @@ select
     -- A virtual contract settles a price and delivers nothing.
     kind <> 'vppa_cfd' as is_delivered,
     {{ exact_sum("in_force_hours") }} as in_force_hours,
-    case when count(*) = count(expected_p50_mwh) then {{ exact_sum("expected_p50_mwh") }} end as expected_p50_mwh,
-    case when count(*) = count(expected_p90_mwh) then {{ exact_sum("expected_p90_mwh") }} end as expected_p90_mwh,
-    case when count(*) = count(fixed_price_p50_mwh) then {{ exact_sum("fixed_price_p50_mwh") }} end
+    {{ sum_if_all_known("expected_p50_mwh") }} as expected_p50_mwh,
+    {{ sum_if_all_known("expected_p90_mwh") }} as expected_p90_mwh,
+    {{ sum_if_all_known("fixed_price_p50_mwh") }}
         as fixed_price_p50_mwh
 from expected
 group by contract_id, site_id, local_month, kind

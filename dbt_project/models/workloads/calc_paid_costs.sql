@@ -34,12 +34,9 @@ paid as (
         site_id,
         interval_started_at,
         {%- for component, is_of_component in components.items() %}
-        case
-            when count(*) filter (where ({{ is_of_component }}) and amount is null) = 0
-                then coalesce({{ exact_sum("amount", is_of_component) }}, 0)
-        end as {{ component }}_cost,
+        {{ sum_if_all_known("amount", condition=is_of_component, empty=0) }} as {{ component }}_cost,
         {%- endfor %}
-        case when count(amount) = count(*) then {{ exact_sum("amount") }} end as paid_cost
+        {{ sum_if_all_known("amount") }} as paid_cost
     from settlements
     group by site_id, interval_started_at
 
@@ -50,7 +47,7 @@ discharges as (
     select
         site_id,
         interval_started_at,
-        case when count(discharge_cost) = count(*) then {{ exact_sum("discharge_cost") }} end as discharge_cost
+        {{ sum_if_all_known("discharge_cost") }} as discharge_cost
     from {{ ref("fct_battery_ledger") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at

@@ -96,9 +96,8 @@ shares as (
     select
         *,
         case
-            when count(source_kwh) over kind < count(*) over kind then null
-            when {{ exact_sum("source_kwh", over="kind") }} = 0 then 1 / count(*) over kind
-            else source_kwh / {{ exact_sum("source_kwh", over="kind") }}
+            when {{ sum_if_all_known("source_kwh", over="kind") }} = 0 then 1 / count(*) over kind
+            else source_kwh / {{ sum_if_all_known("source_kwh", over="kind") }}
         end as share_ratio
     from sources
     window kind as (partition by site_id, interval_started_at, source_kind)

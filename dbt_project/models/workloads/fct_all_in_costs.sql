@@ -91,21 +91,18 @@ paid_days as (
         shares.workload_id,
         paid.local_date,
         {%- for component in import_components %}
-        case
-            when count(paid.{{ component }}_cost) = count(*)
-                then round({{ exact_sum("shares.import_ratio * paid." ~ component ~ "_cost") }}, 9)
-        end as {{ component }}_cost,
+        round({{ sum_if_all_known(
+            "shares.import_ratio * paid." ~ component ~ "_cost", known="paid." ~ component ~ "_cost"
+        ) }}, 9) as {{ component }}_cost,
         {%- endfor %}
         {%- for component in other_components %}
-        case
-            when count(paid.{{ component }}_cost) = count(*)
-                then round({{ exact_sum("shares.other_ratio * paid." ~ component ~ "_cost") }}, 9)
-        end as {{ component }}_cost,
+        round({{ sum_if_all_known(
+            "shares.other_ratio * paid." ~ component ~ "_cost", known="paid." ~ component ~ "_cost"
+        ) }}, 9) as {{ component }}_cost,
         {%- endfor %}
-        case
-            when count(paid.discharge_cost) = count(*)
-                then round({{ exact_sum("shares.battery_ratio * paid.discharge_cost") }}, 9)
-        end as battery_cost
+        round({{ sum_if_all_known(
+            "shares.battery_ratio * paid.discharge_cost", known="paid.discharge_cost"
+        ) }}, 9) as battery_cost
     from shares
     inner join {{ ref("calc_paid_costs") }} as paid
         on
@@ -273,10 +270,7 @@ spread as (
         site_id,
         local_date,
         {{ exact_sum("allocated_gpu_hours") }} as site_gpu_hours,
-        case
-            when count(*) filter (where is_spread and all_in_cost is null) = 0
-                then coalesce({{ exact_sum("all_in_cost", "is_spread") }}, 0)
-        end as spread_cost
+        {{ sum_if_all_known("all_in_cost", condition="is_spread", empty=0) }} as spread_cost
     from added
     group by site_id, local_date
 

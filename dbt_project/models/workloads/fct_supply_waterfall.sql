@@ -46,7 +46,7 @@ select
     source_kind,
     source_id,
     {%- for amount in amounts %}
-    case when count({{ amount }}) = count(work_kwh) then {{ exact_sum(amount) }} end as {{ amount }},
+    {{ sum_if_all_known(amount, of="count(work_kwh)") }} as {{ amount }},
     {%- endfor %}
     count(energy_kwh) / count(*) as coverage_ratio,
     currency_code

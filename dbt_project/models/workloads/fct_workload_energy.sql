@@ -33,7 +33,7 @@ days as (
         {{ exact_sum("measured_gpu_hours") }}
         / nullif({{ exact_sum("allocated_gpu_hours") }}, 0) as telemetry_coverage_ratio,
         {%- for amount in amounts %}
-        case when count({{ amount }}) = count(energy_kwh) then {{ exact_sum(amount) }} end as {{ amount }},
+        {{ sum_if_all_known(amount, of="count(energy_kwh)") }} as {{ amount }},
         {%- endfor %}
         cast(null as double) as cloud_cost,
         count(energy_kwh) / count(*) as coverage_ratio

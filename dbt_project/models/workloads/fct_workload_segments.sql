@@ -75,12 +75,10 @@ weeks as (
         {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
         coalesce({{ exact_sum("lost_gpu_hours") }}, 0) as lost_gpu_hours,
         {{ exact_sum("energy_kwh") }} as energy_kwh,
-        case when count(energy_cost) = count(energy_kwh) then {{ exact_sum("energy_cost") }} end as energy_cost,
+        {{ sum_if_all_known("energy_cost", of="count(energy_kwh)") }} as energy_cost,
         {{ ratio_of_sums("energy_cost", "allocated_gpu_hours") }} as cost_per_gpu_hour,
         {{ exact_sum("cloud_cost") }} as cloud_cost,
-        case
-            when count(location_based_kg) = count(energy_kwh) then {{ exact_sum("location_based_kg") }}
-        end as location_based_kg,
+        {{ sum_if_all_known("location_based_kg", of="count(energy_kwh)") }} as location_based_kg,
         {{ ratio_of_sums("location_based_kg", "allocated_gpu_hours") }} * 1000 as g_per_gpu_hour,
         count(energy_cost) / nullif(count(allocated_gpu_hours), 0) as coverage_ratio
     from segments

@@ -218,10 +218,9 @@ measured_work as (
         slices.workload_id,
         {{ exact_sum("slices.allocated_gpu_s") }} as measured_gpu_s,
         -- Sums, greatest() and least() pass over nulls: of nodes that did not tell how busy they were it is not known.
-        case
-            when count(splits.gpu_busy_s) = count(*)
-                then round({{ exact_sum("splits.gpu_busy_s * slices.allocated_gpu_s / splits.allocated_gpu_s") }}, 6)
-        end as busy_gpu_s,
+        round({{ sum_if_all_known(
+            "splits.gpu_busy_s * slices.allocated_gpu_s / splits.allocated_gpu_s", known="splits.gpu_busy_s"
+        ) }}, 6) as busy_gpu_s,
         round(
             {{ exact_sum("(splits.energy_kwh - splits.idle_kwh) * slices.allocated_gpu_s / splits.allocated_gpu_s") }},
             6
