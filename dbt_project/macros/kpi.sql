@@ -66,7 +66,7 @@
     {{ ratio_of_sums("location_based_kg", "it_kwh") }} as cue_kg_per_kwh,
     {{ ratio_of_sums("location_based_kg + embodied_kg", "allocated_gpu_hours") }} * 1000 as sci_g_per_gpu_hour,
     count(location_based_kg) / nullif(count(*) filter (where is_metered), 0) as carbon_coverage_ratio,
-    {{ ratio_of_sums("all_in_cost", "allocated_gpu_hours") }} as average_cost_per_gpu_hour,
+    {{ ratio_of_sums("contract_adjusted_cost", "allocated_gpu_hours") }} as contract_adjusted_cost_per_gpu_hour,
     {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours,
     {{ exact_sum("allocated_gpu_hours_sensitive") }} as allocated_gpu_hours_sensitive,
     {{ exact_sum("allocated_gpu_hours_tolerant") }} as allocated_gpu_hours_tolerant,

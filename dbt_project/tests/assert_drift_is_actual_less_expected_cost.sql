@@ -6,5 +6,5 @@ select
     week
 from {{ ref("fct_workload_segments") }}
 where
-    abs(cost_per_gpu_hour - expected_cost_per_gpu_hour - drift_cost_per_gpu_hour) > 1e-9
+    abs(market_valued_energy_cost_per_gpu_hour - expected_energy_cost_per_gpu_hour - drift_cost_per_gpu_hour) > 1e-9
     or (drift_cost_per_gpu_hour is not null and placement_decision_id is null)

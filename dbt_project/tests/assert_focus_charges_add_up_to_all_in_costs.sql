@@ -32,9 +32,9 @@ all_in as (
         site_id,
         cast(date_trunc('month', local_date) as date) as local_month,
         sum(
-            coalesce(energy_cost, 0) + coalesce(network_cost, 0) + coalesce(levies_cost, 0)
+            coalesce(tariff_energy_cost, 0) + coalesce(network_cost, 0) + coalesce(levies_cost, 0)
             + coalesce(demand_cost, 0) + coalesce(capacity_cost, 0) + coalesce(export_cost, 0)
-            + coalesce(storage_cost, 0) + coalesce(allocation_cost, 0) + coalesce(contract_cost, 0)
+            + coalesce(storage_cost, 0) + coalesce(allocation_cost, 0) + coalesce(ppa_cost, 0)
             + coalesce(battery_cost, 0) + coalesce(depreciation_cost, 0) + coalesce(operations_cost, 0)
         ) as own_cost,
         sum(coalesce(cloud_cost, 0)) as cloud_cost

@@ -6,7 +6,7 @@ select
 from {{ ref("fct_marginal_cost") }}
 where
     abs(
-        energy_cost_per_gpu_hour
+        marginal_energy_cost_per_gpu_hour
         + network_and_levies_cost_per_gpu_hour
         + demand_charge_cost_per_gpu_hour
         + variable_cost_per_gpu_hour

@@ -21,8 +21,8 @@ sources as (
         workload_id,
         site_id,
         local_date,
-        'energy_cost' as amount_name,
-        {{ sum_if_all_known("energy_cost") }} as source_amount
+        'market_valued_energy_cost' as amount_name,
+        {{ sum_if_all_known("market_valued_energy_cost") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
     group by workload_id, site_id, local_date
 
@@ -32,8 +32,8 @@ sources as (
         workload_id,
         site_id,
         local_date,
-        'contract_cost' as amount_name,
-        {{ sum_if_all_known("contract_cost") }} as source_amount
+        'contract_effect_cost' as amount_name,
+        {{ sum_if_all_known("contract_effect_cost") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
     group by workload_id, site_id, local_date
 
@@ -82,8 +82,8 @@ workloads as (
             local_kwh,
             contracted_kwh,
             grid_kwh,
-            energy_cost,
-            contract_cost,
+            market_valued_energy_cost,
+            contract_effect_cost,
             location_based_kg,
             market_based_kg,
             hourly_matched_kg

@@ -7,7 +7,7 @@ workloads as (
     select
         site_id,
         local_date,
-        sum(energy_cost) as energy_cost,
+        sum(market_valued_energy_cost) as market_valued_energy_cost,
         sum(location_based_kg) as location_based_kg
     from {{ ref("fct_workload_energy") }}
     group by site_id, local_date
@@ -20,7 +20,7 @@ sites as (
     select
         carbon.site_id,
         carbon.local_date,
-        sum(costs.energy_cost) as energy_cost,
+        sum(costs.market_valued_energy_cost) as market_valued_energy_cost,
         sum(carbon.location_based_kg) as location_based_kg
     from {{ ref("fct_carbon") }} as carbon
     inner join {{ ref("calc_energy_costs") }} as costs
@@ -29,7 +29,7 @@ sites as (
             and carbon.interval_started_at = costs.interval_started_at
     group by carbon.site_id, carbon.local_date
     having
-        count(costs.energy_cost) = count(*)
+        count(costs.market_valued_energy_cost) = count(*)
         and count(carbon.location_based_kg) = count(*)
 
 )
@@ -37,8 +37,8 @@ sites as (
 select
     workloads.site_id,
     workloads.local_date,
-    workloads.energy_cost,
-    sites.energy_cost as site_energy_cost,
+    workloads.market_valued_energy_cost,
+    sites.market_valued_energy_cost as site_energy_cost,
     workloads.location_based_kg,
     sites.location_based_kg as site_location_based_kg
 from workloads
@@ -47,5 +47,5 @@ inner join sites
         workloads.site_id = sites.site_id
         and workloads.local_date = sites.local_date
 where
-    abs(workloads.energy_cost - sites.energy_cost) > 1e-3
+    abs(workloads.market_valued_energy_cost - sites.market_valued_energy_cost) > 1e-3
     or abs(workloads.location_based_kg - sites.location_based_kg) > 1e-3

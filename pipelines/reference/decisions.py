@@ -29,7 +29,7 @@ Week = Annotated[str, AfterValidator(_week)]
 
 Measure = Literal[
     "energy_kwh_per_gpu_hour",
-    "energy_cost_per_gpu_hour",
+    "market_valued_energy_cost_per_gpu_hour",
     "location_based_g_per_gpu_hour",
     "location_based_g_per_kwh",
 ]
@@ -40,7 +40,7 @@ class Decision(Model):
     """One decision. `expected_change` is in the unit of the measure, negative where it should fall.
 
     With `to_site_id` work moves there from `site_id`, or stays where both are the same, expected to
-    cost `expected_cost_per_gpu_hour`.
+    cost `expected_energy_cost_per_gpu_hour`.
     """
 
     decision_id: Identifier
@@ -56,7 +56,7 @@ class Decision(Model):
     measure: Measure
     expected_change: float
     to_site_id: str | None = None
-    expected_cost_per_gpu_hour: Amount | None = None
+    expected_energy_cost_per_gpu_hour: Amount | None = None
     agenda_proposal_id: str | None = None
 
     @model_validator(mode="after")

@@ -33,7 +33,8 @@ def cost_of(marginal: pl.DataFrame, started_at: datetime, seconds: float) -> flo
     price = dict(
         marginal.select(
             "interval_started_at",
-            pl.col("energy_cost_per_gpu_hour") + pl.col("network_and_levies_cost_per_gpu_hour"),
+            pl.col("marginal_energy_cost_per_gpu_hour")
+            + pl.col("network_and_levies_cost_per_gpu_hour"),
         ).iter_rows()
     )
     total = 0.0

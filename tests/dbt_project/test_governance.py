@@ -194,14 +194,15 @@ def test_a_cost_expected_when_work_was_placed_is_held_against_what_it_costs_sinc
     segments = rows_of(
         demo_book,
         "finance",
-        "select week, site_id, placement_decision_id, cost_per_gpu_hour, drift_ratio"
+        "select week, site_id, placement_decision_id, market_valued_energy_cost_per_gpu_hour,"
+        " drift_ratio"
         " from marts.fct_workload_segments where workload_id = 'model-finetuning'"
-        " and expected_cost_per_gpu_hour is not null and week <= '2026-W44' order by week",
+        " and expected_energy_cost_per_gpu_hour is not null and week <= '2026-W44' order by week",
     )
 
     assert segments["week"].to_list() == [f"2026-W{number}" for number in range(38, 45)]
     assert set(segments["placement_decision_id"]) == {"sparks-finetuning-stays"}
     assert segments["drift_ratio"].to_list() == pytest.approx(
-        (segments["cost_per_gpu_hour"] / 0.0104 - 1).to_list()
+        (segments["market_valued_energy_cost_per_gpu_hour"] / 0.0104 - 1).to_list()
     )
     assert segments["drift_ratio"][-1] == pytest.approx(0.782, abs=0.001)

@@ -51,7 +51,8 @@ TABLES = {
     "governance_agenda_operations": _AGENDA,
     "fct_workload_segments": "workload_id varchar, site_id varchar, week varchar,"
     " criticality varchar, allocated_gpu_hours double, lost_gpu_hours double,"
-    " energy_kwh double, cost_per_gpu_hour double, expected_cost_per_gpu_hour double,"
+    " energy_kwh double, market_valued_energy_cost_per_gpu_hour double,"
+    " expected_energy_cost_per_gpu_hour double,"
     " drift_ratio double, g_per_gpu_hour double,"
     " coverage_ratio double, currency_code varchar",
     "fct_placement_options": "workload_id varchar, site_id varchar, week varchar,"
@@ -96,7 +97,7 @@ TABLES = {
     " contract_currency_code varchar, amount double, currency_code varchar,"
     " coverage_ratio double",
     "fct_contract_values": "contract_id varchar, site_id varchar, contract_kind varchar,"
-    " local_month date, volume_mwh double, contract_cost double, spot_cost double,"
+    " local_month date, volume_mwh double, settlement_cost double, spot_cost double,"
     " saving_value double, average_price_per_mwh double, market_price_per_mwh double,"
     " coverage_ratio double, currency_code varchar",
     "fct_sourcing_coverage": "site_id varchar, local_month date, committed_mw double,"
@@ -201,8 +202,8 @@ def usual_week() -> Rows:
                 "allocated_gpu_hours": 60_000.0,
                 "lost_gpu_hours": 345.0,
                 "energy_kwh": 61_000.0,
-                "cost_per_gpu_hour": 0.11,
-                "expected_cost_per_gpu_hour": 0.1,
+                "market_valued_energy_cost_per_gpu_hour": 0.11,
+                "expected_energy_cost_per_gpu_hour": 0.1,
                 "drift_ratio": 0.1,
                 "g_per_gpu_hour": 260.0,
                 "coverage_ratio": 1.0,
@@ -307,7 +308,7 @@ def usual_week() -> Rows:
                 "contract_kind": "ppa_pay_as_produced",
                 "local_month": date(2026, 10, 1),
                 "volume_mwh": 1000.0,
-                "contract_cost": 37770.0,
+                "settlement_cost": 37770.0,
                 "spot_cost": 42000.0,
                 "saving_value": 4230.0,
                 "average_price_per_mwh": 37.77,

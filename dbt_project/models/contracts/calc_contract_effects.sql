@@ -14,7 +14,7 @@ effects as (
         case
             when line in ('energy', 'shape') then amount - volume_mwh * settlement_price_per_mwh
             else amount
-        end as contract_cost,
+        end as contract_effect_cost,
         currency_code
     from {{ ref("fct_contract_settlements") }}
     where
@@ -29,7 +29,7 @@ select
     interval_started_at,
     interval_ended_at,
     utc_date,
-    {{ sum_if_all_known("contract_cost") }} as contract_cost,
+    {{ sum_if_all_known("contract_effect_cost") }} as contract_effect_cost,
     currency_code
 from effects
 group by all

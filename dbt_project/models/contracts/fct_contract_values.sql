@@ -29,7 +29,7 @@ months as (
         local_month,
         currency_code,
         {{ sum_if_all_known("volume_mwh", condition="has_volume") }} as volume_mwh,
-        {{ sum_if_all_known("amount") }} as contract_cost,
+        {{ sum_if_all_known("amount") }} as settlement_cost,
         {{ sum_if_all_known("spot_cost") }} as spot_cost,
         {{ exact_sum("volume_mwh * settlement_price_per_mwh", "has_volume") }} as market_value,
         count(amount) filter (where has_volume) / count(*) filter (where has_volume) as coverage_ratio
@@ -44,12 +44,12 @@ select
     site_id,
     local_month,
     volume_mwh,
-    contract_cost,
+    settlement_cost,
     spot_cost,
-    spot_cost - contract_cost as saving_value,
+    spot_cost - settlement_cost as saving_value,
     case contract_kind
-        when 'vppa_cfd' then (market_value + contract_cost) / nullif(volume_mwh, 0)
-        else contract_cost / nullif(volume_mwh, 0)
+        when 'vppa_cfd' then (market_value + settlement_cost) / nullif(volume_mwh, 0)
+        else settlement_cost / nullif(volume_mwh, 0)
     end as average_price_per_mwh,
     market_value / nullif(volume_mwh, 0) as market_price_per_mwh,
     coverage_ratio,

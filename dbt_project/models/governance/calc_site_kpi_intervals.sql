@@ -86,7 +86,9 @@ own as (
         marginal.marginal_source,
         marginal.marginal_cost_per_gpu_hour,
         -- Six decimals each, so that sums rounded to six do not depend on the order of their terms.
-        round(marginal.average_cost_per_gpu_hour * work.allocated_gpu_hours + costs.contract_cost, 6) as all_in_cost,
+        round(
+            marginal.market_valued_cost_per_gpu_hour * work.allocated_gpu_hours + costs.contract_effect_cost, 6
+        ) as contract_adjusted_cost,
         balance.consumption_kwh,
         balance.facility_kwh,
         balance.it_kwh,
@@ -187,7 +189,7 @@ cloud as (
         {%- endfor %}
         marginal.marginal_source,
         marginal.marginal_cost_per_gpu_hour,
-        round(quarters.cloud_cost / 4, 6) as all_in_cost,
+        round(quarters.cloud_cost / 4, 6) as contract_adjusted_cost,
         {%- for figure in metered_figures %}
         cast(null as double) as {{ figure }},
         {%- endfor %}

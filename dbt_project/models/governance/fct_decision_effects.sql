@@ -39,7 +39,7 @@ measured as (
         decisions.measure,
         case decisions.measure
             when 'energy_kwh_per_gpu_hour' then days.energy_kwh
-            when 'energy_cost_per_gpu_hour' then days.energy_cost
+            when 'market_valued_energy_cost_per_gpu_hour' then days.market_valued_energy_cost
             when 'location_based_g_per_gpu_hour' then days.location_based_kg * 1000
             when 'location_based_g_per_kwh' then days.location_based_kg * 1000
         end as amount,
@@ -205,7 +205,7 @@ select
     measure,
     case measure
         when 'energy_kwh_per_gpu_hour' then 'kWh/GPU-hour'
-        when 'energy_cost_per_gpu_hour' then currency_code || '/GPU-hour'
+        when 'market_valued_energy_cost_per_gpu_hour' then currency_code || '/GPU-hour'
         when 'location_based_g_per_gpu_hour' then 'g/GPU-hour'
         when 'location_based_g_per_kwh' then 'g/kWh'
     end as unit,

@@ -42,7 +42,7 @@ select
     marginal.week,
     marginal.marginal_cost_per_gpu_hour,
     marginal.marginal_cost_per_gpu_hour - marginal.demand_charge_cost_per_gpu_hour as avoidable_cost_per_gpu_hour,
-    marginal.energy_cost_per_gpu_hour + marginal.network_and_levies_cost_per_gpu_hour
+    marginal.marginal_energy_cost_per_gpu_hour + marginal.network_and_levies_cost_per_gpu_hour
         as energy_and_network_cost_per_gpu_hour,
     marginal.incremental_kwh_per_gpu_hour * marginal.pue_ratio * carbon.location_based_g_per_kwh
         as location_based_g_per_gpu_hour,

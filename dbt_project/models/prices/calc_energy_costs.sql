@@ -39,7 +39,7 @@ contracts as (
     select
         site_id,
         interval_started_at,
-        {{ sum_if_all_known("contract_cost") }} as contract_cost
+        {{ sum_if_all_known("contract_effect_cost") }} as contract_effect_cost
     from {{ ref("calc_contract_effects") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at
@@ -63,7 +63,7 @@ costs as (
             when balance.battery_discharge_kwh = 0 then 0
             else balance.local_battery_kwh / balance.battery_discharge_kwh * discharges.discharge_cost
         end as battery_cost,
-        case when contracts.site_id is null then 0 else contracts.contract_cost end as contract_cost
+        case when contracts.site_id is null then 0 else contracts.contract_effect_cost end as contract_effect_cost
     from balance
     left join {{ ref("int_supply_prices") }} as prices
         on
@@ -86,5 +86,5 @@ costs as (
 
 select
     *,
-    grid_cost + generation_cost + battery_cost as energy_cost
+    grid_cost + generation_cost + battery_cost as market_valued_energy_cost
 from costs

@@ -146,7 +146,7 @@ joined as (
         * {{ exchange_rate("allocations.contract_currency_code", "balance.utc_date") }}
         / site_gpus.gpus_per_node as allocation_price_per_gpu_hour,
         allocated.allocated_gpu_hours,
-        costs.energy_cost,
+        costs.market_valued_energy_cost,
         intervals.currency_code
     from balance
     inner join {{ ref("int_site_intervals") }} as intervals
@@ -236,7 +236,7 @@ components as (
         energy_price_per_mwh + charges_per_mwh as marginal_price_per_mwh,
         -- An allocation is charged by the node-hour, energy included.
         case when venue_kind = 'hpc_allocation' then 0 else facility_mwh_per_gpu_hour * energy_price_per_mwh end
-            as energy_cost_per_gpu_hour,
+            as marginal_energy_cost_per_gpu_hour,
         case when venue_kind = 'hpc_allocation' then 0 else facility_mwh_per_gpu_hour * charges_per_mwh end
             as network_and_levies_cost_per_gpu_hour,
         case
@@ -262,16 +262,19 @@ own_meters as (
         case
             when marginal_source <> 'constrained'
                 then
-                    energy_cost_per_gpu_hour
+                    marginal_energy_cost_per_gpu_hour
                     + network_and_levies_cost_per_gpu_hour
                     + demand_charge_cost_per_gpu_hour
                     + variable_cost_per_gpu_hour
                     + allocation_charge_per_gpu_hour
                     + cloud_charge_per_gpu_hour
         end as marginal_cost_per_gpu_hour,
-        case when venue_kind = 'hpc_allocation' then 0 else energy_cost / nullif(allocated_gpu_hours, 0) end
+        case
+            when venue_kind = 'hpc_allocation' then 0
+            else market_valued_energy_cost / nullif(allocated_gpu_hours, 0)
+        end
         + variable_cost_per_gpu_hour
-        + allocation_charge_per_gpu_hour as average_cost_per_gpu_hour
+        + allocation_charge_per_gpu_hour as market_valued_cost_per_gpu_hour
     from components
 
 ),
@@ -293,7 +296,7 @@ cloud_hours as (
             max(charges.list_price_per_gpu_hour)
         ) as on_demand_price_per_gpu_hour,
         {{ exact_sum("charges.effective_cost") }} / nullif({{ exact_sum("charges.gpu_hours") }}, 0)
-            as average_cost_per_gpu_hour
+            as market_valued_cost_per_gpu_hour
     from {{ ref("stg_cloud_charges") }} as charges
     where
         charges.site_id is not null
@@ -344,14 +347,14 @@ select
     incremental_kwh_per_gpu_hour,
     is_incremental_power_measured,
     pue_ratio,
-    energy_cost_per_gpu_hour,
+    marginal_energy_cost_per_gpu_hour,
     network_and_levies_cost_per_gpu_hour,
     demand_charge_cost_per_gpu_hour,
     variable_cost_per_gpu_hour,
     allocation_charge_per_gpu_hour,
     cloud_charge_per_gpu_hour,
     marginal_cost_per_gpu_hour,
-    average_cost_per_gpu_hour,
+    market_valued_cost_per_gpu_hour,
     is_new_monthly_peak,
     coverage_ratio,
     currency_code
@@ -373,14 +376,14 @@ select
     cast(null as double) as incremental_kwh_per_gpu_hour,
     cast(null as boolean) as is_incremental_power_measured,
     cast(null as double) as pue_ratio,
-    0 as energy_cost_per_gpu_hour,
+    0 as marginal_energy_cost_per_gpu_hour,
     0 as network_and_levies_cost_per_gpu_hour,
     0 as demand_charge_cost_per_gpu_hour,
     variable_cost_per_gpu_hour,
     0 as allocation_charge_per_gpu_hour,
     cloud_charge_per_gpu_hour,
     variable_cost_per_gpu_hour + cloud_charge_per_gpu_hour as marginal_cost_per_gpu_hour,
-    average_cost_per_gpu_hour + variable_cost_per_gpu_hour as average_cost_per_gpu_hour,
+    market_valued_cost_per_gpu_hour + variable_cost_per_gpu_hour as market_valued_cost_per_gpu_hour,
     cast(null as boolean) as is_new_monthly_peak,
     1 as coverage_ratio,
     currency_code

@@ -2,7 +2,7 @@
 
 {# Component of the all-in cost that a contract's line belongs to. #}
 {% set components = {
-    "energy": "contract_kind = 'supply_tariff' and line = 'energy'",
+    "tariff_energy": "contract_kind = 'supply_tariff' and line = 'energy'",
     "network": "line = 'network'",
     "levies": "line = 'levies'",
     "demand": "line = 'demand'",
@@ -10,7 +10,7 @@
     "export": "line = 'export'",
     "storage": "contract_kind = 'battery_tolling'",
     "allocation": "contract_kind = 'hpc_allocation'",
-    "contract": "contract_kind like 'ppa_%' or contract_kind in ('vppa_cfd', 'collar') or line = 'contract_credit'",
+    "ppa": "contract_kind like 'ppa_%' or contract_kind in ('vppa_cfd', 'collar') or line = 'contract_credit'",
 } %}
 
 with

@@ -18,7 +18,7 @@ sources as (
         {%- for name in methods %}
         upstream_g as {{ name }}_g,
         {%- endfor %}
-        0 as contract_cost
+        0 as contract_effect_cost
     from {{ ref("int_generation_meters") }}
     where {{ in_build_dates("utc_date") }}
 
@@ -35,7 +35,7 @@ sources as (
         {%- for name, method in methods.items() %}
         discharge_{{ method }}_g as {{ name }}_g,
         {%- endfor %}
-        0 as contract_cost
+        0 as contract_effect_cost
     from {{ ref("fct_battery_ledger") }}
     where {{ in_build_dates("utc_date") }}
 
@@ -52,7 +52,7 @@ sources as (
         {%- for name in methods %}
         cast(null as double) as {{ name }}_g,
         {%- endfor %}
-        effects.contract_cost
+        effects.contract_effect_cost
     from {{ ref("int_contract_volumes") }} as volumes
     left join {{ ref("calc_contract_effects") }} as effects
         on
@@ -73,7 +73,7 @@ sources as (
         {%- for name in methods %}
         cast(null as double) as {{ name }}_g,
         {%- endfor %}
-        0 as contract_cost
+        0 as contract_effect_cost
     from {{ ref("int_site_intervals") }} as intervals
     inner join {{ source("raw", "meters") }} as meters
         on
@@ -168,8 +168,8 @@ select
             when layer = 'local' then {{ used_times("to_load_ratio", "source_cost") }}
             else {{ used_times(kwh_to_mwh("energy_kwh"), "import_price_per_mwh") }}
         end, 9
-    ) as energy_cost,
-    contract_cost,
+    ) as market_valued_energy_cost,
+    contract_effect_cost,
     {%- for name in methods %}
     round(
         case

@@ -15,8 +15,9 @@ select
     round(work.energy_kwh * balance.local_kwh / nullif(balance.consumption_kwh, 0), 6) as local_kwh,
     round(work.energy_kwh * balance.contracted_kwh / nullif(balance.consumption_kwh, 0), 6) as contracted_kwh,
     round(work.energy_kwh * balance.grid_uncontracted_kwh / nullif(balance.consumption_kwh, 0), 6) as grid_kwh,
-    round(work.energy_kwh * costs.energy_cost / nullif(balance.facility_kwh, 0), 6) as energy_cost,
-    round(work.energy_kwh * costs.contract_cost / nullif(balance.facility_kwh, 0), 6) as contract_cost,
+    round(work.energy_kwh * costs.market_valued_energy_cost / nullif(balance.facility_kwh, 0), 6)
+        as market_valued_energy_cost,
+    round(work.energy_kwh * costs.contract_effect_cost / nullif(balance.facility_kwh, 0), 6) as contract_effect_cost,
     round(work.energy_kwh * carbon.location_based_kg / nullif(balance.facility_kwh, 0), 6) as location_based_kg,
     round(work.energy_kwh * carbon.market_based_kg / nullif(balance.facility_kwh, 0), 6) as market_based_kg,
     round(work.energy_kwh * carbon.hourly_matched_kg / nullif(balance.facility_kwh, 0), 6) as hourly_matched_kg

@@ -1,5 +1,5 @@
-{% set import_components = ["energy", "network", "levies"] %}
-{% set other_components = ["demand", "capacity", "export", "storage", "allocation", "contract"] %}
+{% set import_components = ["tariff_energy", "network", "levies"] %}
+{% set other_components = ["demand", "capacity", "export", "storage", "allocation", "ppa"] %}
 {% set paid_components = import_components + other_components %}
 {% set components = paid_components + ["battery", "cloud", "depreciation", "operations"] %}
 
@@ -245,8 +245,8 @@ energy_added as (
     select
         *,
         round(
-            energy_cost + network_cost + levies_cost + demand_cost + capacity_cost + export_cost
-            + storage_cost + allocation_cost + contract_cost + battery_cost, 6
+            tariff_energy_cost + network_cost + levies_cost + demand_cost + capacity_cost + export_cost
+            + storage_cost + allocation_cost + ppa_cost + battery_cost, 6
         ) as all_in_energy_cost
     from joined
 

@@ -1,7 +1,7 @@
 {% set amounts = [
     "energy_kwh",
-    "energy_cost",
-    "contract_cost",
+    "market_valued_energy_cost",
+    "contract_effect_cost",
     "location_based_kg",
     "market_based_kg",
     "hourly_matched_kg",

@@ -23,7 +23,7 @@ segments as (
         used_gpu_hours,
         cast(null as double) as lost_gpu_hours,
         energy_kwh,
-        energy_cost,
+        market_valued_energy_cost,
         cast(null as double) as cloud_cost,
         location_based_kg
     from {{ ref("calc_workload_costs") }}
@@ -38,7 +38,7 @@ segments as (
         cast(null as double) as used_gpu_hours,
         cast(null as double) as lost_gpu_hours,
         cast(null as double) as energy_kwh,
-        cast(null as double) as energy_cost,
+        cast(null as double) as market_valued_energy_cost,
         cloud_cost,
         cast(null as double) as location_based_kg
     from cloud_hours
@@ -53,7 +53,7 @@ segments as (
         cast(null as double) as used_gpu_hours,
         losses.lost_gpu_hours,
         cast(null as double) as energy_kwh,
-        cast(null as double) as energy_cost,
+        cast(null as double) as market_valued_energy_cost,
         cast(null as double) as cloud_cost,
         cast(null as double) as location_based_kg
     from {{ ref("calc_incident_losses") }} as losses
@@ -75,12 +75,13 @@ weeks as (
         {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
         coalesce({{ exact_sum("lost_gpu_hours") }}, 0) as lost_gpu_hours,
         {{ exact_sum("energy_kwh") }} as energy_kwh,
-        {{ sum_if_all_known("energy_cost", of="count(energy_kwh)") }} as energy_cost,
-        {{ ratio_of_sums("energy_cost", "allocated_gpu_hours") }} as cost_per_gpu_hour,
+        {{ sum_if_all_known("market_valued_energy_cost", of="count(energy_kwh)") }} as market_valued_energy_cost,
+        {{ ratio_of_sums("market_valued_energy_cost", "allocated_gpu_hours") }}
+            as market_valued_energy_cost_per_gpu_hour,
         {{ exact_sum("cloud_cost") }} as cloud_cost,
         {{ sum_if_all_known("location_based_kg", of="count(energy_kwh)") }} as location_based_kg,
         {{ ratio_of_sums("location_based_kg", "allocated_gpu_hours") }} * 1000 as g_per_gpu_hour,
-        count(energy_cost) / nullif(count(allocated_gpu_hours), 0) as coverage_ratio
+        count(market_valued_energy_cost) / nullif(count(allocated_gpu_hours), 0) as coverage_ratio
     from segments
     group by workload_id, site_id, week
 
@@ -94,7 +95,7 @@ placements as (
         weeks.site_id,
         weeks.week,
         decisions.decision_id,
-        decisions.expected_cost_per_gpu_hour,
+        decisions.expected_energy_cost_per_gpu_hour,
         row_number() over (
             partition by weeks.workload_id, weeks.site_id, weeks.week
             order by decisions.effective_from desc, decisions.decided_on desc, decisions.decision_id desc
@@ -105,7 +106,7 @@ placements as (
             weeks.workload_id = decisions.workload_id
             and weeks.site_id = decisions.to_site_id
             and strptime(weeks.week || '-1', '%G-W%V-%u') >= decisions.effective_from
-    where decisions.expected_cost_per_gpu_hour is not null
+    where decisions.expected_energy_cost_per_gpu_hour is not null
 
 ),
 
@@ -129,16 +130,17 @@ select
     weeks.used_gpu_hours,
     weeks.lost_gpu_hours,
     weeks.energy_kwh,
-    weeks.energy_cost,
-    weeks.cost_per_gpu_hour,
+    weeks.market_valued_energy_cost,
+    weeks.market_valued_energy_cost_per_gpu_hour,
     weeks.cloud_cost,
     weeks.location_based_kg,
     weeks.g_per_gpu_hour,
     placements.decision_id as placement_decision_id,
-    placements.expected_cost_per_gpu_hour,
-    weeks.cost_per_gpu_hour - placements.expected_cost_per_gpu_hour as drift_cost_per_gpu_hour,
-    (weeks.cost_per_gpu_hour - placements.expected_cost_per_gpu_hour)
-    / nullif(placements.expected_cost_per_gpu_hour, 0) as drift_ratio,
+    placements.expected_energy_cost_per_gpu_hour,
+    weeks.market_valued_energy_cost_per_gpu_hour - placements.expected_energy_cost_per_gpu_hour
+        as drift_cost_per_gpu_hour,
+    (weeks.market_valued_energy_cost_per_gpu_hour - placements.expected_energy_cost_per_gpu_hour)
+    / nullif(placements.expected_energy_cost_per_gpu_hour, 0) as drift_ratio,
     weeks.coverage_ratio,
     organization.reporting_currency as currency_code
 from weeks

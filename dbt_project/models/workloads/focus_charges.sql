@@ -1,6 +1,6 @@
 {# Components of the all-in cost as charges. Depreciation and operations stand apart, one charge per cost declared. #}
 {% set components = {
-    "energy": "Energy",
+    "tariff_energy": "Energy",
     "network": "Network charges",
     "levies": "Levies",
     "demand": "Demand charge",
@@ -8,7 +8,7 @@
     "export": "Energy exported",
     "storage": "Battery tolling",
     "allocation": "Node-hours of the allocation",
-    "contract": "Power purchase agreements",
+    "ppa": "Power purchase agreements",
     "battery": "Energy taken from batteries",
 } %}
 {% set kinds = {"depreciation": "Depreciation", "operations": "Operations"} %}
