@@ -323,7 +323,11 @@ RAW_TABLES: dict[str, RawTable] = {
         RawTable("node_power_samples", NodePowerSamples, ("hostname", "sampled_at"), _SAMPLE),
         RawTable("jobs", Jobs, ("cluster", "job_id", "submitted_at"), ("started_at", "ended_at")),
         RawTable(
-            "meter_readings", MeterReadings, ("meter_id", "flow", "interval_started_at"), _INTERVAL
+            "meter_readings",
+            MeterReadings,
+            # A reading of another length is another account of the time, not a revision.
+            ("meter_id", "flow", *_INTERVAL),
+            _INTERVAL,
         ),
         RawTable("battery_samples", BatterySamples, ("battery_id", "sampled_at"), _SAMPLE),
         RawTable(

@@ -32,7 +32,8 @@ intervals as (
         terms.demand_charge_per_kw,
         terms.ratchet_ratio,
         terms.ratchet_months,
-        time_bucket(to_minutes(terms.demand_period_minutes), intervals.interval_started_at) as period_started_at,
+        {{ period_start("intervals.interval_started_at", "terms.time_zone", "terms.demand_period_minutes") }}
+            as period_started_at,
         roles.grid_import_kwh
     from {{ ref("int_site_intervals") }} as intervals
     inner join terms
@@ -56,7 +57,7 @@ demands as (
             / count(*) over demand_period, 6
         ) as demand_kw
     from intervals
-    window demand_period as (partition by contract_id, terms_valid_from_at, period_started_at)
+    window demand_period as (partition by contract_id, period_started_at)
 
 ),
 

@@ -36,7 +36,7 @@ known as (
 {% set key = ["meter_id", "flow", "contract_id", "local_month", "issued_at"] %}
 revisions as (
 
-    {{ latest_revision("known", key + ["interval_started_at"]) }}
+    {{ latest_revision("known", key + ["interval_started_at", "interval_ended_at"]) }}
 
 ),
 

@@ -135,7 +135,7 @@ losses as (
         incident_id,
         {{ exact_sum("lost_gpu_hours", "criticality = 'sensitive'") }} as lost_gpu_hours_sensitive,
         {{ exact_sum("lost_gpu_hours", "criticality = 'tolerant'") }} as lost_gpu_hours_tolerant,
-        {{ exact_sum("lost_value") }} as lost_value,
+        case when count(lost_value) = count(*) then {{ exact_sum("lost_value") }} end as lost_value,
         sum(interrupted_gpu_count) as interrupted_gpu_count
     from {{ ref("calc_incident_losses") }}
     group by incident_id
