@@ -76,7 +76,7 @@ def book(tmp_path: Path) -> Book:
 def browser() -> Iterator[Browser]:
     """A browser that sees files and nothing else."""
     if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not there: pages cannot be rendered")
+        pytest.fail(f"{CHROMIUM} is not there: install it, on Debian by `apt-get install chromium`")
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
         yield opened

@@ -1,23 +1,11 @@
 """What the connector tests of meters, markets and grid events share."""
 
-from pathlib import Path
-
 import polars as pl
-import pytest
 
 from pipelines.connectors.common import REJECT_REASON, Context
 from pipelines.lake.schemas import RAW_TABLES, payload_columns
 
 CONTEXT = Context(cluster_time_zones={})
-REAL_FILES = Path(__file__).parents[3] / "shared" / "data"
-
-
-def real_file(*parts: str) -> bytes:
-    """Bytes of a file from the field; the test is skipped where the files are not at hand."""
-    path = REAL_FILES.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"the file from the field {path} is not here")
-    return path.read_bytes()
 
 
 def accepted(frame: pl.DataFrame) -> pl.DataFrame:

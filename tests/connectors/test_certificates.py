@@ -16,9 +16,9 @@ from tests.connectors.grid_fixtures import (
     CONTEXT,
     accepted,
     assert_fits_raw_table,
-    real_file,
     reasons,
 )
+from tests.real_files import real_file
 
 COLUMNS = payload_columns(RAW_TABLES["certificates"])
 GOOD = {
@@ -50,7 +50,7 @@ def line(**changes: str) -> bytes:
 
 @pytest.mark.parametrize("name", ["gc_import_template.csv", "test_import.csv"])
 def test_the_registrys_own_file_is_the_texan_hour_of_its_id(name):
-    found = frame(real_file("energytag_gc", name))
+    found = frame(real_file("certificates", name))
     assert_fits_raw_table(found, "certificates")
     # The id says 15:00, which is 21:00 UTC in Chicago's winter.
     assert accepted(found).rows(named=True) == [
@@ -83,7 +83,7 @@ def test_the_registrys_own_file_is_the_texan_hour_of_its_id(name):
 )
 def test_other_files_of_the_registry_are_told_apart(name):
     with pytest.raises(UnreadableFile, match=r"column issuance_id, .* not in the header"):
-        frame(real_file("energytag_gc", name))
+        frame(real_file("certificates", name))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 from datetime import UTC, datetime
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -7,8 +6,8 @@ import pytest
 from pipelines.connectors import dcgm_scrape
 from pipelines.connectors.common import Context, UnreadableFile
 from pipelines.simulator.writers.dcgm_scrape import scrape_file_name, write_scrape
+from tests.real_files import real_file
 
-REAL_SCRAPES = Path(__file__).parents[2].parent / "shared" / "data" / "dcgm_scrapes"
 MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)
 SAMPLES = pl.DataFrame(
     {
@@ -64,10 +63,7 @@ def test_a_scrape_is_read_back_unchanged_at_the_time_of_its_name():
     ],
 )
 def test_real_scrapes_give_one_row_per_board(name: str, row: dict):
-    path = REAL_SCRAPES / name
-    if not path.exists():
-        pytest.skip("the real scrapes are not beside this repository")
-    assert read(path.read_bytes(), "any_20261101T000000Z.prom") == [
+    assert read(real_file("dcgm_scrape", name), "any_20261101T000000Z.prom") == [
         {
             "sampled_at": MIDNIGHT,
             "gpu_index": "0",

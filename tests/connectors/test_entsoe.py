@@ -14,9 +14,9 @@ from tests.connectors.grid_fixtures import (
     CONTEXT,
     accepted,
     assert_fits_raw_table,
-    real_file,
     reasons,
 )
+from tests.real_files import real_file
 
 # entsoe-py reads XML with an HTML parser and sorts in place, which bs4 and pandas warn of.
 ENTSOE_PY_WARNS = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -175,7 +175,7 @@ def test_generation_and_consumption_of_a_type_stand_apart():
 
 
 def test_the_a03_document_from_the_field_is_filled():
-    frame = read(real_file("entsoe_xml", "publication.a03curvetype.xml"))["market_prices"]
+    frame = read(real_file("entsoe", "publication.a03curvetype.xml"))["market_prices"]
 
     assert reasons(frame) == []
     assert frame["zone"].unique().to_list() == ["CZ>SK"]
@@ -190,7 +190,7 @@ def test_the_a03_document_from_the_field_is_filled():
 
 
 def test_a_no_data_answer_is_empty_and_no_failure():
-    assert read(real_file("entsoe_xml", "acknowledgement.invalidrequest.xml")) == {}
+    assert read(real_file("entsoe", "acknowledgement.invalidrequest.xml")) == {}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_refused_request_is_told_with_the_platforms_words(code, told):
 )
 def test_other_documents_from_the_field_are_named_with_what_is_supported(name, found):
     with pytest.raises(UnreadableFile, match=f"{found}: expected .* A44 .* or A75"):
-        read(real_file("entsoe_xml", name))
+        read(real_file("entsoe", name))
 
 
 def price_rows(minutes, values, sequences=(1,)):

@@ -1,6 +1,5 @@
 from datetime import UTC, datetime
 from io import BytesIO
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,8 +9,8 @@ from pipelines.connectors import focus
 from pipelines.connectors.common import Context, UnreadableFile
 from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers.focus import write_focus
+from tests.real_files import real_file
 
-REAL_BILL = Path(__file__).parents[2].parent / "shared" / "data" / "focus" / "focus_sample.csv"
 COLUMNS = payload_columns(RAW_TABLES["cloud_charges"])
 OCTOBER, NOVEMBER = (datetime(2026, month, 1, tzinfo=UTC) for month in (10, 11))
 CHARGE = {
@@ -100,9 +99,7 @@ def test_a_parquet_bill_reads_like_the_csv():
 
 
 def test_a_real_bill_of_three_clouds_is_read_whole():
-    if not REAL_BILL.exists():
-        pytest.skip("the real bill is not beside this repository")
-    rows = read(REAL_BILL.read_bytes())
+    rows = read(real_file("focus", "focus_sample.csv"))
     assert rows["reject_reason"].drop_nulls().to_list() == []
     assert rows.group_by("provider_name").len().sort("provider_name").rows() == [
         ("AWS", 942),

@@ -16,9 +16,9 @@ from tests.connectors.grid_fixtures import (
     CONTEXT,
     accepted,
     assert_fits_raw_table,
-    real_file,
     reasons,
 )
+from tests.real_files import real_file
 
 PUBLISHED = datetime(2026, 4, 7, 3, tzinfo=UTC)
 FEED = """<feed xmlns="http://www.w3.org/2005/Atom" xmlns:e="http://naesb.org/espi">
@@ -181,7 +181,7 @@ def test_a_reading_that_cannot_be_understood_is_rejected_and_the_rest_loads():
     ],
 )
 def test_files_from_the_field_are_read(name, rows, first, wh):
-    frame = read(real_file("greenbutton", name))
+    frame = read(real_file("green_button", name))
 
     assert accepted(frame).height == frame.height == rows
     columns = ["meter_id", "flow", "interval_started_at", "quantity", "unit", "quality"]
@@ -200,7 +200,7 @@ def test_files_from_the_field_are_read(name, rows, first, wh):
 )
 def test_files_from_the_field_without_all_parts_say_what_is_missing(name, message):
     with pytest.raises(UnreadableFile, match=message):
-        read(real_file("greenbutton", name))
+        read(real_file("green_button", name))
 
 
 def test_two_usage_points_of_one_name_are_refused():

@@ -18,9 +18,9 @@ from tests.connectors.grid_fixtures import (
     CONTEXT,
     accepted,
     assert_fits_raw_table,
-    real_file,
     reasons,
 )
+from tests.real_files import real_file
 
 START = datetime(2026, 4, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -324,7 +324,7 @@ def ercot_rows(market, first, step, values):
 
 
 def test_a_price_list_from_the_field_is_read():
-    content = real_file("prices_hourly", "DE-LU_electricity_prices_2024.csv")
+    content = real_file("prices_csv", "DE-LU_electricity_prices_2024.csv")
 
     frame = prices(content, "2024.zip!DE-LU_electricity_prices_2024.csv")
 
@@ -334,7 +334,7 @@ def test_a_price_list_from_the_field_is_read():
 
 
 def test_a_price_list_in_local_time_without_a_zone_is_never_guessed():
-    content = real_file("prices_hourly", "DE-LU_processed_eur_2024.csv")
+    content = real_file("prices_csv", "DE-LU_processed_eur_2024.csv")
 
     frame = prices(content, "DE-LU_processed_eur_2024.csv")
 

@@ -14,9 +14,9 @@ from tests.connectors.grid_fixtures import (
     CONTEXT,
     accepted,
     assert_fits_raw_table,
-    real_file,
     reasons,
 )
+from tests.real_files import real_file
 
 UPDATED = datetime(2026, 4, 7, 3, tzinfo=UTC)
 DAY = datetime(2026, 4, 4, 14, tzinfo=UTC)  # midnight of 5 April in market time

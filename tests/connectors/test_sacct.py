@@ -1,5 +1,4 @@
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,8 +10,8 @@ from pipelines.connectors import sacct
 from pipelines.connectors.common import Context, UnreadableFile
 from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers.sacct import write_sacct
+from tests.real_files import real_file
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "slurm_sacct"
 COLUMNS = payload_columns(RAW_TABLES["jobs"])
 ZONES = {"juelich": "Europe/Berlin", "santis": "Europe/Zurich"}
 HEADER = "JobID|Cluster|State|Submit|Start|End|ElapsedRaw|NNodes|AllocTRES"
@@ -36,10 +35,7 @@ def utc(*parts: int) -> datetime:
 
 
 def test_the_real_gh200_job_is_one_row_without_its_steps():
-    path = REAL / "cscs_gh200_sacct_rows.txt"
-    if not path.exists():
-        pytest.skip("the real accounting is not beside this repository")
-    assert read(path.read_bytes()) == [
+    assert read(real_file("sacct", "cscs_gh200_sacct_rows.txt")) == [
         {
             "cluster": "santis",
             "job_id": "38113",
@@ -64,10 +60,7 @@ def test_the_real_gh200_job_is_one_row_without_its_steps():
 
 
 def test_the_real_answer_of_slurmrestd_has_no_end_for_jobs_that_still_run():
-    path = REAL / "slurmrestd_24.05_0.0.41_slurm-jobs.json"
-    if not path.exists():
-        pytest.skip("the real answer is not beside this repository")
-    rows = read(path.read_bytes())
+    rows = read(real_file("sacct", "slurmrestd_24.05_0.0.41_slurm-jobs.json"))
     assert len(rows) == 14
     by_state = {row["state"]: row for row in rows}
     assert by_state["TIMEOUT"] == {

@@ -4,7 +4,6 @@ The arithmetic of each clause and kind is worked out by hand beside the models.
 """
 
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,10 +14,10 @@ from hypothesis import strategies as st
 
 from pipelines import reference
 from tests.dbt_project.settlement_models import CONTRACT, SettlementModels, quarters, series
+from tests.real_files import real_file
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 COUNT = 8
-REAL_PRICES = Path(__file__).parents[3] / "shared" / "data" / "prices_hourly"
 
 # A millionth of the currency: prices and amounts are rounded to nine decimals.
 near = lambda value: pytest.approx(value, abs=1e-6)  # noqa: E731
@@ -230,10 +229,8 @@ def test_a_missing_exchange_rate_stops_everything_and_is_named(models):
     ],
 )
 def test_a_leap_year_of_real_prices_settles_as_worked_out_apart(models, file, time_zone):
-    if not (REAL_PRICES / file).is_file():
-        pytest.skip(f"{REAL_PRICES / file} is not on this machine")
     # The local column of these files is no more than a label: the UTC one tells every hour once.
-    hourly = pl.read_csv(REAL_PRICES / file).select(
+    hourly = pl.read_csv(real_file("prices_csv", file)).select(
         interval_started_at=pl.col("Datetime (UTC)").str.to_datetime(
             "%Y-%m-%d %H:%M:%S%z", time_unit="us", time_zone="UTC"
         ),

@@ -214,8 +214,8 @@ def test_before_the_first_build_the_error_says_what_to_run(book):
         publishing.publish(book)
 
 
-@pytest.mark.skipif(not OLD_CLIENT.exists(), reason="DuckDB 1.4 is installed by `make setup`")
 def test_a_duckdb_1_4_client_opens_the_published_file(built):
+    assert OLD_CLIENT.exists(), "DuckDB 1.4 is not there: `make setup` installs it"
     publishing.publish(built)
     question = (
         "import duckdb, sys; connection = duckdb.connect(sys.argv[1], read_only=True);"
