@@ -1,44 +1,49 @@
+{# What may refuse a venue, and what it says where the rule fails and where it cannot be told. #}
+{% set rules = [
+    ("is_venue_kind_allowed", "venue_kind_not_allowed", none),
+    ("is_country_allowed", "country_not_allowed", none),
+    ("is_latency_allowed", "latency", "unknown_latency"),
+    ("is_deferral_allowed", "deferral_limit", "unknown_availability"),
+    ("has_allocation_left", "no_allocation_left", "unknown_allocation"),
+    ("has_spare_capacity", "no_spare_capacity", "unknown_capacity"),
+    ("is_cost_known", none, "unknown_cost"),
+] %}
+
 with
 
-placed as (
-
-    select *
-    from {{ ref("calc_placed_intervals") }}
-
-),
-
-gpu_models as (
+gpus as (
 
     select
         site_id,
-        string_agg(distinct gpu_model, ', ' order by gpu_model) as gpu_models
+        gpu_model
     from {{ source("raw", "nodes") }}
-    group by site_id
 
     union all
 
     select
         site_id,
-        -- Of one SKU whose model is not known the venue's are not known.
-        {{ if_all_known("gpu_model", "string_agg(distinct gpu_model, ', ' order by gpu_model)") }} as gpu_models
+        gpu_model
     from {{ source("raw", "cloud_skus") }}
-    group by site_id
 
 ),
 
+-- Of one GPU whose model is not known the venue's are not known.
 venues as (
 
-    select distinct
+    select
         sites.site_id,
         sites.venue_kind,
         sites.country_code,
-        gpu_models.gpu_models
+        {{ if_all_known(
+            "gpus.gpu_model", "string_agg(distinct gpus.gpu_model, ', ' order by gpus.gpu_model)"
+        ) }} as gpu_models
     from {{ source("raw", "sites") }} as sites
-    left join gpu_models on sites.site_id = gpu_models.site_id
+    left join gpus on sites.site_id = gpus.site_id
+    group by sites.site_id, sites.venue_kind, sites.country_code
 
 ),
 
-placements as (
+runs as (
 
     select
         placed.workload_id,
@@ -46,7 +51,7 @@ placements as (
         placed.site_id,
         venues.gpu_models,
         {{ exact_sum("placed.allocated_gpu_hours") }} as allocated_gpu_hours
-    from placed
+    from {{ ref("calc_placed_intervals") }} as placed
     inner join venues on placed.site_id = venues.site_id
     group by placed.workload_id, placed.week, placed.site_id, venues.gpu_models
 
@@ -62,27 +67,16 @@ options as (
         venues.venue_kind,
         venues.country_code,
         venues.gpu_models,
-        coalesce(bool_or(runs.site_id = venues.site_id), false) as is_current,
+        bool_or(runs.site_id = venues.site_id) as is_current,
         coalesce({{ exact_sum("runs.allocated_gpu_hours", "runs.site_id <> venues.site_id") }}, 0)
             as elsewhere_gpu_hours,
         string_agg(runs.site_id, ', ' order by runs.site_id) filter (where runs.site_id <> venues.site_id)
             as from_site_ids,
-        case
-            when count(*) filter (where runs.site_id <> venues.site_id) = 0 then true
-            when
-                count(runs.gpu_models) filter (where runs.site_id <> venues.site_id)
-                = count(*) filter (where runs.site_id <> venues.site_id)
-                then bool_and(runs.gpu_models = venues.gpu_models) filter (where runs.site_id <> venues.site_id)
-        end as is_same_gpu_model
-    from placements as runs
+        {%- set is_same = "runs.site_id = venues.site_id or runs.gpu_models = venues.gpu_models" %}
+        {{ if_all_known(is_same, "bool_and(" ~ is_same ~ ")") }} as is_same_gpu_model
+    from runs
     cross join venues
-    group by
-        runs.workload_id,
-        runs.week,
-        venues.site_id,
-        venues.venue_kind,
-        venues.country_code,
-        venues.gpu_models
+    group by all
 
 ),
 
@@ -111,12 +105,12 @@ compared as (
         ) }}
         / nullif({{ exact_sum("placed.avoidable_gpu_hours") }}, 0) as avoided_g_per_gpu_hour
     from options
-    inner join placed
+    inner join {{ ref("calc_placed_intervals") }} as placed
         on
             options.workload_id = placed.workload_id
             and options.week = placed.week
             and (options.elsewhere_gpu_hours = 0 or options.site_id <> placed.site_id)
-    group by options.workload_id, options.site_id, options.week, placed.interval_started_at
+    group by all
 
 ),
 
@@ -189,58 +183,15 @@ conditions as (
 
 ),
 
-allocation_lines as (
-
-    select
-        contracts.site_id,
-        contracts.contract_id,
-        contracts.valid_from_at,
-        contracts.valid_to_at,
-        contracts.node_hours
-    from {{ source("raw", "contracts") }} as contracts
-    where contracts.kind = 'hpc_allocation'
-
-),
-
--- What the book cannot know of an allocation, used before its first day, may have used it up.
-allocations as (
-
-    select
-        settlements.site_id,
-        {{ iso_week("settlements.interval_started_at at time zone organization.time_zone") }} as week,
-        min(settlements.left_node_hours) as left_node_hours,
-        bool_and(settlements.is_known) as is_known
-    from (
-        select
-            lines.site_id,
-            settled.interval_started_at,
-            lines.node_hours
-            - {{ exact_sum(
-                "settled.quantity",
-                over="(partition by lines.contract_id, lines.valid_from_at order by settled.interval_started_at)"
-            ) }} as left_node_hours,
-            settled.quantity is not null
-            and min(settled.interval_started_at) over (partition by lines.contract_id, lines.valid_from_at)
-            <= lines.valid_from_at as is_known
-        from allocation_lines as lines
-        inner join {{ ref("int_commitment_settlements") }} as settled
-            on
-                lines.contract_id = settled.contract_id
-                and settled.line = 'node_hours'
-                and {{ is_valid_at("lines", "settled.interval_started_at") }}
-    ) as settlements
-    cross join {{ source("raw", "organization") }} as organization
-    group by all
-
-),
-
 -- Each rule holds (true), fails (false) or cannot be told (null).
-rules as (
+ruled as (
 
     select
-        options.workload_id,
-        options.site_id,
-        options.week,
+        options.*,
+        figures.* exclude (workload_id, site_id, week), -- noqa: RF02
+        conditions.mean_availability_ratio,
+        conditions.spare_gpu_hours,
+        workloads.criticality,
         list_contains(workloads.allowed_venues, options.venue_kind) as is_venue_kind_allowed,
         workloads.allowed_countries is null
         or list_contains(workloads.allowed_countries, options.country_code) as is_country_allowed,
@@ -280,7 +231,7 @@ rules as (
         on
             options.site_id = conditions.site_id
             and options.week = conditions.week
-    left join allocations
+    left join {{ ref("calc_allocation_weeks") }} as allocations
         on
             options.site_id = allocations.site_id
             and options.week = allocations.week
@@ -290,114 +241,66 @@ rules as (
 judged as (
 
     select
-        workload_id,
-        site_id,
-        week,
-        is_venue_kind_allowed
-        and is_country_allowed
-        and is_latency_allowed
-        and is_deferral_allowed
-        and has_allocation_left
-        and has_spare_capacity
-        and is_cost_known as is_allowed,
+        *,
+        {{ rules | map("first") | join(" and ") }} as is_allowed,
         nullif(
             concat_ws(
-                ', ',
-                case when not is_venue_kind_allowed then 'venue_kind_not_allowed' end,
-                case when not is_country_allowed then 'country_not_allowed' end,
-                case when not is_latency_allowed then 'latency' end,
-                case when not is_deferral_allowed then 'deferral_limit' end,
-                case when not has_allocation_left then 'no_allocation_left' end,
-                case when not has_spare_capacity then 'no_spare_capacity' end,
-                case when is_latency_allowed is null then 'unknown_latency' end,
-                case when is_deferral_allowed is null then 'unknown_availability' end,
-                case when has_allocation_left is null then 'unknown_allocation' end,
-                case when has_spare_capacity is null then 'unknown_capacity' end,
-                case when is_cost_known is null then 'unknown_cost' end
+                ', '
+                {%- for rule, refusal, unknown in rules if refusal %},
+                case when not {{ rule }} then '{{ refusal }}' end
+                {%- endfor %}
+                {%- for rule, refusal, unknown in rules if unknown %},
+                case when {{ rule }} is null then '{{ unknown }}' end
+                {%- endfor %}
             ), ''
-        ) as refusal_reasons
-    from rules
-
-),
-
-moved as (
-
-    select
-        options.workload_id,
-        options.site_id,
-        options.week,
+        ) as refusal_reasons,
         case
-            when workloads.criticality = 'sensitive' or options.elsewhere_gpu_hours = 0 or not judged.is_allowed then 0
-            when judged.is_allowed then 1
+            when criticality = 'sensitive' or elsewhere_gpu_hours = 0 or not is_allowed then 0
+            when is_allowed then 1
         end as movable_share
-    from options
-    inner join judged
-        on
-            options.workload_id = judged.workload_id
-            and options.site_id = judged.site_id
-            and options.week = judged.week
-    inner join {{ source("raw", "workloads") }} as workloads on options.workload_id = workloads.workload_id
+    from ruled
 
 )
 
 select
-    options.workload_id,
-    options.site_id,
-    options.week,
-    options.venue_kind,
-    options.gpu_models,
-    options.from_site_ids,
-    options.is_current,
-    options.is_same_gpu_model,
+    judged.workload_id,
+    judged.site_id,
+    judged.week,
+    judged.venue_kind,
+    judged.gpu_models,
+    judged.from_site_ids,
+    judged.is_current,
+    judged.is_same_gpu_model,
     judged.is_allowed,
     judged.refusal_reasons,
-    figures.marginal_cost / nullif(figures.known_gpu_hours, 0) as marginal_cost_per_gpu_hour,
-    figures.location_based_g_per_gpu_hour,
-    conditions.mean_availability_ratio,
-    conditions.spare_gpu_hours,
-    options.elsewhere_gpu_hours,
-    figures.current_cost / nullif(figures.known_gpu_hours, 0) as current_cost_per_gpu_hour,
-    (figures.current_cost - figures.marginal_cost) / nullif(figures.known_gpu_hours, 0) as saving_per_gpu_hour,
-    moved.movable_share * figures.movable_gpu_hours as movable_gpu_hours,
+    judged.marginal_cost / nullif(judged.known_gpu_hours, 0) as marginal_cost_per_gpu_hour,
+    judged.location_based_g_per_gpu_hour,
+    judged.mean_availability_ratio,
+    judged.spare_gpu_hours,
+    judged.elsewhere_gpu_hours,
+    judged.current_cost / nullif(judged.known_gpu_hours, 0) as current_cost_per_gpu_hour,
+    (judged.current_cost - judged.marginal_cost) / nullif(judged.known_gpu_hours, 0) as saving_per_gpu_hour,
+    judged.movable_share * judged.movable_gpu_hours as movable_gpu_hours,
     case
-        when moved.movable_share = 0 then 0
-        when options.is_same_gpu_model then moved.movable_share * figures.saving_value
+        when judged.movable_share = 0 then 0
+        when judged.is_same_gpu_model then judged.movable_share * judged.saving_value
     end as saving_value,
     case
-        when moved.movable_share = 0 then 0
-        when options.is_same_gpu_model and figures.is_saved_carbon_known
-            then moved.movable_share * figures.saved_location_based_kg
+        when judged.movable_share = 0 then 0
+        when judged.is_same_gpu_model and judged.is_saved_carbon_known
+            then judged.movable_share * judged.saved_location_based_kg
     end as saved_location_based_kg,
     delays.best_delay_hours,
     delays.delayed_gpu_hours,
     delays.saving_value as delay_saving_value,
     delays.saved_location_based_kg as delay_saved_location_based_kg,
     delays.coverage_ratio as delay_coverage_ratio,
-    coalesce(figures.known_gpu_hours, 0) / figures.compared_gpu_hours as coverage_ratio,
+    coalesce(judged.known_gpu_hours, 0) / judged.compared_gpu_hours as coverage_ratio,
     organization.reporting_currency as currency_code
-from options
-inner join figures
-    on
-        options.workload_id = figures.workload_id
-        and options.site_id = figures.site_id
-        and options.week = figures.week
-inner join judged
-    on
-        options.workload_id = judged.workload_id
-        and options.site_id = judged.site_id
-        and options.week = judged.week
-inner join moved
-    on
-        options.workload_id = moved.workload_id
-        and options.site_id = moved.site_id
-        and options.week = moved.week
-left join conditions
-    on
-        options.site_id = conditions.site_id
-        and options.week = conditions.week
+from judged
 left join {{ ref("calc_delay_options") }} as delays
     on
-        options.workload_id = delays.workload_id
-        and options.site_id = delays.site_id
-        and options.week = delays.week
+        judged.workload_id = delays.workload_id
+        and judged.site_id = delays.site_id
+        and judged.week = delays.week
 cross join {{ source("raw", "organization") }} as organization
