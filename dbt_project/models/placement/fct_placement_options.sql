@@ -231,7 +231,7 @@ ruled as (
         on
             options.site_id = conditions.site_id
             and options.week = conditions.week
-    left join {{ ref("calc_allocation_weeks") }} as allocations
+    left join {{ ref("int_allocation_weeks") }} as allocations
         on
             options.site_id = allocations.site_id
             and options.week = allocations.week
