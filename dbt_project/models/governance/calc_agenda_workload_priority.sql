@@ -18,12 +18,12 @@ options as (
 
 ),
 
--- cheaper_venue and cleaner_venue: work that may run elsewhere, cheaper or at a bearable cost per tonne.
-moves as (
+-- Work that may run elsewhere, and work that may wait where it runs, by the delay that is worth most.
+changes as (
 
     select
         week,
-        case when saving_value >= {{ least_saving }} then 'cheaper_venue' else 'cleaner_venue' end as rule_id,
+        'venue' as change,
         workload_id,
         site_id,
         from_site_ids,
@@ -39,22 +39,12 @@ moves as (
     where
         is_allowed
         and movable_gpu_hours > 0
-        and (
-            saving_value >= {{ least_saving }}
-            or (
-                saved_location_based_kg >= {{ least_saved_kg }}
-                and -saving_value <= saved_location_based_kg / 1000 * {{ highest_cost_per_tonne() }}
-            )
-        )
 
-),
-
--- cheaper_hour and cleaner_hour: work that may wait where it runs, by the delay that is worth most of both.
-delays as (
+    union all
 
     select
         week,
-        case when delay_saving_value >= {{ least_saving }} then 'cheaper_hour' else 'cleaner_hour' end as rule_id,
+        'hour' as change,
         workload_id,
         site_id,
         from_site_ids,
@@ -67,11 +57,21 @@ delays as (
         delay_coverage_ratio as coverage_ratio,
         currency_code
     from options
+
+),
+
+-- cheaper_venue, cheaper_hour, and where it is not cheaper at a bearable cost per tonne cleaner_venue, cleaner_hour.
+worthwhile as (
+
+    select
+        *,
+        case when value >= {{ least_saving }} then 'cheaper_' else 'cleaner_' end || change as rule_id
+    from changes
     where
-        delay_saving_value >= {{ least_saving }}
+        value >= {{ least_saving }}
         or (
-            delay_saved_location_based_kg >= {{ least_saved_kg }}
-            and -delay_saving_value <= delay_saved_location_based_kg / 1000 * {{ highest_cost_per_tonne() }}
+            saved_kg >= {{ least_saved_kg }}
+            and -value <= saved_kg / 1000 * {{ highest_cost_per_tonne() }}
         )
 
 ),
@@ -80,13 +80,7 @@ delays as (
 best as (
 
     select *
-    from (
-        select *
-        from moves
-        union all
-        select *
-        from delays
-    ) as candidates
+    from worthwhile
     qualify row_number() over (partition by week, workload_id order by {{ most_worth }}, site_id, rule_id) = 1
 
 ),

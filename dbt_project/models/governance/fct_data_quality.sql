@@ -1,3 +1,64 @@
+{#
+    What is counted of each source: the table it is called, the rows it is counted over, their date, and of a date the
+    figures that can be told. A refused row has no date one could trust: it counts on the day its file became known.
+#}
+{% set counts = [
+    {
+        "table": "'meter_readings'",
+        "from": "readings",
+        "row_count": "count(energy_kwh)",
+        "estimated_row_count": "count(*) filter (where is_estimated)",
+        "coverage_ratio": "max(coverage_ratio)",
+    },
+    {
+        "table": "'battery_samples'",
+        "from": ref("int_battery_intervals"),
+        "row_count": "sum(sample_count)",
+        "coverage_ratio": "count(*) filter (where sample_count > 0) / count(*)",
+    },
+    {
+        "table": "'market_prices'",
+        "from": ref("int_supply_prices"),
+        "where": "price_basis = 'spot'",
+        "row_count": "count(spot_price_per_mwh)",
+        "coverage_ratio": "count(spot_price_per_mwh) / count(*)",
+    },
+    {
+        "table": "'grid_carbon'",
+        "from": ref("int_grid_carbon"),
+        "row_count": "count(location_g_per_kwh)",
+        "estimated_row_count": "count(*) filter (where is_factor_estimated)",
+        "coverage_ratio": "count(location_g_per_kwh) / count(*)",
+    },
+    {
+        "table": "'gpu_samples'",
+        "from": ref("stg_node_intervals"),
+        "row_count": "count(*)",
+        "coverage_ratio": exact_sum("coverage_ratio") ~ " / count(*)",
+    },
+    {
+        "table": "'jobs'",
+        "from": ref("stg_jobs"),
+        "date": "cast(ended_at as date)",
+        "where": "ended_at is not null",
+        "row_count": "count(*)",
+    },
+    {
+        "table": "'cloud_charges'",
+        "from": ref("stg_cloud_charges"),
+        "row_count": "count(*)",
+    },
+    {
+        "table": "coalesce(tables[1], format)",
+        "from": source("raw", "raw_loads"),
+        "date": "cast(known_at as date)",
+        "where": "status <> 'loaded' and " ~ known_at_as_of(),
+        "quarantined_row_count": "sum(quarantined_row_count)",
+        "failed_file_count": "count(*) filter (where status = 'failed')",
+    },
+] %}
+{% set figures = ["row_count", "estimated_row_count", "quarantined_row_count", "failed_file_count"] %}
+
 with
 
 -- A reading of a plant that no site's meter stands beside has no coverage to measure.
@@ -11,214 +72,42 @@ meter_coverage as (
 
 ),
 
-meter_rows as (
+readings as (
 
     select
-        'meter_readings' as source_table,
         readings.utc_date,
-        count(readings.energy_kwh) as row_count,
-        count(*) filter (where readings.is_estimated) as estimated_row_count,
-        max(meter_coverage.coverage_ratio) as coverage_ratio
+        readings.energy_kwh,
+        readings.is_estimated,
+        meter_coverage.coverage_ratio
     from {{ ref("stg_meter_readings") }} as readings
     left join meter_coverage on readings.utc_date = meter_coverage.utc_date
-    group by readings.utc_date
-
-),
-
-battery_coverage as (
-
-    select
-        'battery_samples' as source_table,
-        utc_date,
-        count(*) filter (where sample_count > 0) / count(*) as coverage_ratio,
-        sum(sample_count) as row_count
-    from {{ ref("int_battery_intervals") }}
-    group by utc_date
-
-),
-
-price_coverage as (
-
-    select
-        'market_prices' as source_table,
-        prices.utc_date,
-        count(prices.spot_price_per_mwh) / count(*) as coverage_ratio,
-        count(prices.spot_price_per_mwh) as row_count
-    from {{ ref("int_supply_prices") }} as prices
-    where prices.price_basis = 'spot'
-    group by prices.utc_date
-
-),
-
-carbon_coverage as (
-
-    select
-        'grid_carbon' as source_table,
-        utc_date,
-        count(location_g_per_kwh) / count(*) as coverage_ratio,
-        count(location_g_per_kwh) as row_count,
-        count(*) filter (where is_factor_estimated) as estimated_row_count
-    from {{ ref("int_grid_carbon") }}
-    group by utc_date
-
-),
-
-node_rows as (
-
-    select
-        'gpu_samples' as source_table,
-        utc_date,
-        count(*) as row_count,
-        {{ exact_sum("coverage_ratio") }} / count(*) as coverage_ratio
-    from {{ ref("stg_node_intervals") }}
-    group by utc_date
-
-),
-
-job_rows as (
-
-    select
-        'jobs' as source_table,
-        cast(ended_at as date) as utc_date,
-        count(*) as row_count
-    from {{ ref("stg_jobs") }}
-    where ended_at is not null
-    group by cast(ended_at as date)
-
-),
-
-charge_rows as (
-
-    select
-        'cloud_charges' as source_table,
-        utc_date,
-        count(*) as row_count
-    from {{ ref("stg_cloud_charges") }}
-    group by utc_date
-
-),
-
--- A refused row has no date one could trust: it counts on the day its file became known.
-refused_rows as (
-
-    select
-        coalesce(tables[1], format) as source_table,
-        cast(known_at as date) as utc_date,
-        sum(quarantined_row_count) as quarantined_row_count,
-        count(*) filter (where status = 'failed') as failed_file_count
-    from {{ source("raw", "raw_loads") }}
-    where
-        {{ known_at_as_of() }}
-        and status <> 'loaded'
-    group by coalesce(tables[1], format), cast(known_at as date)
 
 ),
 
 counted as (
 
+    {% for count in counts %}
     select
-        source_table,
-        utc_date,
-        row_count,
-        estimated_row_count,
-        cast(null as bigint) as quarantined_row_count,
-        cast(null as bigint) as failed_file_count,
-        coverage_ratio
-    from meter_rows
-
-    union all
-
-    select
-        source_table,
-        utc_date,
-        row_count,
-        cast(null as bigint) as estimated_row_count,
-        cast(null as bigint) as quarantined_row_count,
-        cast(null as bigint) as failed_file_count,
-        coverage_ratio
-    from battery_coverage
-
-    union all
-
-    select
-        source_table,
-        utc_date,
-        row_count,
-        cast(null as bigint) as estimated_row_count,
-        cast(null as bigint) as quarantined_row_count,
-        cast(null as bigint) as failed_file_count,
-        coverage_ratio
-    from price_coverage
-
-    union all
-
-    select
-        source_table,
-        utc_date,
-        row_count,
-        estimated_row_count,
-        cast(null as bigint) as quarantined_row_count,
-        cast(null as bigint) as failed_file_count,
-        coverage_ratio
-    from carbon_coverage
-
-    union all
-
-    select
-        source_table,
-        utc_date,
-        row_count,
-        cast(null as bigint) as estimated_row_count,
-        cast(null as bigint) as quarantined_row_count,
-        cast(null as bigint) as failed_file_count,
-        coverage_ratio
-    from node_rows
-
-    union all
-
-    select
-        source_table,
-        utc_date,
-        row_count,
-        cast(null as bigint) as estimated_row_count,
-        cast(null as bigint) as quarantined_row_count,
-        cast(null as bigint) as failed_file_count,
-        cast(null as double) as coverage_ratio
-    from job_rows
-
-    union all
-
-    select
-        source_table,
-        utc_date,
-        row_count,
-        cast(null as bigint) as estimated_row_count,
-        cast(null as bigint) as quarantined_row_count,
-        cast(null as bigint) as failed_file_count,
-        cast(null as double) as coverage_ratio
-    from charge_rows
-
-    union all
-
-    select
-        source_table,
-        utc_date,
-        cast(null as bigint) as row_count,
-        cast(null as bigint) as estimated_row_count,
-        quarantined_row_count,
-        failed_file_count,
-        cast(null as double) as coverage_ratio
-    from refused_rows
+        {{ count["table"] }} as source_table,
+        {{ count["date"] or "utc_date" }} as utc_date,
+        {%- for figure in figures %}
+        cast({{ count[figure] or "null" }} as bigint) as {{ figure }},
+        {%- endfor %}
+        cast({{ count["coverage_ratio"] or "null" }} as double) as coverage_ratio
+    from {{ count["from"] }}
+    where {{ count["where"] or "true" }}
+    group by all
+    {{ "union all" if not loop.last }}
+    {% endfor %}
 
 )
 
 select
     source_table,
     utc_date,
-    cast(coalesce(sum(row_count), 0) as bigint) as row_count,
-    cast(coalesce(sum(estimated_row_count), 0) as bigint) as estimated_row_count,
-    cast(coalesce(sum(quarantined_row_count), 0) as bigint) as quarantined_row_count,
-    cast(coalesce(sum(failed_file_count), 0) as bigint) as failed_file_count,
+    {%- for figure in figures %}
+    cast(coalesce(sum({{ figure }}), 0) as bigint) as {{ figure }},
+    {%- endfor %}
     max(coverage_ratio) as coverage_ratio
 from counted
 group by source_table, utc_date

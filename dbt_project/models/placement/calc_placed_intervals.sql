@@ -12,7 +12,8 @@ cloud_hours as (
 
 ),
 
--- Whose GPU-hours were held where: a cloud's hours are spread evenly over their quarters.
+-- Whose GPU-hours were held where; nobody holds those of idle GPUs and overhead. A cloud's hours are spread evenly over
+-- their quarters.
 work as (
 
     select
@@ -51,7 +52,6 @@ select
     intervals.avoidable_cost_per_gpu_hour,
     intervals.location_based_g_per_gpu_hour
 from work
-inner join {{ source("raw", "workloads") }} as workloads on work.workload_id = workloads.workload_id
 cross join {{ source("raw", "organization") }} as organization
 left join {{ ref("calc_venue_intervals") }} as intervals
     on

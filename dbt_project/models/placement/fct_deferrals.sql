@@ -1,3 +1,10 @@
+{# The hours put off, those of them that were caught up as they were due to run (the first), and as they ran. #}
+{% set spans = [
+    ("deferred", "deferred_from_at", "deferred_s"),
+    ("original", "deferred_from_at", "caught_up_s"),
+    ("caught_up", "resumed_at", "caught_up_s"),
+] %}
+
 with
 
 intervals as (
@@ -13,46 +20,20 @@ intervals as (
 
 spans as (
 
+    {% for kind, started_at, duration_s in spans %}
     select
         incident_id,
         site_id,
         workload_id,
         job_id,
-        'deferred' as kind,
+        '{{ kind }}' as kind,
         gpu_count,
-        deferred_from_at as interval_started_at,
-        deferred_from_at + to_seconds(deferred_s) as interval_ended_at
+        {{ started_at }} as interval_started_at,
+        {{ started_at }} + to_seconds({{ duration_s }}) as interval_ended_at
     from {{ ref("calc_deferred_jobs") }}
-    where deferred_s > 0
-
-    union all
-
-    -- The first of the hours put off are those caught up.
-    select
-        incident_id,
-        site_id,
-        workload_id,
-        job_id,
-        'original' as kind,
-        gpu_count,
-        deferred_from_at as interval_started_at,
-        deferred_from_at + to_seconds(caught_up_s) as interval_ended_at
-    from {{ ref("calc_deferred_jobs") }}
-    where caught_up_s > 0
-
-    union all
-
-    select
-        incident_id,
-        site_id,
-        workload_id,
-        job_id,
-        'caught_up' as kind,
-        gpu_count,
-        resumed_at as interval_started_at,
-        resumed_at + to_seconds(caught_up_s) as interval_ended_at
-    from {{ ref("calc_deferred_jobs") }}
-    where caught_up_s > 0
+    where {{ duration_s }} > 0
+    {{ "union all" if not loop.last }}
+    {% endfor %}
 
 ),
 
@@ -99,9 +80,8 @@ movements as (
         priced.site_id,
         priced.workload_id,
         priced.slice_started_at as moved_at,
-        case when priced.kind = 'deferred' then priced.gpu_hours end as deferred_gpu_hours,
-        case when priced.kind = 'caught_up' then priced.gpu_hours end as caught_up_gpu_hours,
-        cast(null as double) as lost_gpu_hours,
+        priced.kind,
+        priced.gpu_hours,
         case
             when priced.kind = 'caught_up'
                 then priced.gpu_hours * (originals.cost_per_gpu_hour - priced.cost_per_gpu_hour)
@@ -123,9 +103,8 @@ movements as (
         site_id,
         workload_id,
         due_at as moved_at,
-        cast(null as double) as deferred_gpu_hours,
-        cast(null as double) as caught_up_gpu_hours,
-        gpu_count * lost_s / 3600 as lost_gpu_hours,
+        'lost' as kind,
+        gpu_count * lost_s / 3600 as gpu_hours,
         cast(null as double) as saved_cost,
         cast(null as double) as saved_location_based_kg
     from {{ ref("calc_deferred_jobs") }}
@@ -139,15 +118,13 @@ days as (
         movements.workload_id,
         movements.site_id,
         cast(movements.moved_at at time zone sites.time_zone as date) as local_date,
-        coalesce({{ exact_sum("movements.deferred_gpu_hours") }}, 0) as deferred_gpu_hours,
-        coalesce({{ exact_sum("movements.caught_up_gpu_hours") }}, 0) as caught_up_gpu_hours,
-        coalesce({{ exact_sum("movements.lost_gpu_hours") }}, 0) as lost_gpu_hours,
-        {{ sum_if_all_known("movements.saved_cost", of="count(movements.caught_up_gpu_hours)", empty=0) }}
-            as saved_cost,
-        {{ sum_if_all_known("movements.saved_location_based_kg", of="count(movements.caught_up_gpu_hours)", empty=0) }}
-            as saved_location_based_kg,
-        {{ exact_sum("movements.caught_up_gpu_hours", "movements.saved_cost is not null") }}
-            as known_gpu_hours
+        {%- for kind in ["deferred", "caught_up", "lost"] %}
+        coalesce({{ exact_sum("movements.gpu_hours", "movements.kind = '" ~ kind ~ "'") }}, 0) as {{ kind }}_gpu_hours,
+        {%- endfor %}
+        {%- for saved in ["saved_cost", "saved_location_based_kg"] %}
+        {{ sum_if_all_known("movements." ~ saved, condition="movements.kind = 'caught_up'", empty=0) }} as {{ saved }},
+        {%- endfor %}
+        {{ exact_sum("movements.gpu_hours", "movements.saved_cost is not null") }} as known_gpu_hours
     from movements
     inner join {{ source("raw", "sites") }} as sites
         on
