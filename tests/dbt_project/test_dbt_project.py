@@ -6,6 +6,7 @@ The arithmetic itself is tested beside each model, in the unit tests that the fi
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import yaml
 from dagster_dbt import DagsterDbtTranslator
 
 # What `fetch_column_metadata` calls, for which there is no public name.
-from dagster_dbt.core.dbt_cli_event import EventHistoryMetadata, _build_column_lineage_metadata
+from dagster_dbt.core import dbt_cli_event
+from sqlglot import MappingSchema
+from sqlglot.lineage import Node
+from sqlglot.lineage import lineage as lineage_of_query
 
 from pipelines import lake, reference, warehouse
 from pipelines.book import Book
@@ -112,33 +116,45 @@ def lineage(empty_book: Book, models: dict[str, dict[str, Any]]) -> dict[Column,
         ).fetchall():
             relation = ".".join(f'"{name}"' for name in names)
             types.setdefault(relation, {})[column] = {"data_type": kind}
+
+    @lru_cache(maxsize=1)
+    def of_all_columns(sql: str, schema: MappingSchema, dialect: str) -> dict[str, Node]:
+        return lineage_of_query(None, sql, schema=schema, dialect=dialect, trim_selects=False)
+
     found: dict[Column, set[Column]] = {}
-    for name, model in models.items():
-        parents = [
-            (manifest["nodes"] | manifest["sources"])[parent]["relation_name"]
-            for parent in model["depends_on"]["nodes"]
-        ]
-        metadata = _build_column_lineage_metadata(
-            EventHistoryMetadata(
-                columns=types[model["relation_name"]],
-                parents={parent: types[parent] for parent in parents},
-            ),
-            model,
-            manifest,
-            DagsterDbtTranslator(),
-            warehouse.dbt_dir(empty_book) / "target",
-            None,
+    with pytest.MonkeyPatch.context() as patch:
+        # Dagster follows one column after the other and reads the query anew for each.
+        patch.setattr(
+            dbt_cli_event,
+            "lineage",
+            lambda column, sql, schema, dialect: of_all_columns(sql, schema, dialect)[column],
         )
-        for column, parts in metadata["dagster/column_lineage"].deps_by_column.items():
-            found[name, column] = {
-                (
-                    part.asset_key.path[-1]
-                    if part.asset_key.path[0] != "raw"
-                    else ".".join(part.asset_key.path),
-                    part.column_name,
-                )
-                for part in parts
-            }
+        for name, model in models.items():
+            parents = [
+                (manifest["nodes"] | manifest["sources"])[parent]["relation_name"]
+                for parent in model["depends_on"]["nodes"]
+            ]
+            metadata = dbt_cli_event._build_column_lineage_metadata(
+                dbt_cli_event.EventHistoryMetadata(
+                    columns=types[model["relation_name"]],
+                    parents={parent: types[parent] for parent in parents},
+                ),
+                model,
+                manifest,
+                DagsterDbtTranslator(),
+                warehouse.dbt_dir(empty_book) / "target",
+                None,
+            )
+            for column, parts in metadata["dagster/column_lineage"].deps_by_column.items():
+                found[name, column] = {
+                    (
+                        part.asset_key.path[-1]
+                        if part.asset_key.path[0] != "raw"
+                        else ".".join(part.asset_key.path),
+                        part.column_name,
+                    )
+                    for part in parts
+                }
     return found
 
 
