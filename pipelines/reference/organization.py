@@ -30,6 +30,19 @@ class Zone(Model):
     name: str
 
 
+class Thresholds(Model):
+    """From where on something counts as full, short or held back.
+
+    A connection or battery is full at `full_power_ratio` of the power it can give; IT power is
+    short below `full_availability_ratio` of what is committed; GPUs are held back by a power limit
+    from `power_capped_ratio` of their busy time on.
+    """
+
+    full_power_ratio: Annotated[float, Field(gt=0, le=1)] = 0.98
+    full_availability_ratio: Annotated[float, Field(gt=0, le=1)] = 0.999
+    power_capped_ratio: Annotated[float, Field(gt=0, le=1)] = 0.02
+
+
 class Organization(Model):
     """The organization whose book this is."""
 
@@ -39,6 +52,7 @@ class Organization(Model):
     reporting_currency: Currency
     emission_factor_basis: Basis
     zones: list[Zone]
+    thresholds: Thresholds = Thresholds()
 
 
 class Workload(Model):

@@ -40,7 +40,12 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
         "grid_event_target",
     )
     rows: dict[str, list[dict[str, Any]]] = {
-        "organization": [reference.organization.model_dump(exclude={"zones"})],
+        "organization": [
+            {
+                **reference.organization.model_dump(exclude={"zones", "thresholds"}),
+                **reference.organization.thresholds.model_dump(),
+            }
+        ],
         "gpu_models": [model.model_dump() for model in reference.gpu_models],
         "sites": [
             {**{name: getattr(site, name) for name in site_fields}, **_dated(terms, site.time_zone)}
@@ -187,7 +192,8 @@ _LAST_YEAR = 2099
 
 TABLES: dict[str, dict[str, pl.DataType]] = {
     "organization": _columns(
-        text="organization_id name time_zone reporting_currency emission_factor_basis"
+        text="organization_id name time_zone reporting_currency emission_factor_basis",
+        number="full_power_ratio full_availability_ratio power_capped_ratio",
     ),
     "gpu_models": _columns(text="gpu_model", number="idle_w peak_w embodied_kg lifetime_hours"),
     "sites": _columns(

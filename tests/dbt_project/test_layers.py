@@ -17,7 +17,6 @@ READS_LOADED = {
     ("fct_data_quality", "raw_loads"): "it counts what loading did",
     ("focus_charges", "cloud_charges"): "a cloud's own lines go through as they came",
     ("int_invoice_readings", "meter_readings"): "an invoice is judged by what was known then",
-    ("int_workload_intervals", "job_nodes"): "one row per job and node, made by loading",
 }
 """Models other than staging that read what was loaded, and why."""
 

@@ -1052,6 +1052,17 @@ def test_local_dates_become_the_instants_at_which_they_begin(folder: Path):
     ]
 
 
+def test_a_threshold_left_out_holds_as_the_book_has_it(folder: Path):
+    thresholds = ["full_power_ratio", "full_availability_ratio", "power_capped_ratio"]
+    left_out = reference.flatten(reference.load(folder))["organization"].select(thresholds)
+    (folder / "organization.yml").write_text(
+        FILES["organization.yml"] + "thresholds:\n  full_power_ratio: 0.95\n"
+    )
+    stated = reference.flatten(reference.load(folder))["organization"].select(thresholds)
+
+    assert (left_out.rows(), stated.rows()) == ([(0.98, 0.999, 0.02)], [(0.95, 0.999, 0.02)])
+
+
 def test_nodes_rules_and_the_plan_are_spelt_out(folder: Path):
     tables = reference.flatten(reference.load(folder))
 

@@ -21,8 +21,12 @@ conditions as (
         supply.curtailment_limit_mw,
         {{ interval_kwh_to_kw("balance.grid_import_kwh") }} as grid_import_kw,
         prices.spot_price_per_mwh,
-        telemetry.power_capped_s / nullif(telemetry.gpu_busy_s, 0) as power_capped_ratio
+        telemetry.power_capped_s / nullif(telemetry.gpu_busy_s, 0) as power_capped_ratio,
+        organization.full_power_ratio,
+        organization.full_availability_ratio,
+        organization.power_capped_ratio as capping_threshold_ratio
     from intervals
+    cross join {{ source("raw", "organization") }} as organization
     left join {{ ref("fct_supply_capacity") }} as supply
         on
             intervals.site_id = supply.site_id
@@ -96,7 +100,7 @@ signals as (
     from conditions
     where
         grid_mw > 0
-        and grid_import_kw >= 0.98 * grid_mw * 1000
+        and grid_import_kw >= full_power_ratio * grid_mw * 1000
 
     union all
 
@@ -106,7 +110,7 @@ signals as (
         'power_capping' as signal,
         printf('GPUs held back by a power limit for %.1f %% of their busy time', power_capped_ratio * 100) as evidence
     from conditions
-    where power_capped_ratio >= 0.02
+    where power_capped_ratio >= capping_threshold_ratio
 
     union all
 
@@ -138,7 +142,7 @@ signals as (
         'supply_shortfall' as signal,
         printf('%.3f of %.3f MW committed IT power', effective_it_mw, committed_it_mw) as evidence
     from conditions
-    where availability_ratio < 0.999
+    where availability_ratio < full_availability_ratio
 
     union all
 

@@ -198,7 +198,7 @@ ruled as (
         workloads.max_latency_ms is null or latencies.latency_ms <= workloads.max_latency_ms as is_latency_allowed,
         case
             when options.elsewhere_gpu_hours = 0 or workloads.max_deferral_hours > 0 then true
-            when conditions.minimum_availability_ratio < 0.999 then false
+            when conditions.minimum_availability_ratio < organization.full_availability_ratio then false
             when conditions.is_availability_known then true
         end as is_deferral_allowed,
         case
@@ -217,6 +217,7 @@ ruled as (
         end as has_spare_capacity,
         case when figures.known_gpu_hours > 0 then true end as is_cost_known
     from options
+    cross join {{ source("raw", "organization") }} as organization
     inner join {{ source("raw", "workloads") }} as workloads on options.workload_id = workloads.workload_id
     left join {{ source("raw", "workload_latencies") }} as latencies
         on

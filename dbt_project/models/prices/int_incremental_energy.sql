@@ -1,0 +1,72 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+
+{# Less than this of either, and busy and idle power say little of one another. #}
+{% set telemetry_hours = 1 %}
+
+with
+
+days as (
+
+    select distinct
+        site_id,
+        utc_date
+    from {{ ref("int_site_intervals") }}
+    where {{ in_build_dates("utc_date") }}
+
+),
+
+site_gpus as (
+
+    select
+        site_id,
+        {{ exact_sum("gpu_count * (peak_w - idle_w)") }} / sum(gpu_count) / 1000 as gpu_incremental_kw,
+        {{ exact_sum("host_peak_w - host_idle_w") }} / sum(gpu_count) / 1000 as host_incremental_kw
+    from {{ source("raw", "nodes") }}
+    where gpu_count > 0
+    group by site_id
+
+),
+
+telemetry as (
+
+    select
+        site_id,
+        utc_date,
+        {{ exact_sum("busy_kwh") }} as busy_kwh,
+        {{ exact_sum("idle_kwh") }} as idle_kwh,
+        {{ exact_sum("gpu_busy_s") }} / 3600 as busy_gpu_hours,
+        {{ exact_sum("gpu_idle_s") }} / 3600 as idle_gpu_hours
+    from {{ ref("stg_node_intervals") }}
+    where {{ in_build_dates("utc_date") }}
+    group by site_id, utc_date
+
+),
+
+measured_power as (
+
+    select
+        site_id,
+        utc_date,
+        busy_kwh / busy_gpu_hours - idle_kwh / idle_gpu_hours as gpu_incremental_kw
+    from telemetry
+    where
+        busy_gpu_hours >= {{ telemetry_hours }}
+        and idle_gpu_hours >= {{ telemetry_hours }}
+        and busy_kwh / busy_gpu_hours > idle_kwh / idle_gpu_hours
+
+)
+
+select
+    days.site_id,
+    days.utc_date,
+    -- The host's part is not in the GPU's own counter: it follows in the proportion of the models' power.
+    coalesce(measured_power.gpu_incremental_kw, site_gpus.gpu_incremental_kw)
+    * (site_gpus.gpu_incremental_kw + site_gpus.host_incremental_kw)
+    / nullif(site_gpus.gpu_incremental_kw, 0) as incremental_kwh_per_gpu_hour,
+    measured_power.gpu_incremental_kw is not null as is_incremental_power_measured
+from days
+left join site_gpus on days.site_id = site_gpus.site_id
+left join measured_power
+    on
+        days.site_id = measured_power.site_id
+        and days.utc_date = measured_power.utc_date

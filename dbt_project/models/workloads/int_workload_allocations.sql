@@ -1,0 +1,14 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+
+with
+
+{{ job_slice_ctes() }}
+
+select
+    site_id,
+    workload_id,
+    slice_started_at as interval_started_at,
+    cast(slice_started_at as date) as utc_date,
+    round({{ exact_sum("overlap_s * gpu_count") }}, 6) as allocated_gpu_s
+from job_slices
+group by site_id, workload_id, slice_started_at
