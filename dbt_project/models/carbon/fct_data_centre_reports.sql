@@ -58,88 +58,33 @@
 
 with
 
-years as (
-
-    select *
-    from {{ ref("calc_data_centre_years") }}
-
-),
-
 fields as (
 
-    {% for field_id, annex, name, unit, column, coverage, origin in figures %}
-    select
-        site_id,
-        local_year,
-        '{{ field_id }}' as field_id,
-        '{{ annex }}' as annex_reference,
-        '{{ name }}' as field_name,
-        {{ column }} as quantity,
-        '{{ unit }}' as quantity_unit,
-        cast(null as varchar) as value_text,
-        '{{ origin }}' as field_source,
-        {{ coverage }} as coverage_ratio,
-        case when {{ column }} is null then 'no interval of the year has a reading for it' end as missing_reason
-    from years
+    {% for id, annex, name, unit, column, coverage, origin in figures %}
+    {% set missing = "'no interval of the year has a reading for it'" %}
+    {{ report_field(id, annex, name, origin, coverage, missing, column, unit) }}
     union all
     {% endfor %}
-    {% for field_id, annex, name, unit, column, base, fact, origin in quotients %}
-    select
-        site_id,
-        local_year,
-        '{{ field_id }}' as field_id,
-        '{{ annex }}' as annex_reference,
-        '{{ name }}' as field_name,
-        {{ column }} as quantity,
-        '{{ unit }}' as quantity_unit,
-        cast(null as varchar) as value_text,
-        '{{ origin }}' as field_source,
-        {{ base }}_coverage_ratio as coverage_ratio,
+    {% for id, annex, name, unit, column, base, fact, origin in quotients %}
+    {% set missing %}
         case
-            when {{ column }} is not null then null
-            when {{ fact }} is null then 'data_centre_years of the site gives no {{ fact }} for the year'
+            when {{ fact }} is null then {{ not_given_reason(fact) }}
             else
                 'its {{ fact }} is that of the whole year, of which the meters cover '
                 || round({{ base }}_coverage_ratio * 100, 1) || ' %'
-        end as missing_reason
-    from years
+        end
+    {% endset %}
+    {{ report_field(id, annex, name, origin, base ~ "_coverage_ratio", missing, column, unit) }}
     union all
     {% endfor %}
-    {% for field_id, annex, name, unit, column in facts %}
-    select
-        site_id,
-        local_year,
-        '{{ field_id }}' as field_id,
-        '{{ annex }}' as annex_reference,
-        '{{ name }}' as field_name,
-        {{ column }} as quantity,
-        '{{ unit }}' as quantity_unit,
-        cast(null as varchar) as value_text,
-        'data/reference/sites: data_centre_years.{{ column }}' as field_source,
-        cast(case when {{ column }} is not null then 1 end as double) as coverage_ratio,
-        case
-            when {{ column }} is null then 'data_centre_years of the site gives no {{ column }} for the year'
-        end as missing_reason
-    from years
+    {% for id, annex, name, unit, column in facts %}
+    {% set origin = "data/reference/sites: data_centre_years." ~ column %}
+    {{ report_field(id, annex, name, origin, given_coverage(column), not_given_reason(column), column, unit) }}
     union all
     {% endfor %}
-    {% for field_id, annex, name, column in texts %}
+    {% for id, annex, name, column in texts %}
     {% set origin = "data/reference/sites: " ~ ("data_centre_years." if column != "name" else "") ~ column %}
-    select
-        site_id,
-        local_year,
-        '{{ field_id }}' as field_id,
-        '{{ annex }}' as annex_reference,
-        '{{ name }}' as field_name,
-        cast(null as double) as quantity,
-        cast(null as varchar) as quantity_unit,
-        {{ column }} as value_text,
-        '{{ origin }}' as field_source,
-        cast(case when {{ column }} is not null then 1 end as double) as coverage_ratio,
-        case
-            when {{ column }} is null then 'data_centre_years of the site gives no {{ column }} for the year'
-        end as missing_reason
-    from years
+    {{ report_field(id, annex, name, origin, given_coverage(column), not_given_reason(column), text=column) }}
     {{ "union all" if not loop.last }}
     {% endfor %}
 
