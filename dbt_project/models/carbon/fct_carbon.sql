@@ -12,24 +12,6 @@ balance as (
 
 ),
 
-discharges as (
-
-    select
-        site_id,
-        interval_started_at,
-        {%- for method in methods.values() %}
-        {{ sum_if_all_known("discharge_" ~ method ~ "_g") }} as {{ method }}_g,
-        {%- endfor %}
-        -- Standing losses leave the stock's clean share above one: no more comes out than is discharged.
-        {{ sum_if_all_known(
-            "least(discharge_carbon_free_kwh, discharge_kwh)", known="discharge_carbon_free_kwh"
-        ) }} as carbon_free_kwh
-    from {{ ref("fct_battery_ledger") }}
-    where {{ in_build_dates("utc_date") }}
-    group by site_id, interval_started_at
-
-),
-
 joined as (
 
     select
@@ -44,23 +26,16 @@ joined as (
         balance.local_generation_kwh,
         balance.grid_supplied_kwh,
         balance.coverage_ratio,
-        -- Shares of what was generated and discharged that went to the load; the rest charged or was exported.
-        case
-            when balance.onsite_generation_kwh = 0 then 0
-            else balance.local_generation_kwh / balance.onsite_generation_kwh
-        end as generation_to_load_ratio,
-        case
-            when balance.battery_discharge_kwh = 0 then 0
-            else balance.local_battery_kwh / balance.battery_discharge_kwh
-        end as discharge_to_load_ratio,
+        {{ to_load_ratio("generation") }} as generation_to_load_ratio,
+        {{ to_load_ratio("battery") }} as discharge_to_load_ratio,
         generation.carbon_free_kwh as generation_carbon_free_kwh,
         generation.upstream_g as generation_upstream_g,
         case when generation.site_id is null then 0 else generation.scope_1_g end as scope_1_g,
         {%- for method in methods.values() %}
-        discharges.{{ method }}_g as discharge_{{ method }}_g,
+        discharges.discharge_{{ method }}_g,
         grid.{{ method }}_g_per_kwh,
         {%- endfor %}
-        discharges.carbon_free_kwh as discharge_carbon_free_kwh,
+        discharges.discharge_carbon_free_kwh,
         grid.carbon_free_ratio as grid_carbon_free_ratio,
         grid.is_factor_estimated
     from balance
@@ -72,7 +47,7 @@ joined as (
         on
             balance.site_id = generation.site_id
             and balance.interval_started_at = generation.interval_started_at
-    left join discharges
+    left join {{ ref("calc_site_discharges") }} as discharges
         on
             balance.site_id = discharges.site_id
             and balance.interval_started_at = discharges.interval_started_at

@@ -103,7 +103,7 @@ matched as (
         *,
         case
             when grid_supplied_kwh is not null and contract_volume_kwh is not null
-                then {{ round_kwh("least(grid_supplied_kwh, contract_volume_kwh)") }}
+                then {{ round_kwh("least(greatest(grid_supplied_kwh, 0), contract_volume_kwh)") }}
         end as contracted_kwh
     from grid_served
 

@@ -14,8 +14,8 @@ shed_jobs as (
         incidents.site_id,
         jobs.workload_id,
         jobs.gpu_count,
-        jobs.ended_at as lost_from_at,
-        incidents.ended_at as lost_to_at,
+        jobs.ended_at as interval_started_at,
+        incidents.ended_at as interval_ended_at,
         incidents.ended_at - jobs.ended_at > interval 5 minutes as is_sustained
     from {{ ref("stg_jobs") }} as jobs
     inner join incidents
@@ -27,26 +27,7 @@ shed_jobs as (
 
 ),
 
-shed_slices as (
-
-    select
-        *,
-        gpu_count * epoch(
-            least(lost_to_at, interval_started_at + interval 15 minutes)
-            - greatest(lost_from_at, interval_started_at)
-        ) as lost_gpu_s
-    from (
-        select
-            *,
-            unnest(
-                generate_series(
-                    {{ interval_start("lost_from_at") }}, lost_to_at - interval 1 microsecond, interval 15 minutes
-                )
-            ) as interval_started_at
-        from shed_jobs
-    )
-
-),
+shed_slices as ({{ cut_to_intervals("shed_jobs") }}),
 
 shed as (
 
@@ -54,15 +35,15 @@ shed as (
         incident_id,
         site_id,
         workload_id,
-        interval_started_at,
-        round({{ exact_sum("lost_gpu_s") }} / 3600, 9) as shed_gpu_hours,
+        slice_started_at as interval_started_at,
+        round({{ exact_sum("gpu_count * overlap_s") }} / 3600, 9) as shed_gpu_hours,
         -- IEEE 1366 counts interruptions of more than five minutes.
-        coalesce(round({{ exact_sum("lost_gpu_s", "is_sustained") }} / 3600, 9), 0) as interrupted_gpu_hours,
+        coalesce(round({{ exact_sum("gpu_count * overlap_s", "is_sustained") }} / 3600, 9), 0) as interrupted_gpu_hours,
         coalesce(
-            sum(gpu_count) filter (where is_sustained and lost_from_at >= interval_started_at), 0
+            sum(gpu_count) filter (where is_sustained and interval_started_at >= slice_started_at), 0
         ) as interrupted_gpu_count
     from shed_slices
-    group by incident_id, site_id, workload_id, interval_started_at
+    group by incident_id, site_id, workload_id, slice_started_at
 
 ),
 

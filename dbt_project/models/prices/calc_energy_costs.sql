@@ -10,18 +10,6 @@ balance as (
 
 ),
 
-discharges as (
-
-    select
-        site_id,
-        interval_started_at,
-        {{ sum_if_all_known("discharge_cost") }} as discharge_cost
-    from {{ ref("fct_battery_ledger") }}
-    where {{ in_build_dates("utc_date") }}
-    group by site_id, interval_started_at
-
-),
-
 generation as (
 
     select
@@ -55,21 +43,15 @@ costs as (
         balance.utc_date,
         prices.currency_code,
         {{ used_times(kwh_to_mwh("balance.grid_supplied_kwh"), "prices.import_price_per_mwh") }} as grid_cost,
-        case
-            when balance.onsite_generation_kwh = 0 then 0
-            else balance.local_generation_kwh / balance.onsite_generation_kwh * generation.generation_cost
-        end as generation_cost,
-        case
-            when balance.battery_discharge_kwh = 0 then 0
-            else balance.local_battery_kwh / balance.battery_discharge_kwh * discharges.discharge_cost
-        end as battery_cost,
+        {{ used_times(to_load_ratio("generation"), "generation.generation_cost") }} as generation_cost,
+        {{ used_times(to_load_ratio("battery"), "discharges.discharge_cost") }} as battery_cost,
         case when contracts.site_id is null then 0 else contracts.contract_effect_cost end as contract_effect_cost
     from balance
     left join {{ ref("int_supply_prices") }} as prices
         on
             balance.site_id = prices.site_id
             and balance.interval_started_at = prices.interval_started_at
-    left join discharges
+    left join {{ ref("calc_site_discharges") }} as discharges
         on
             balance.site_id = discharges.site_id
             and balance.interval_started_at = discharges.interval_started_at

@@ -40,18 +40,6 @@ paid as (
     from settlements
     group by site_id, interval_started_at
 
-),
-
-discharges as (
-
-    select
-        site_id,
-        interval_started_at,
-        {{ sum_if_all_known("discharge_cost") }} as discharge_cost
-    from {{ ref("fct_battery_ledger") }}
-    where {{ in_build_dates("utc_date") }}
-    group by site_id, interval_started_at
-
 )
 
 select
@@ -81,7 +69,7 @@ left join {{ ref("fct_energy_balance") }} as balance
     on
         intervals.site_id = balance.site_id
         and intervals.interval_started_at = balance.interval_started_at
-left join discharges
+left join {{ ref("calc_site_discharges") }} as discharges
     on
         intervals.site_id = discharges.site_id
         and intervals.interval_started_at = discharges.interval_started_at

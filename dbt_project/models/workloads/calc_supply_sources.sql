@@ -120,18 +120,9 @@ served as (
             when 'contract' then balance.contracted_kwh
             when 'meter' then balance.grid_uncontracted_kwh
         end as energy_kwh,
-        -- Of what was generated and discharged, some charged batteries or was exported.
         case shares.source_kind
-            when 'generation'
-                then case
-                    when balance.onsite_generation_kwh = 0 then 0
-                    else balance.local_generation_kwh / balance.onsite_generation_kwh
-                end
-            when 'battery'
-                then case
-                    when balance.battery_discharge_kwh = 0 then 0
-                    else balance.local_battery_kwh / balance.battery_discharge_kwh
-                end
+            when 'generation' then {{ to_load_ratio("generation") }}
+            when 'battery' then {{ to_load_ratio("battery") }}
         end as to_load_ratio,
         intervals.currency_code
     from shares
