@@ -360,9 +360,9 @@ select
     lines.currency_code,
     lines.coverage_ratio
 from fct_contract_statements as lines
+semi join fct_contract_values as agreements using (contract_id, local_month)
 where
-    (lines.contract_kind like 'ppa_%' or lines.contract_kind in ('vppa_cfd', 'collar'))
-    and lines.local_month
+    lines.local_month
     = date_trunc('month', date '{last_date}' + interval 1 day) - interval 1 month
 order by lines.contract_id, lines.statement_line_number
 """

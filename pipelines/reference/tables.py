@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.reference.contracts import Contract
+from pipelines.reference.contracts import KINDS, Contract
 from pipelines.reference.contracts.grid import GridConnection, SupplyTariff, holidays_of
 from pipelines.reference.contracts.power import EnergyTerms, FixedShapePpa, PlantContract
 from pipelines.reference.fields import Dated, local_midnight
@@ -95,6 +95,23 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
             }
             for contract in reference.contracts
             for terms in contract.terms
+        ],
+        "contract_kinds": [
+            {
+                "contract_kind": kind,
+                **{column: getattr(model, column) for column in _CLASSIFICATION},
+            }
+            for kind, model in KINDS.items()
+        ],
+        "contract_lines": [
+            {
+                "contract_kind": kind,
+                "line": line,
+                "line_order": order,
+                "cost_component": component,
+            }
+            for kind, model in KINDS.items()
+            for order, (line, component) in enumerate(model.lines.items(), start=1)
         ],
         "contract_shapes": [
             {
@@ -255,6 +272,11 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         flag="are_certificates_bundled is_shadow_price",
         instant=_VALIDITY,
     ),
+    "contract_kinds": _columns(
+        text="contract_kind settlement_model volume_basis owner after_end",
+        flag="is_ppa is_delivered is_collared",
+    ),
+    "contract_lines": _columns(text="contract_kind line cost_component", count="line_order"),
     "contract_shapes": _columns(
         text="contract_id day_kind",
         instant="valid_from_at",
@@ -309,6 +331,9 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
     ),
 }
 """Flat table -> its columns, as `lake/reference/<table>.parquet` holds them."""
+
+
+_CLASSIFICATION = tuple(name for name in TABLES["contract_kinds"] if name != "contract_kind")
 
 
 def _dated(terms: Dated | None, time_zone: str, without: set[str] | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 
 from pipelines import reference, warehouse
-from pipelines.book import Book
+from pipelines.book import PROJECT_REFERENCE, Book
 from pipelines.lake.schemas import RAW_TABLES
 
 MODELS = (
@@ -30,6 +30,8 @@ REFERENCE_TABLES = (
     "organization",
     "meters",
     "contracts",
+    "contract_kinds",
+    "contract_lines",
     "contract_shapes",
     "price_indices",
     "fx_rates",
@@ -115,7 +117,10 @@ class SettlementModels:
             "load_id": pl.lit("load"),
             "source_row": pl.lit(1),
         }
+        kinds = reference.flatten(reference.load(PROJECT_REFERENCE))
         given = {
+            "contract_kinds": kinds["contract_kinds"],
+            "contract_lines": kinds["contract_lines"],
             "contracts": pl.DataFrame(list(contracts), schema=schemas["contracts"]),
             "organization": pl.DataFrame(
                 [{"reporting_currency": "EUR"}], schema=schemas["organization"]

@@ -45,15 +45,18 @@ generation as (
 agreements as (
 
     select
-        site_id,
-        interval_started_at,
-        {{ sum_if_all_known("volume_mwh") }} * 1000 as volume_kwh
-    from {{ ref("int_contract_volumes") }}
+        volumes.site_id,
+        volumes.interval_started_at,
+        {{ sum_if_all_known("volumes.volume_mwh") }} * 1000 as volume_kwh
+    from {{ ref("int_contract_volumes") }} as volumes
+    inner join {{ source("raw", "contract_kinds") }} as kinds
+        on
+            volumes.contract_kind = kinds.contract_kind
+            and kinds.is_delivered
     where
-        contract_kind <> 'vppa_cfd'
-        and are_certificates_bundled
-        and {{ is_renewable("energy_source") }}
-    group by site_id, interval_started_at
+        volumes.are_certificates_bundled
+        and {{ is_renewable("volumes.energy_source") }}
+    group by volumes.site_id, volumes.interval_started_at
 
 ),
 

@@ -6,20 +6,23 @@ with
 effects as (
 
     select
-        contract_id,
-        site_id,
-        interval_started_at,
-        interval_ended_at,
-        utc_date,
+        settlements.contract_id,
+        settlements.site_id,
+        settlements.interval_started_at,
+        settlements.interval_ended_at,
+        settlements.utc_date,
         case
-            when line in ('energy', 'shape') then amount - volume_mwh * settlement_price_per_mwh
-            else amount
+            when settlements.line in ('energy', 'shape')
+                then settlements.amount - settlements.volume_mwh * settlements.settlement_price_per_mwh
+            else settlements.amount
         end as contract_effect_cost,
-        currency_code
-    from {{ ref("fct_contract_settlements") }}
-    where
-        (contract_kind like 'ppa_%' or contract_kind in ('vppa_cfd', 'collar'))
-        and {{ in_build_dates("utc_date") }}
+        settlements.currency_code
+    from {{ ref("fct_contract_settlements") }} as settlements
+    inner join {{ source("raw", "contract_kinds") }} as kinds
+        on
+            settlements.contract_kind = kinds.contract_kind
+            and kinds.is_ppa
+    where {{ in_build_dates("settlements.utc_date") }}
 
 )
 

@@ -27,9 +27,12 @@ paired as (
 terms as (
 
     select
-        *,
-        case when fixed_price_payer = 'counterparty' then -1 else 1 end as direction
-    from {{ source("raw", "contracts") }}
+        contracts.*,
+        kinds.volume_basis,
+        kinds.is_collared,
+        case when contracts.fixed_price_payer = 'counterparty' then -1 else 1 end as direction
+    from {{ source("raw", "contracts") }} as contracts
+    inner join {{ source("raw", "contract_kinds") }} as kinds on contracts.kind = kinds.contract_kind
 
 ),
 
@@ -75,7 +78,8 @@ intervals as (
         settlements.contract_amount,
         settlements.amount,
         terms.rounding,
-        terms.kind,
+        terms.volume_basis,
+        terms.is_collared,
         terms.direction,
         terms.share_of_plant,
         terms.baseload_mw,
@@ -94,7 +98,7 @@ intervals as (
             when settlements.line = 'energy' and terms.shape_risk = 'buyer' then 1
             when
                 settlements.line in ('energy', 'difference', 'certificates')
-                and terms.kind in ('ppa_pay_as_produced', 'vppa_cfd', 'collar')
+                and terms.volume_basis = 'plant'
                 then 1
             else 0
         end as plant_sign,
@@ -147,7 +151,7 @@ supposed as (
                     round(
                         direction * (round(price_per_mwh * {{ year }}_ratio, 9) - floating_price_per_mwh), 9
                     )
-            when line = 'energy' and kind = 'collar'
+            when line = 'energy' and is_collared
                 then
                     round(
                         least(
@@ -167,13 +171,13 @@ supposed as (
         case
             when clause_applied <> 'no_volume' then quantity
             when plant_sign = 1 then {{ kwh_to_mwh("metered_kwh * share_of_plant") }}
-            when kind = 'ppa_baseload' and plant_sign = 0 then {{ interval_mw_to_mwh("baseload_mw") }}
+            when volume_basis = 'baseload' and plant_sign = 0 then {{ interval_mw_to_mwh("baseload_mw") }}
         end as unclaused_quantity,
         case
             when clause_applied in ('none', 'no_volume') then unit_price
             when line = 'difference'
                 then round(direction * (contract_price_per_mwh - contract_settlement_price_per_mwh), 9)
-            when line = 'energy' and kind = 'collar' then round(contract_settlement_price_per_mwh, 9)
+            when line = 'energy' and is_collared then round(contract_settlement_price_per_mwh, 9)
         end as unclaused_price
     from intervals
 

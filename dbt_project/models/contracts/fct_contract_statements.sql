@@ -1,27 +1,3 @@
-{# The lines in the order of an invoice: energy first, what follows from it, what is fixed, what is made good. #}
-{% set line_order = [
-    "energy",
-    "difference",
-    "shape",
-    "certificates",
-    "network",
-    "levies",
-    "demand",
-    "capacity",
-    "export",
-    "contract_credit",
-    "fixed_fee",
-    "variable_fee",
-    "commitment_used",
-    "commitment_unused",
-    "node_hours",
-    "availability_damages",
-    "round_trip_damages",
-    "excess_throughput",
-    "shortfall",
-    "excess",
-] %}
-
 with
 
 contracts as (
@@ -118,6 +94,7 @@ rounded as (
 
     select
         lines.*,
+        kind_lines.line_order,
         months.tax_treatment,
         months.tax_ratio,
         months.is_open,
@@ -134,6 +111,10 @@ rounded as (
         on
             lines.contract_id = months.contract_id
             and lines.local_month = months.local_month
+    left join {{ source("raw", "contract_lines") }} as kind_lines
+        on
+            lines.contract_kind = kind_lines.contract_kind
+            and lines.line = kind_lines.line
 
 ),
 
@@ -154,7 +135,7 @@ select
     local_month,
     row_number() over (
         partition by contract_id, local_month
-        order by list_position({{ line_order }}, line), terms_valid_from_at, fixed_unit_price
+        order by line_order, terms_valid_from_at, fixed_unit_price
     ) as statement_line_number,
     line,
     terms_valid_from_at,

@@ -3,20 +3,27 @@ with
 volumes as (
 
     select
-        contract_id,
-        contract_kind,
-        site_id,
-        local_month,
-        amount,
-        currency_code,
-        line,
-        volume_mwh,
-        settlement_price_per_mwh,
+        settlements.contract_id,
+        settlements.contract_kind,
+        kinds.is_delivered,
+        settlements.site_id,
+        settlements.local_month,
+        settlements.amount,
+        settlements.currency_code,
+        settlements.line,
+        settlements.volume_mwh,
+        settlements.settlement_price_per_mwh,
         -- What the same energy would have cost at the market; a contract for difference brings no energy.
-        case when line = 'energy' then volume_mwh * settlement_price_per_mwh else 0 end as spot_cost,
-        line in ('energy', 'difference') as has_volume
-    from {{ ref("fct_contract_settlements") }}
-    where contract_kind like 'ppa_%' or contract_kind in ('vppa_cfd', 'collar')
+        case
+            when settlements.line = 'energy' then settlements.volume_mwh * settlements.settlement_price_per_mwh
+            else 0
+        end as spot_cost,
+        settlements.line in ('energy', 'difference') as has_volume
+    from {{ ref("fct_contract_settlements") }} as settlements
+    inner join {{ source("raw", "contract_kinds") }} as kinds
+        on
+            settlements.contract_kind = kinds.contract_kind
+            and kinds.is_ppa
 
 ),
 
@@ -25,6 +32,7 @@ months as (
     select
         contract_id,
         contract_kind,
+        is_delivered,
         site_id,
         local_month,
         currency_code,
@@ -34,7 +42,7 @@ months as (
         {{ exact_sum("volume_mwh * settlement_price_per_mwh", "has_volume") }} as market_value,
         count(amount) filter (where has_volume) / count(*) filter (where has_volume) as coverage_ratio
     from volumes
-    group by contract_id, contract_kind, site_id, local_month, currency_code
+    group by contract_id, contract_kind, is_delivered, site_id, local_month, currency_code
 
 )
 
@@ -47,9 +55,9 @@ select
     settlement_cost,
     spot_cost,
     spot_cost - settlement_cost as saving_value,
-    case contract_kind
-        when 'vppa_cfd' then (market_value + settlement_cost) / nullif(volume_mwh, 0)
-        else settlement_cost / nullif(volume_mwh, 0)
+    case
+        when is_delivered then settlement_cost / nullif(volume_mwh, 0)
+        else (market_value + settlement_cost) / nullif(volume_mwh, 0)
     end as average_price_per_mwh,
     market_value / nullif(volume_mwh, 0) as market_price_per_mwh,
     coverage_ratio,

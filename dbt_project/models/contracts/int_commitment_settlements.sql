@@ -4,9 +4,12 @@ with
 
 contracts as (
 
-    select *
-    from {{ source("raw", "contracts") }}
-    where kind in ('cloud_commitment', 'hpc_allocation')
+    select contracts.*
+    from {{ source("raw", "contracts") }} as contracts
+    inner join {{ source("raw", "contract_kinds") }} as kinds
+        on
+            contracts.kind = kinds.contract_kind
+            and kinds.settlement_model = 'int_commitment_settlements'
 
 ),
 

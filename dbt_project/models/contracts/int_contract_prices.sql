@@ -23,8 +23,11 @@ years as (
             )
         ) as year_count
     from {{ source("raw", "contracts") }} as contracts
+    inner join {{ source("raw", "contract_kinds") }} as kinds
+        on
+            contracts.kind = kinds.contract_kind
+            and kinds.is_ppa
     cross join book
-    where contracts.kind in ('ppa_pay_as_produced', 'ppa_baseload', 'ppa_fixed_shape', 'vppa_cfd', 'collar')
 
 ),
 

@@ -8,11 +8,15 @@ with
 terms as (
 
     select
-        *,
-        negative_price_hours > 1 or negative_price_scope = 'remainder' as has_negative_runs,
-        kind not in ('ppa_baseload', 'ppa_fixed_shape') or coalesce(shape_risk = 'buyer', false) as is_metered
-    from {{ source("raw", "contracts") }}
-    where kind in ('ppa_pay_as_produced', 'ppa_baseload', 'ppa_fixed_shape', 'vppa_cfd', 'collar')
+        contracts.*,
+        kinds.volume_basis,
+        contracts.negative_price_hours > 1 or contracts.negative_price_scope = 'remainder' as has_negative_runs,
+        kinds.volume_basis = 'plant' or coalesce(contracts.shape_risk = 'buyer', false) as is_metered
+    from {{ source("raw", "contracts") }} as contracts
+    inner join {{ source("raw", "contract_kinds") }} as kinds
+        on
+            contracts.kind = kinds.contract_kind
+            and kinds.is_ppa
 
 ),
 
@@ -250,10 +254,10 @@ delivered as (
             when negative_price_clause <> 'no_volume' or not is_clause_applied then 1
             when is_clause_applied then 0
         end as kept_ratio,
-        case kind
-            when 'ppa_baseload' then {{ interval_mw_to_mwh("baseload_mw") }}
-            when 'ppa_fixed_shape' then shape_mwh
-            else share_mwh
+        case volume_basis
+            when 'plant' then share_mwh
+            when 'baseload' then {{ interval_mw_to_mwh("baseload_mw") }}
+            when 'shape' then shape_mwh
         end as delivered_mwh
     from priced
 

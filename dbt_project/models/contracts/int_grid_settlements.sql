@@ -44,8 +44,11 @@ accounts as (
     inner join {{ source("raw", "contracts") }} as contracts
         on
             intervals.site_id = contracts.site_id
-            and contracts.kind in ('grid_connection', 'supply_tariff')
             and {{ is_valid_at("contracts", "intervals.interval_started_at") }}
+    inner join {{ source("raw", "contract_kinds") }} as kinds
+        on
+            contracts.kind = kinds.contract_kind
+            and kinds.settlement_model = 'int_grid_settlements'
     left join {{ ref("int_meter_roles_pivoted") }} as roles
         on
             intervals.site_id = roles.site_id
@@ -116,7 +119,10 @@ credited as (
         on
             supplied.site_id = volumes.site_id
             and supplied.interval_started_at = volumes.interval_started_at
-            and volumes.contract_kind in ('ppa_pay_as_produced', 'ppa_baseload', 'ppa_fixed_shape', 'collar')
+    inner join {{ source("raw", "contract_kinds") }} as kinds
+        on
+            volumes.contract_kind = kinds.contract_kind
+            and kinds.is_delivered
     left join {{ ref("stg_fx_rates") }} as fx_rates
         on
             supplied.contract_currency_code = fx_rates.currency_code

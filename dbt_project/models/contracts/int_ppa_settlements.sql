@@ -14,6 +14,8 @@ volumes as (
 
     select
         volumes.*,
+        kinds.is_delivered,
+        kinds.is_collared,
         terms.time_zone,
         terms.shape_risk,
         terms.certificate_price_per_mwh,
@@ -25,6 +27,7 @@ volumes as (
         case when terms.fixed_price_payer = 'counterparty' then -1 else 1 end as direction,
         cast(date_trunc('year', volumes.local_date) as date) as local_year
     from {{ ref("int_contract_volumes") }} as volumes
+    inner join {{ source("raw", "contract_kinds") }} as kinds on volumes.contract_kind = kinds.contract_kind
     inner join terms
         on
             volumes.contract_id = terms.contract_id
@@ -71,13 +74,13 @@ priced as (
     select
         *,
         case
-            when contract_kind <> 'collar' or clause_applied = 'no_volume' then clause_applied
+            when not is_collared or clause_applied = 'no_volume' then clause_applied
             when floating_price_per_mwh < floor_price_per_mwh then 'floor'
             when floating_price_per_mwh > cap_price_per_mwh then 'cap'
             when floating_price_per_mwh is not null then clause_applied
         end as price_clause_applied,
         case
-            when contract_kind <> 'collar' then contract_price_per_mwh
+            when not is_collared then contract_price_per_mwh
             when floating_price_per_mwh is not null
                 then least(greatest(floating_price_per_mwh, floor_price_per_mwh), cap_price_per_mwh)
         end as energy_price_per_mwh
@@ -209,13 +212,13 @@ lines as (
         -- Who bears the plant's shape pays the contract price for what it made, and the market's for the rest.
         case when shape_risk = 'buyer' then produced_mwh else volume_mwh end as quantity,
         energy_price_per_mwh as unit_price,
-        contract_kind = 'collar' as is_floating_price,
+        is_collared as is_floating_price,
         true as is_energy,
         contract_settlement_price_per_mwh,
         settlement_price_per_mwh,
         price_clause_applied as clause_applied
     from priced
-    where contract_kind <> 'vppa_cfd'
+    where is_delivered
 
     union all
 
@@ -245,7 +248,7 @@ lines as (
         settlement_price_per_mwh,
         price_clause_applied as clause_applied
     from priced
-    where contract_kind = 'vppa_cfd'
+    where not is_delivered
 
     union all
 

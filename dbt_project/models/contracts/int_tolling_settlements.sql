@@ -5,10 +5,13 @@ with
 terms as (
 
     select
-        *,
-        min(valid_from_at) over (partition by contract_id) as contract_started_at
-    from {{ source("raw", "contracts") }}
-    where kind = 'battery_tolling'
+        contracts.*,
+        min(contracts.valid_from_at) over (partition by contracts.contract_id) as contract_started_at
+    from {{ source("raw", "contracts") }} as contracts
+    inner join {{ source("raw", "contract_kinds") }} as kinds
+        on
+            contracts.kind = kinds.contract_kind
+            and kinds.settlement_model = 'int_tolling_settlements'
 
 ),
 

@@ -122,20 +122,13 @@ contract_expiry as (
         weeks.week,
         'contract_expiry' as rule_id,
         ends.contract_id as subject,
-        case when ends.contract_kind in ('cloud_commitment', 'hpc_allocation') then 'finance' else 'energy' end
-            as owner,
+        kinds.owner,
         ends.site_id,
         ends.contract_id,
         ends.contract_id || ' ends in ' || date_diff('week', weeks.ended_at, ends.ended_at) || ' weeks' as title,
         'Decide whether to renew, replace or end ' || ends.contract_id || ' before '
         || strftime(ends.ended_at at time zone 'UTC', '%-d %B %Y') || '.' as proposal,
-        case
-            when ends.contract_kind = 'cloud_commitment' then 'After that its GPU-hours are bought on demand.'
-            when
-                ends.contract_kind = 'hpc_allocation'
-                then 'After that no node-hours are left at ' || ends.site_id || '.'
-            else 'After that its volume is open to the market.'
-        end as inaction,
+        replace(kinds.after_end, '{site_id}', ends.site_id) as inaction,
         cast(null as double) as value,
         cast(null as double) as capacity_mw,
         cast(null as double) as coverage_ratio,
@@ -150,6 +143,7 @@ contract_expiry as (
         on
             weeks.ended_at < ends.ended_at
             and ends.ended_at <= weeks.ended_at + to_days({{ 7 * expiry_weeks }})
+    inner join {{ source("raw", "contract_kinds") }} as kinds on ends.contract_kind = kinds.contract_kind
 
 ),
 

@@ -4,17 +4,23 @@ in_force as (
 
     select
         contracts.*,
+        kinds.volume_basis,
+        kinds.is_delivered,
+        kinds.is_collared,
         months.local_month,
         months.month_hours,
         {{ in_force_from("contracts", "months") }} as in_force_from_at,
         {{ in_force_until("contracts", "months") }} as in_force_until_at,
         {{ hours_in_force("contracts", "months") }} as in_force_hours
     from {{ source("raw", "contracts") }} as contracts
+    inner join {{ source("raw", "contract_kinds") }} as kinds
+        on
+            contracts.kind = kinds.contract_kind
+            and kinds.is_ppa
     inner join {{ ref("int_sourcing_months") }} as months
         on
             contracts.site_id = months.site_id
             and {{ is_in_force_in("contracts", "months") }}
-    where contracts.kind in ('ppa_pay_as_produced', 'ppa_baseload', 'ppa_fixed_shape', 'vppa_cfd', 'collar')
 
 ),
 
@@ -28,7 +34,7 @@ quarters as (
             generate_series(in_force_from_at, in_force_until_at - interval 15 minutes, interval 15 minutes)
         ) at time zone time_zone as local_started_at
     from in_force
-    where kind = 'ppa_fixed_shape'
+    where volume_basis = 'shape'
 
 ),
 
@@ -63,9 +69,9 @@ volumes as (
         in_force.share_of_plant
         * in_force.p90_mwh[month(in_force.local_month)]
         * in_force.in_force_hours / in_force.month_hours as plant_p90_mwh,
-        case in_force.kind
-            when 'ppa_baseload' then in_force.baseload_mw * in_force.in_force_hours
-            when 'ppa_fixed_shape' then shapes.volume_mwh
+        case in_force.volume_basis
+            when 'baseload' then in_force.baseload_mw * in_force.in_force_hours
+            when 'shape' then shapes.volume_mwh
         end as schedule_mwh
     from in_force
     left join shapes
@@ -80,19 +86,17 @@ expected as (
 
     select
         *,
-        case when kind in ('ppa_baseload', 'ppa_fixed_shape') then schedule_mwh else plant_p50_mwh end
-            as expected_p50_mwh,
-        case when kind in ('ppa_baseload', 'ppa_fixed_shape') then schedule_mwh else plant_p90_mwh end
-            as expected_p90_mwh,
+        case when volume_basis = 'plant' then plant_p50_mwh else schedule_mwh end as expected_p50_mwh,
+        case when volume_basis = 'plant' then plant_p90_mwh else schedule_mwh end as expected_p90_mwh,
         case
             -- Its price follows the market between floor and cap.
-            when kind = 'collar' then 0
+            when is_collared then 0
             -- One that receives the strike bears the market's price instead of being rid of it.
-            when kind = 'vppa_cfd' and fixed_price_payer = 'counterparty' then 0
-            when kind in ('vppa_cfd', 'ppa_pay_as_produced') then plant_p50_mwh
+            when not is_delivered and fixed_price_payer = 'counterparty' then 0
+            when volume_basis = 'plant' then plant_p50_mwh
             -- The buyer pays the market's price for what the plant does not make.
-            when kind = 'ppa_baseload' and shape_risk = 'buyer' and plant_p50_mwh is null then null
-            when kind = 'ppa_baseload' and shape_risk = 'buyer' then least(schedule_mwh, plant_p50_mwh)
+            when shape_risk = 'buyer' and plant_p50_mwh is null then null
+            when shape_risk = 'buyer' then least(schedule_mwh, plant_p50_mwh)
             else schedule_mwh
         end as fixed_price_p50_mwh
     from volumes
@@ -104,12 +108,11 @@ select
     site_id,
     local_month,
     kind as contract_kind,
-    -- A virtual contract settles a price and delivers nothing.
-    kind <> 'vppa_cfd' as is_delivered,
+    is_delivered,
     {{ exact_sum("in_force_hours") }} as in_force_hours,
     {{ sum_if_all_known("expected_p50_mwh") }} as expected_p50_mwh,
     {{ sum_if_all_known("expected_p90_mwh") }} as expected_p90_mwh,
     {{ sum_if_all_known("fixed_price_p50_mwh") }}
         as fixed_price_p50_mwh
 from expected
-group by contract_id, site_id, local_month, kind
+group by contract_id, site_id, local_month, kind, is_delivered

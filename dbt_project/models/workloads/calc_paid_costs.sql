@@ -1,29 +1,29 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
-{# Component of the all-in cost that a contract's line belongs to. #}
-{% set components = {
-    "tariff_energy": "contract_kind = 'supply_tariff' and line = 'energy'",
-    "network": "line = 'network'",
-    "levies": "line = 'levies'",
-    "demand": "line = 'demand'",
-    "capacity": "line = 'capacity'",
-    "export": "line = 'export'",
-    "storage": "contract_kind = 'battery_tolling'",
-    "allocation": "contract_kind = 'hpc_allocation'",
-    "ppa": "contract_kind like 'ppa_%' or contract_kind in ('vppa_cfd', 'collar') or line = 'contract_credit'",
-} %}
+{# Components of the all-in cost; which one a contract's line belongs to, its kind says. #}
+{% set components = [
+    "tariff_energy", "network", "levies", "demand", "capacity", "export", "storage", "allocation", "ppa"
+] %}
 
 with
 
 -- A cloud's commitments are in its bill, from which its cost is taken as a whole.
 settlements as (
 
-    select *
-    from {{ ref("fct_contract_settlements") }}
+    select
+        settlements.site_id,
+        settlements.interval_started_at,
+        settlements.amount,
+        kind_lines.cost_component
+    from {{ ref("fct_contract_settlements") }} as settlements
+    inner join {{ source("raw", "contract_lines") }} as kind_lines
+        on
+            settlements.contract_kind = kind_lines.contract_kind
+            and settlements.line = kind_lines.line
+            and kind_lines.cost_component is not null
     where
-        not is_shadow
-        and contract_kind <> 'cloud_commitment'
-        and {{ in_build_dates("utc_date") }}
+        not settlements.is_shadow
+        and {{ in_build_dates("settlements.utc_date") }}
 
 ),
 
@@ -33,8 +33,9 @@ paid as (
     select
         site_id,
         interval_started_at,
-        {%- for component, is_of_component in components.items() %}
-        {{ sum_if_all_known("amount", condition=is_of_component, empty=0) }} as {{ component }}_cost,
+        {%- for component in components %}
+        {{ sum_if_all_known("amount", condition="cost_component = '" ~ component ~ "'", empty=0) }}
+            as {{ component }}_cost,
         {%- endfor %}
         {{ sum_if_all_known("amount") }} as paid_cost
     from settlements

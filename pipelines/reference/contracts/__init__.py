@@ -8,10 +8,11 @@ a contract costs (dbt).
 Prices and fees are in the contract's currency; a price the buyer receives is negative.
 """
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
+from pipelines.reference.contracts.base import BaseContract
 from pipelines.reference.contracts.grid import GridConnection, SupplyTariff
 from pipelines.reference.contracts.power import (
     BaseloadPpa,
@@ -35,3 +36,9 @@ Contract = Annotated[
     | HpcAllocation,
     Field(discriminator="kind"),
 ]
+
+KINDS: dict[str, type[BaseContract]] = {
+    get_args(model.model_fields["kind"].annotation)[0]: model
+    for model in get_args(get_args(Contract)[0])
+}
+"""The model of each kind, by its name in a file."""

@@ -4,7 +4,8 @@ What belongs here: the fields that stand in each file of `contracts/`. What does
 (`power.py`, `grid.py`, `service.py`).
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -23,7 +24,29 @@ Hours = Annotated[
 
 
 class BaseContract(Model):
-    """Who a contract is with, whose energy or capacity it is about, and how it is invoiced."""
+    """Who a contract is with, whose energy or capacity it is about, and how it is invoiced.
+
+    What a kind is, it says in class variables; they reach SQL as `contract_kinds` and
+    `contract_lines`, so that no query has to list kinds.
+    """
+
+    settlement_model: ClassVar[str]
+    """The dbt model that settles it, one of those `fct_contract_settlements` reads."""
+    lines: ClassVar[Mapping[str, str | None]]
+    """What it settles in the order of its statement, each with the component of the all-in cost it
+    belongs to; none where a provider's bill holds its cost already."""
+    is_ppa: ClassVar[bool] = False
+    """Whether it is a power purchase agreement: energy, or its worth, at an agreed price."""
+    is_delivered: ClassVar[bool] = False
+    """Whether it brings energy that stands on the site's balance; a financial one does not."""
+    volume_basis: ClassVar[Literal["plant", "baseload", "shape"] | None] = None
+    """What its volume is counted by: a share of a plant, constant power or a schedule."""
+    is_collared: ClassVar[bool] = False
+    """Whether its energy is paid at the market's price within a floor and a cap."""
+    owner: ClassVar[Literal["energy", "finance"]] = "energy"
+    """Who decides on its renewal."""
+    after_end: ClassVar[str] = "After that its volume is open to the market."
+    """What follows when it ends and nobody acts; `{site_id}` stands for its site."""
 
     contract_id: Identifier
     name: str

@@ -5,9 +5,9 @@ does not: rules over several contracts (`checks.py`), and what a contract costs 
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import holidays
 from pydantic import Field, field_validator, model_validator
@@ -74,6 +74,13 @@ class ConnectionTerms(Terms):
 class GridConnection(BaseContract):
     """Connection to the public grid: network charges by energy, capacity and greatest demand."""
 
+    settlement_model: ClassVar[str] = "int_grid_settlements"
+    lines: ClassVar[Mapping[str, str | None]] = {
+        "network": "network",
+        "levies": "levies",
+        "demand": "demand",
+        "capacity": "capacity",
+    }
     kind: Literal["grid_connection"]
     terms: Annotated[list[ConnectionTerms], Field(min_length=1)]
 
@@ -145,5 +152,11 @@ class TariffTerms(Terms):
 class SupplyTariff(BaseContract):
     """What a supplier charges for energy from the grid and pays for what is fed in."""
 
+    settlement_model: ClassVar[str] = "int_grid_settlements"
+    lines: ClassVar[Mapping[str, str | None]] = {
+        "energy": "tariff_energy",
+        "export": "export",
+        "contract_credit": "ppa",
+    }
     kind: Literal["supply_tariff"]
     terms: Annotated[list[TariffTerms], Field(min_length=1)]

@@ -5,9 +5,9 @@ on the grid (`grid.py`) and on capacity of others (`service.py`).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -202,9 +202,18 @@ class CollarTerms(EnergyTerms):
         return self
 
 
+def _lines(*energy: str) -> dict[str, str | None]:
+    """What is paid for the energy, and what every power purchase agreement may settle besides."""
+    return dict.fromkeys((*energy, "certificates", "shortfall", "excess"), "ppa")
+
+
 class PlantContract(BaseContract):
     """A power purchase agreement: energy, or what it is worth, from a plant or a schedule."""
 
+    settlement_model: ClassVar[str] = "int_ppa_settlements"
+    lines: ClassVar[Mapping[str, str | None]] = _lines("energy")
+    is_ppa: ClassVar[bool] = True
+    is_delivered: ClassVar[bool] = True
     plant_meter_id: str | None = None
     plant_capacity_mw: Annotated[float, Field(gt=0)] | None = None
     share_of_plant: Share | None = None
@@ -229,6 +238,7 @@ class PlantContract(BaseContract):
 
 
 class _MeteredContract(PlantContract):
+    volume_basis: ClassVar[Literal["plant", "baseload", "shape"] | None] = "plant"
     plant_meter_id: str
     plant_capacity_mw: Annotated[float, Field(gt=0)]
     share_of_plant: Share
@@ -244,6 +254,8 @@ class PayAsProducedPpa(_MeteredContract):
 class BaseloadPpa(PlantContract):
     """Physical PPA: the buyer takes and pays constant power."""
 
+    volume_basis: ClassVar[Literal["plant", "baseload", "shape"] | None] = "baseload"
+    lines: ClassVar[Mapping[str, str | None]] = _lines("energy", "shape")
     kind: Literal["ppa_baseload"]
     terms: Annotated[list[BaseloadTerms], Field(min_length=1)]
 
@@ -251,6 +263,7 @@ class BaseloadPpa(PlantContract):
 class FixedShapePpa(PlantContract):
     """Physical PPA: the buyer takes and pays power by a schedule."""
 
+    volume_basis: ClassVar[Literal["plant", "baseload", "shape"] | None] = "shape"
     kind: Literal["ppa_fixed_shape"]
     terms: Annotated[list[ShapeTerms], Field(min_length=1)]
 
@@ -258,6 +271,8 @@ class FixedShapePpa(PlantContract):
 class VirtualPpa(_MeteredContract):
     """Financial PPA: strike against floating price on the buyer's share of the production."""
 
+    is_delivered: ClassVar[bool] = False
+    lines: ClassVar[Mapping[str, str | None]] = _lines("difference")
     kind: Literal["vppa_cfd"]
     terms: Annotated[list[StrikeTerms], Field(min_length=1)]
 
@@ -265,6 +280,7 @@ class VirtualPpa(_MeteredContract):
 class Collar(_MeteredContract):
     """Physical PPA at the market's price within a floor and a cap."""
 
+    is_collared: ClassVar[bool] = True
     kind: Literal["collar"]
     terms: Annotated[list[CollarTerms], Field(min_length=1)]
 

@@ -4,7 +4,8 @@ What belongs here: the fields of these kinds and the rules one of them can break
 does not: rules over several contracts (`checks.py`), and what a contract costs (dbt).
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -46,6 +47,14 @@ class TollingTerms(Terms):
 class BatteryTolling(BaseContract):
     """The use of a battery that somebody else owns."""
 
+    settlement_model: ClassVar[str] = "int_tolling_settlements"
+    lines: ClassVar[Mapping[str, str | None]] = {
+        "fixed_fee": "storage",
+        "variable_fee": "storage",
+        "availability_damages": "storage",
+        "round_trip_damages": "storage",
+        "excess_throughput": "storage",
+    }
     kind: Literal["battery_tolling"]
     battery_id: str
     terms: Annotated[list[TollingTerms], Field(min_length=1)]
@@ -63,6 +72,13 @@ class CommitmentTerms(Terms):
 class CloudCommitment(BaseContract):
     """A discount of a public cloud for machines paid by the hour whether used or not."""
 
+    settlement_model: ClassVar[str] = "int_commitment_settlements"
+    lines: ClassVar[Mapping[str, str | None]] = {
+        "commitment_used": None,
+        "commitment_unused": None,
+    }
+    owner: ClassVar[Literal["energy", "finance"]] = "finance"
+    after_end: ClassVar[str] = "After that its GPU-hours are bought on demand."
     kind: Literal["cloud_commitment"]
     commitment_discount_id: str
     sku: str
@@ -80,5 +96,9 @@ class AllocationTerms(Terms):
 class HpcAllocation(BaseContract):
     """Node-hours on a sovereign machine."""
 
+    settlement_model: ClassVar[str] = "int_commitment_settlements"
+    lines: ClassVar[Mapping[str, str | None]] = {"node_hours": "allocation"}
+    owner: ClassVar[Literal["energy", "finance"]] = "finance"
+    after_end: ClassVar[str] = "After that no node-hours are left at {site_id}."
     kind: Literal["hpc_allocation"]
     terms: Annotated[list[AllocationTerms], Field(min_length=1)]
