@@ -313,6 +313,7 @@ class RawTable:
     span: tuple[str, str]
 
 
+# As a key: what holds for a time of another length is another account of it, not a revision.
 _INTERVAL = ("interval_started_at", "interval_ended_at")
 _SAMPLE = ("sampled_at", "sampled_at")
 
@@ -325,7 +326,6 @@ RAW_TABLES: dict[str, RawTable] = {
         RawTable(
             "meter_readings",
             MeterReadings,
-            # A reading of another length is another account of the time, not a revision.
             ("meter_id", "flow", *_INTERVAL),
             _INTERVAL,
         ),
@@ -333,7 +333,7 @@ RAW_TABLES: dict[str, RawTable] = {
         RawTable(
             "market_prices",
             MarketPrices,
-            ("zone", "market", "sequence", "interval_started_at"),
+            ("zone", "market", "sequence", *_INTERVAL),
             _INTERVAL,
         ),
         RawTable(
@@ -342,7 +342,7 @@ RAW_TABLES: dict[str, RawTable] = {
             ("zone", "production_type", "direction", "interval_started_at"),
             _INTERVAL,
         ),
-        RawTable("grid_carbon", GridCarbon, ("zone", "interval_started_at"), _INTERVAL),
+        RawTable("grid_carbon", GridCarbon, ("zone", *_INTERVAL), _INTERVAL),
         RawTable("grid_events", GridEvents, ("event_id", "target"), ("started_at", "ended_at")),
         RawTable(
             "cloud_charges",

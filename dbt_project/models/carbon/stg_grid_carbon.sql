@@ -30,7 +30,7 @@ versions as (
 
 ),
 
-revisions as ({{ latest_revision("versions", ["zone", "interval_started_at"]) }}),
+revisions as ({{ latest_revision("versions", ["zone", "interval_started_at", "interval_ended_at"]) }}),
 
 slices as ({{ cut_to_intervals("revisions") }}),
 

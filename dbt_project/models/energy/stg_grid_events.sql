@@ -30,7 +30,6 @@ targets as (
         site_id,
         grid_event_target
     from {{ source("raw", "sites") }}
-    where grid_event_target is not null
 
 )
 

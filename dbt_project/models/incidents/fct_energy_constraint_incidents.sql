@@ -115,8 +115,8 @@ supply_effects as (
     select
         incident_intervals.incident_id,
         max(incident_intervals.shortfall_mw) as greatest_shortfall_mw,
-        {{ exact_sum("incident_intervals.shortfall_mw") }} / 4 as unserved_mwh,
-        {{ exact_sum(
+        {{ interval_mw_to_mwh(sum_if_all_known("incident_intervals.shortfall_mw")) }} as unserved_mwh,
+        {{ sum_if_all_known(
             kwh_to_mwh("incident_intervals.grid_import_kwh")
             ~ " * (incident_intervals.import_price_per_mwh - usual_prices.import_price_per_mwh)"
         ) }} as price_difference_cost
@@ -135,7 +135,7 @@ losses as (
         incident_id,
         {{ exact_sum("lost_gpu_hours", "criticality = 'sensitive'") }} as lost_gpu_hours_sensitive,
         {{ exact_sum("lost_gpu_hours", "criticality = 'tolerant'") }} as lost_gpu_hours_tolerant,
-        case when count(lost_value) = count(*) then {{ exact_sum("lost_value") }} end as lost_value,
+        {{ sum_if_all_known("lost_value") }} as lost_value,
         sum(interrupted_gpu_count) as interrupted_gpu_count
     from {{ ref("calc_incident_losses") }}
     group by incident_id

@@ -6,7 +6,7 @@ revisions as (
 
     {{ latest_revision(
         source("raw", "market_prices"),
-        ["zone", "market", "sequence", "interval_started_at"],
+        ["zone", "market", "sequence", "interval_started_at", "interval_ended_at"],
         in_build_dates("interval_ended_at")
     ) }}
 
