@@ -226,6 +226,15 @@ def test_sources_declare_the_tables_and_columns_of_the_lake():
     assert declared == written
 
 
+def test_no_line_of_a_yml_is_too_long_to_read():
+    assert [
+        f"{file.relative_to(warehouse.PROJECT_DIR)}:{number}: {len(line)} characters, at most 120"
+        for file in sorted(warehouse.PROJECT_DIR.glob("models/**/*.yml"))
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if len(line) > 120
+    ] == []
+
+
 def test_every_model_says_its_grain(models):
     assert [
         name for name, model in models.items() if "one row per" not in model["description"].lower()
