@@ -9,15 +9,19 @@ STAMP := .venv/.installed
 # Where pip is set up with a package index of its own, uv uses it too.
 UV := env $$(index="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}"; \
 	test -z "$$index" || test -n "$$UV_DEFAULT_INDEX" || echo "UV_DEFAULT_INDEX=$$index") VIRTUAL_ENV=.venv $(BIN)/uv
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: demo test ui lint lock setup
+.PHONY: demo check test ui lint lock setup
 
 demo: $(STAMP)  ## simulate three sites, run the whole pipeline, print the week
 	$(BIN)/wattbook --data-dir $(DATA_DIR) demo
 
+check: lint  ## what a change must pass before it is committed: style, types, and tests that need no whole book
+	$(PYTEST) -m "not demo and not slow"
+
 test: $(STAMP)  ## all tests, on at most four processes
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(PYTEST)
 
 ui: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000
 	mkdir -p $(DATA_DIR)/dagster
@@ -29,7 +33,7 @@ lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/sqlfluff lint dbt_project
+	$(BIN)/sqlfluff lint --processes 0 dbt_project
 
 setup: $(STAMP)  ## only the environment
 

@@ -328,8 +328,16 @@ def validate(context: typer.Context) -> None:
         reference.load(book.reference)
         manifest = warehouse.parse(Book(Path(scratch)))
         publishing.check_audiences(manifest)
+        calendar = reference.load_calendar(book.reference)
     out.print(f"{book.reference}: nothing to mend")
     out.print(f"{warehouse.PROJECT_DIR}: nothing to mend")
+    if not calendar.is_declared:
+        day = calendar.first_day
+        print(
+            f"organization.yml: first_day: not found, Dagster begins on {day}, the first day on"
+            f" which terms of a site hold: add first_day: {day}, or the day your data begin",
+            file=sys.stderr,
+        )
 
 
 def _simulate(book: Book, until: str) -> None:

@@ -31,16 +31,24 @@ CHROMIUM_ARGUMENTS = [
 # Before pytest-xdist looks for groups.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process starts with the demo's tests; those of others that read it come last."""
+    """Mark what reads the demo, and hand out the tests so that the longest work begins first.
+
+    Tests of a module stay in one process, which makes its fixtures once; those that read the demo
+    do so across modules.
+    """
 
     def place(item: pytest.Item) -> int:
         needs_demo = "demo_book" in item.fixturenames  # type: ignore[attr-defined]
-        if needs_demo and item.get_closest_marker("xdist_group"):
-            return 2
+        group = item.get_closest_marker("xdist_group")
         if needs_demo:
-            item.add_marker(pytest.mark.xdist_group("demo"))
-            return 0
-        return 1
+            item.add_marker(pytest.mark.demo)
+        if group is None:
+            name = "demo" if needs_demo else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(name))
+        if needs_demo:
+            # One process makes the demo; the others come to it last.
+            return 0 if group is None else 3
+        return 2 if group is None else 1
 
     items.sort(key=place)
 

@@ -1,5 +1,6 @@
 """The command line: exit status, errors one a line on standard error, what is printed."""
 
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines import lake
-from pipelines.book import Book
+from pipelines.book import PROJECT_REFERENCE, Book
 from pipelines.cli import app
 from pipelines.published import query
 
@@ -183,6 +184,18 @@ def test_the_projects_own_reference_data_is_valid(book):
     result = wattbook(book, "validate")
     assert (result.exit_code, result.stderr.splitlines()[:-1]) == (0, [])
     assert not book.data_dir.exists()
+
+
+def test_validate_says_where_a_first_day_is_missing_and_how_to_mend_it(book):
+    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
+    organization = book.data_dir / "reference" / "organization.yml"
+    organization.write_text(organization.read_text().replace("first_day: 2026-04-05\n", ""))
+    result = wattbook(book, "validate")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        0,
+        "organization.yml: first_day: not found, Dagster begins on 2026-01-01, the first day on"
+        " which terms of a site hold: add first_day: 2026-01-01, or the day your data begin",
+    )
 
 
 def test_a_warehouse_that_another_program_holds_open_is_an_error_of_one_line(book):

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "definitions": {"orchestration", "warehouse"},
     "errors": set(),
     "lake": {"book", "connectors", "reference"},
-    "orchestration": {"book", "lake", "pack", "published", "warehouse"},
+    "orchestration": {"book", "lake", "pack", "published", "reference", "warehouse"},
     "pack": {"book", "errors", "published", "reference"},
     "published": {"book", "errors", "warehouse"},
     "reference": {"errors"},

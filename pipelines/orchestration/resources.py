@@ -14,16 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import yaml
 from dagster_dbt import DbtCliResource
 
-from pipelines import warehouse
+from pipelines import reference, warehouse
 from pipelines.book import Book
 from pipelines.pack.delivery import Channels, channels
-
-FIRST_DAY = "2026-04-05"
-FIRST_MONDAY = "2026-04-06"
-DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_DAY)
 
 
 class BookResource(dg.ConfigurableResource):
@@ -46,15 +41,11 @@ def data_dir() -> Path:
     return Path(os.environ.get("WATTBOOK_DATA_DIR", "data")).resolve()
 
 
-def organization_time_zone() -> str:
-    """The zone in which weeks begin; read alone: mistakes elsewhere do not stop the UI."""
-    file = Book(data_dir()).reference / "organization.yml"
-    zone: str = yaml.safe_load(file.read_text(encoding="utf-8"))["time_zone"]
-    return zone
-
-
+# Partitions stay what they are while a process runs.
+_CALENDAR = reference.load_calendar(Book(data_dir()).reference)
+DAYS = dg.DailyPartitionsDefinition(start_date=_CALENDAR.first_day.isoformat())
 WEEKS = dg.WeeklyPartitionsDefinition(
-    start_date=FIRST_MONDAY, day_offset=1, timezone=organization_time_zone()
+    start_date=_CALENDAR.first_monday.isoformat(), day_offset=1, timezone=_CALENDAR.time_zone
 )
 
 

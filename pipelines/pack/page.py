@@ -24,7 +24,6 @@ from pipelines.pack.document import Document, Row, row_key
 
 TEMPLATES = Path(__file__).with_name("templates")
 DASH = "\N{EN DASH}"
-NOT_KNOWN = Markup(f'<span aria-hidden="true">{DASH}</span><span class="sr">not known</span>')
 # Rows of a list that are shown at once; the rest opens on request.
 SHOWN_ROWS = 8
 # What two sheets of A4 hold: sites, rows of incidents, contract values and statements together (a

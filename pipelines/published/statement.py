@@ -71,11 +71,6 @@ class Statement:
         return bool(self.lines["is_open"].any())
 
     @property
-    def is_complete(self) -> bool:
-        """Whether every line could be settled."""
-        return self.lines["contract_amount"].null_count() == 0
-
-    @property
     def totals(self) -> dict[str, Decimal | None]:
         """Net, tax and gross in the contract's currency, net in the reporting currency.
 

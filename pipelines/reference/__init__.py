@@ -8,9 +8,18 @@ A reference folder is right as a whole or not loaded at all: `load` raises one e
 every mistake with its file, line where there is one, field, what was found and how to mend it.
 """
 
+from pipelines.reference.calendar import Calendar, load_calendar
 from pipelines.reference.documents import ReferenceErrors
 from pipelines.reference.loading import load
 from pipelines.reference.model import Reference
 from pipelines.reference.tables import TABLES, flatten
 
-__all__ = ["TABLES", "Reference", "ReferenceErrors", "flatten", "load"]
+__all__ = [
+    "TABLES",
+    "Calendar",
+    "Reference",
+    "ReferenceErrors",
+    "flatten",
+    "load",
+    "load_calendar",
+]

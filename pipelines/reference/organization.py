@@ -4,6 +4,7 @@ What belongs here: `organization.yml`, `workloads.yml`, `capacity_plan.yml` and 
 does not: what stands at one site (`sites.py`).
 """
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -44,13 +45,17 @@ class Thresholds(Model):
 
 
 class Organization(Model):
-    """The organization whose book this is."""
+    """The organization whose book this is.
+
+    `first_day` is the first UTC day of the book: Dagster builds the days from it on.
+    """
 
     organization_id: Identifier
     name: str
     time_zone: TimeZone
     reporting_currency: Currency
     emission_factor_basis: Basis
+    first_day: date | None = None
     zones: list[Zone]
     thresholds: Thresholds = Thresholds()
 

@@ -42,7 +42,7 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
     rows: dict[str, list[dict[str, Any]]] = {
         "organization": [
             {
-                **reference.organization.model_dump(exclude={"zones", "thresholds"}),
+                **reference.organization.model_dump(exclude={"first_day", "thresholds", "zones"}),
                 **reference.organization.thresholds.model_dump(),
             }
         ],

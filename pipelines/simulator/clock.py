@@ -30,7 +30,6 @@ INTERVAL_COUNT = (WORLD_ENDED_AT - WORLD_STARTED_AT) // INTERVAL
 
 STEP_S = 300
 STEP = timedelta(seconds=STEP_S)
-STEPS_PER_DAY = 288
 STEPS_PER_INTERVAL = 3
 JOBS_STARTED_AT = datetime(2026, 3, 30, tzinfo=UTC)
 """Jobs begin before the book does, so that its first hour finds the machines at work."""

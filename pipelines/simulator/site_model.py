@@ -20,7 +20,6 @@ DISTRIBUTION_RATIO = 0.01
 """Between the IT meter and the nodes' supplies."""
 TRANSFORMER_LOSS_RATIO = 0.003
 """Between the grid meter and the facility meter; the balance's only unaccounted part."""
-_HIGHEST_LOAD = 0.97
 
 
 @dataclass(frozen=True)

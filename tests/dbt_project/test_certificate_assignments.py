@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from pipelines import lake, warehouse
 from pipelines.book import Book
 
+pytestmark = pytest.mark.slow
+
 MODELS = (
     "int_certificate_claims",
     "int_certificate_hours",

@@ -16,6 +16,8 @@ from pipelines import reference
 from tests.dbt_project.settlement_models import CONTRACT, SettlementModels, quarters, series
 from tests.real_files import real_file
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 COUNT = 8
 

@@ -74,6 +74,7 @@ def test_packs_are_of_the_weeks_of_the_organization_and_need_what_is_published(g
     node = graph.get(dg.AssetKey(["published", "packs"]))
     assert (node.group_name, node.partitions_def) == ("published", resources.WEEKS)
     assert node.parent_keys == {dg.AssetKey(["published", team]) for team in TEAMS}
+    assert resources.DAYS.get_partition_keys()[0] == "2026-04-05"
     assert resources.WEEKS.get_partition_keys()[:2] == ["2026-04-06", "2026-04-13"]
     assert resources.WEEKS.timezone == "Europe/Berlin"
     assert node.key not in defs.resolve_job_def("book_of_the_day").asset_layer.executable_asset_keys

@@ -13,6 +13,8 @@ from pipelines.pack import PublishedPack, delivery
 from pipelines.published import publishing
 from pipelines.simulator import landing
 
+pytestmark = pytest.mark.demo
+
 # Whole, and so long that digits of a pack do not come to be the same by chance.
 PRICES = {"franklin-lupinus-pap": 15_485_863, "franklin-lupinus2-vppa": 32_452_843}
 SEPARATOR = r"(?:[.,'\u2019_\s]|&nbsp;)?"

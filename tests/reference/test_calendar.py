@@ -1,0 +1,65 @@
+"""The first day of a book: declared, or the first on which terms of a site hold."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from pipelines import reference
+from tests.reference.test_reference import FILES, replace_once
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("organization.yml", "sites/plain.yml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(FILES[name])
+    return tmp_path
+
+
+def declare(folder: Path, first_day: str) -> None:
+    replace_once(
+        folder / "organization.yml",
+        "reporting_currency",
+        f"first_day: {first_day}\nreporting_currency",
+    )
+
+
+@pytest.mark.parametrize(
+    ("first_day", "first_monday"),
+    [("2026-10-04", date(2026, 10, 5)), ("2026-10-05", date(2026, 10, 5))],
+)
+def test_weeks_begin_on_the_first_monday_of_the_declared_days(folder, first_day, first_monday):
+    declare(folder, first_day)
+    calendar = reference.load_calendar(folder)
+    assert calendar == reference.Calendar(
+        "Europe/Berlin", date.fromisoformat(first_day), is_declared=True
+    )
+    assert calendar.first_monday == first_monday
+
+
+def test_a_book_that_declares_none_begins_with_the_terms_of_its_sites(folder):
+    assert reference.load_calendar(folder) == reference.Calendar(
+        "Europe/Berlin", date(2026, 1, 1), is_declared=False
+    )
+
+
+def test_mistakes_in_files_that_do_not_say_when_the_book_begins_do_not_matter(folder):
+    declare(folder, "2026-10-04")
+    (folder / "sites" / "plain.yml").write_text("site_id: [")
+    assert reference.load_calendar(folder).first_day == date(2026, 10, 4)
+
+
+def test_a_first_day_that_is_none_is_named_with_file_line_and_field(folder):
+    declare(folder, "soon")
+    with pytest.raises(reference.ReferenceErrors) as raised:
+        reference.load_calendar(folder)
+    assert raised.value.causes == [
+        "organization.yml:4: first_day: found 'soon'; input should be a valid date"
+    ]
+
+
+def test_a_book_without_sites_has_to_say_when_it_begins(folder):
+    (folder / "sites" / "plain.yml").unlink()
+    with pytest.raises(reference.ReferenceErrors, match=r"first_day: not found, .*: add the field"):
+        reference.load_calendar(folder)
