@@ -32,8 +32,9 @@ samples as (
         battery_id,
         {{ interval_start("sampled_at") }} as interval_started_at,
         count(sampled_at) as sample_count,
-        arg_min(stored_kwh, sampled_at) filter (where stored_kwh is not null) as first_stored_kwh,
-        arg_max(stored_kwh, sampled_at) filter (where stored_kwh is not null) as last_stored_kwh,
+        -- Both pass over nulls.
+        arg_min(stored_kwh, sampled_at) as first_stored_kwh,
+        arg_max(stored_kwh, sampled_at) as last_stored_kwh,
         arg_max(capacity_kwh, sampled_at) as capacity_kwh,
         {{ exact_sum("available_discharge_kw") }} / count(available_discharge_kw) as available_discharge_kw,
         bool_or(state in ('fault', 'disconnected')) as has_fault
