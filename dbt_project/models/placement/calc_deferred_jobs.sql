@@ -60,7 +60,8 @@ handed_in as (
         jobs.job_id,
         jobs.started_at,
         jobs.state,
-        least(coalesce(jobs.ended_at, book_ends.ended_at), book_ends.ended_at) as ended_at,
+        -- least() passes over the end of a job that has none yet.
+        least(jobs.ended_at, book_ends.ended_at) as ended_at,
         row_number() over (
             partition by incidents.incident_id, jobs.workload_id, jobs.gpu_count
             order by jobs.submitted_at, jobs.job_id
