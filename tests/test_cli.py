@@ -3,16 +3,20 @@
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from datetime import UTC, date, datetime
+from types import SimpleNamespace
 
 import duckdb
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import lake
+from pipelines import cli, lake, warehouse
 from pipelines.book import PROJECT_REFERENCE, Book
 from pipelines.cli import app
-from pipelines.published import query
+from pipelines.published import publishing, query, week
+from pipelines.simulator import landing
 
 NEM12_DAY = ",".join(["1.5"] * 48)
 SACCT = (
@@ -318,3 +322,108 @@ def test_the_data_directory_comes_from_the_environment(book, monkeypatch):
 def test_numbers_and_times_are_shown_as_people_read_them():
     shown = [query.show(value) for value in (None, True, 1234567, 1234.5678, 0.0123456, 0.0, "x")]
     assert shown == ["-", "yes", "1,234,567", "1,234.568", "0.0123", "0.000", "x"]
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """What a command calls, in its order, each step replaced by one that only tells of itself."""
+    called = []
+    monkeypatch.setattr(
+        landing, "simulate", lambda folder, *, until, progress: called.append(("simulate", until))
+    )
+    monkeypatch.setattr(
+        lake,
+        "load",
+        lambda book, *, progress: called.append(("load",)) or lake.LoadSummary(1, 0, 0, 0, 0),
+    )
+    monkeypatch.setattr(
+        warehouse,
+        "build",
+        lambda book, dates, as_of, progress: (
+            called.append(("build", dates, as_of))
+            or warehouse.BuildResult(book.warehouse, is_built=True, dates=(date(2026, 10, 1),))
+        ),
+    )
+    monkeypatch.setattr(publishing, "is_current", lambda book: ("publish",) in called)
+    monkeypatch.setattr(
+        publishing,
+        "publish",
+        lambda book, progress: called.append(("publish",)) or {"energy": ["dim_sites"]},
+    )
+    monkeypatch.setattr(
+        cli,
+        "_recorder",
+        lambda book: nullcontext(
+            SimpleNamespace(record=lambda book, dates: called.append(("record", dates)))
+        ),
+    )
+    monkeypatch.setattr(week, "latest", lambda book: [f"the week of {book.data_dir.name}"])
+    return called
+
+
+RUN = [
+    ("load",),
+    ("build", None, None),
+    ("publish",),
+    ("record", (date(2026, 10, 1),)),
+]
+
+
+def test_run_loads_builds_publishes_and_shows_the_week(book, steps):
+    first = wattbook(book, "run")
+    assert (first.exit_code, steps) == (0, RUN)
+    assert first.stdout.splitlines() == [
+        "loaded 1, skipped 0, partly loaded 0 (0 rows quarantined), failed 0",
+        f"built 1 days in {book.warehouse}: 0 models, 0 tests",
+        f"published {book.published}/energy.duckdb: 1 tables",
+        "the week of data",
+    ]
+    second = wattbook(book, "run")
+    assert second.stdout.splitlines()[2:] == ["nothing new to publish", "the week of data"]
+
+
+def test_run_goes_on_where_nothing_is_built_and_records_nothing(book, steps, monkeypatch):
+    nothing = warehouse.BuildResult(book.warehouse, is_built=False, warnings=["test x: 2 rows"])
+    monkeypatch.setattr(warehouse, "build", lambda *_: nothing)
+    result = wattbook(book, "run")
+    assert (result.exit_code, steps) == (0, [("load",), ("publish",)])
+    assert result.stdout.splitlines()[1] == "nothing new to build"
+    assert "warning: test x: 2 rows" in result.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    "summary", [lake.LoadSummary(1, 0, 1, 0, 2), lake.LoadSummary(1, 0, 0, 1, 0)]
+)
+def test_run_does_everything_and_fails_where_something_was_refused(
+    book, steps, monkeypatch, summary
+):
+    monkeypatch.setattr(lake, "load", lambda book, *, progress: steps.append(("load",)) or summary)
+    result = wattbook(book, "run")
+    assert (result.exit_code, steps) == (1, RUN)
+    assert result.stdout.splitlines()[-1] == "the week of data"
+
+
+def test_demo_simulates_and_runs(book, steps):
+    until = datetime(2026, 11, 3, tzinfo=UTC)
+    assert wattbook(book, "demo").exit_code == 0
+    assert steps == [("simulate", until), *RUN]
+    steps.clear()
+    assert wattbook(book, "demo", "--until", "2026-05-01T02:00+02:00").exit_code == 0
+    assert steps == [("simulate", datetime(2026, 5, 1, tzinfo=UTC)), *RUN]
+
+
+def test_build_is_of_the_days_named_or_of_an_instant(book, steps):
+    for arguments in (
+        ["--from", "2026-10-01", "--to", "2026-10-03"],
+        ["--from", "2026-10-01"],
+        ["--to", "2026-10-02"],
+        ["--as-of", "2026-10-05"],
+    ):
+        assert wattbook(book, "build", *arguments).exit_code == 0
+    october = [date(2026, 10, day) for day in (1, 2, 3)]
+    assert steps == [
+        ("build", october, None),
+        ("build", october[:1], None),
+        ("build", october[1:2], None),
+        ("build", None, datetime(2026, 10, 5, tzinfo=UTC)),
+    ]

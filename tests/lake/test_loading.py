@@ -293,6 +293,14 @@ def test_jobs_are_expanded_to_their_nodes_and_touch_every_day_they_ran(book):
     assert summary.records[0].touched_dates == [date(2026, 4, day) for day in (5, 6, 7)]
 
 
+def test_a_job_whose_node_list_cannot_be_read_is_in_quarantine_and_not_in_the_lake(book):
+    bad = JOBS.splitlines()[1].replace("7|", "8|", 1).replace("[0001-0002,0009]", "[1-")
+    put(book, "sacct/jobs.txt", JOBS + bad)
+    lake.load(book)
+    assert rows(book, "jobs").select("cluster", "job_id").rows() == [("sparks", "7")]
+    assert [(file, row) for file, row, _ in quarantined(book)] == [("sacct/jobs.txt", 1)]
+
+
 def test_an_interval_up_to_midnight_does_not_touch_the_next_day(book):
     put(book, "outages_csv/outage.csv", OUTAGE)
     assert lake.load(book).records[0].touched_dates == [date(2026, 8, 14), date(2026, 8, 15)]
@@ -481,3 +489,36 @@ def test_a_failed_file_mended_under_its_name_leaves_no_failure(book):
         "loaded": 1, "skipped": 0, "partial": 0, "failed": 0, "quarantined_rows": 0,
     }  # fmt: skip
     assert outcome(book) == {"battery_csv/a.csv": ("loaded", None)}
+
+
+@pytest.mark.parametrize("write", range(4))
+def test_killed_in_a_reload_for_reference_data_that_is_taken_back_the_files_are_read_again(
+    book, monkeypatch, write
+):
+    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
+    put(book, "battery_csv/a.csv", BATTERY)
+    put(book, "battery_csv/partial.csv", BATTERY.replace("T23", "T22") + "x,y,1,1,charging\n")
+    lake.load(book)
+    before = staged(book), quarantined(book), outcome(book)
+    names = ("sites/sparks.yml", "meters.yml")
+    texts = {book.reference / name: (book.reference / name).read_text() for name in names}
+    for file, text in texts.items():
+        file.write_text(text.replace("sparks-iron-air", "sparks-iron"))
+    left = write
+
+    def write_or_die(frame: pl.DataFrame, file: Path) -> None:
+        nonlocal left
+        if left == 0:
+            raise KilledError
+        left -= 1
+        lake.write_parquet(frame, file)
+
+    with monkeypatch.context() as patch:
+        for module in (batch, loading):
+            patch.setattr(module, "write_parquet", write_or_die)
+        with pytest.raises(KilledError):
+            lake.load(book)
+    for file, text in texts.items():
+        file.write_text(text)
+    lake.load(book)
+    assert (staged(book), quarantined(book), outcome(book)) == before

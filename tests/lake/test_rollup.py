@@ -181,6 +181,26 @@ def test_a_counter_that_leaps_beyond_what_a_board_can_draw_is_not_believed(book:
     assert rolled_up(book, "gpu_intervals") == [interval(sample_count=2)]
 
 
+def test_a_counter_is_believed_up_to_what_a_board_can_draw(book: Book):
+    # 5 kW for 5 minutes are 1.5 MJ.
+    load(
+        book,
+        [
+            gpu(at(0, 0), energy_counter_millijoules=0),
+            gpu(at(0, 5), energy_counter_millijoules=1_500_000_000),
+            gpu(at(0, 10), energy_counter_millijoules=3_000_000_001),
+        ],
+    )
+    assert rolled_up(book, "gpu_intervals") == [
+        interval(
+            energy_kwh=0.416666667,
+            energy_from_counter_kwh=0.416666667,
+            covered_s=300.0,
+            sample_count=3,
+        )
+    ]
+
+
 def test_a_gap_longer_than_a_step_counts_nowhere(book: Book):
     load(
         book,
@@ -302,6 +322,7 @@ def test_the_latest_known_value_of_a_sample_stands_and_as_of_goes_back(book: Boo
     assert rolled_up(book, "gpu_intervals")[0]["energy_kwh"] == 0.1
     before = rolled_up(book, "gpu_intervals", as_of=later - timedelta(seconds=1))
     assert before[0]["energy_kwh"] == 0.15
+    assert rolled_up(book, "gpu_intervals", as_of=later)[0]["energy_kwh"] == 0.1
 
 
 def test_a_node_is_its_boards_beside_its_own_power(book: Book):

@@ -1,18 +1,22 @@
 """The Dagster code location: keys, groups, partitions, checks, one run for a range of days."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import polars as pl
 import pytest
 import yaml
+from dagster_dbt import DbtCliResource
 
 from pipelines import warehouse
 from pipelines.definitions import defs, late_files, pack_hour
 from pipelines.lake.quarantine import quarantined
 from pipelines.lake.schemas import RAW_TABLES
-from pipelines.orchestration import checks, record, resources
+from pipelines.orchestration import assets, checks, record, resources
 from pipelines.published.query import TEAMS
 
 PROJECT = yaml.safe_load((warehouse.PROJECT_DIR / "dbt_project.yml").read_text())
@@ -124,6 +128,66 @@ def test_late_files_are_asked_for_as_one_run_over_the_days_they_touch(book, monk
         "dagster/asset_partition_range_start": "2026-09-10",
         "dagster/asset_partition_range_end": "2026-09-12",
     }
+
+
+def test_days_without_a_partition_are_not_asked_for(book, monkeypatch):
+    asked = []
+    context = dg.build_sensor_context(
+        resources={"book": resources.BookResource(data_dir=str(book.data_dir))}
+    )
+    for days in ((date(2025, 12, 31), date(2026, 9, 10)), (date(2025, 12, 31),)):
+        plan = warehouse.Plan(book, book.warehouse, days, ("0123456789abcdef",))
+        monkeypatch.setattr(warehouse, "plan", lambda _, plan=plan: plan)
+        answer = late_files(context)
+        asked.append(answer.tags if isinstance(answer, dg.RunRequest) else answer.skip_message)
+    assert asked == [
+        {
+            "dagster/asset_partition_range_start": "2026-09-10",
+            "dagster/asset_partition_range_end": "2026-09-10",
+        },
+        "The new loads touch none of the days that have a partition.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("selection", "load_ids"),
+    [(None, ["0123456789abcdef"]), ([dg.AssetKey(["marts", "dim_sites"])], [])],
+    ids=["all models", "one model"],
+)
+def test_only_a_run_of_all_models_makes_loads_part_of_the_book(
+    book, monkeypatch, selection, load_ids
+):
+    asked = []
+
+    def cli(_: DbtCliResource, arguments: list[str], *, target_path: Path, **__: object):
+        asked.append(json.loads(arguments[arguments.index("--vars") + 1]))
+        target_path.mkdir(parents=True)
+        (target_path / "manifest.json").write_text("{}")
+        stream = SimpleNamespace(fetch_column_metadata=lambda: iter(()))
+        return SimpleNamespace(stream=lambda: stream, adapter=None, target_path=target_path)
+
+    day = date(2026, 9, 10)
+    plan = warehouse.Plan(book, book.warehouse.resolve(), (day,), ("0123456789abcdef",))
+    monkeypatch.setattr(warehouse, "plan", lambda *_, **__: plan)
+    monkeypatch.setattr(DbtCliResource, "cli", cli)
+    run = dg.materialize(
+        [assets.models],
+        partition_key="2026-09-10",
+        selection=selection,
+        resources={
+            "book": resources.BookResource(data_dir=str(book.data_dir)),
+            "dbt": resources.resources()["dbt"],
+        },
+    )
+    assert run.success
+    assert asked == [
+        {
+            "lake_dir": str(book.lake.resolve()),
+            "as_of": None,
+            "build_dates": ["2026-09-10"],
+            "load_ids": load_ids,
+        }
+    ]
 
 
 def test_nothing_is_asked_for_when_the_warehouse_holds_every_load(book, monkeypatch):

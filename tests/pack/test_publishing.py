@@ -86,6 +86,34 @@ def test_a_restatement_is_a_revision_beside_that_says_what_changed(book):
     assert (third.revision, third.is_new) == (2, False)
 
 
+def test_every_further_restatement_is_one_more_revision_and_leaves_those_before(book):
+    rows = usual_week()
+    pack.publish(write(book, rows), WEEK, ["operations"])
+    shown, kept = [], {}
+    for cost in (0.25, 0.26):
+        rows["kpi_site_weekly"][0]["mean_marginal_cost_per_gpu_hour"] = cost
+        before = files(book)
+        (again,) = pack.publish(write(book, rows), WEEK, ["operations"])
+        kept |= {name: files(book)[name] == content for name, content in before.items()}
+        changes = pack_json(again.folder)["changes"]
+        shown.append((again.revision, [(one["before"], one["after"]) for one in changes]))
+        # Nothing of the week itself is among the weeks before it.
+        assert pack_json(again.folder)["compared_weeks"] == []
+    assert shown == [(2, [(0.21, 0.25)]), (3, [(0.25, 0.26)])]
+    assert set(kept.values()) == {True}
+    assert [name for name in files(book) if name.endswith("pack.json")] == [
+        f"{WEEK}/{folder}pack.json" for folder in ("", "revision-2/", "revision-3/")
+    ]
+
+
+def test_a_change_of_a_millionth_is_a_restatement(book):
+    rows = usual_week()
+    pack.publish(write(book, rows), WEEK, ["operations"])
+    rows["kpi_site_weekly"][0]["mean_marginal_cost_per_gpu_hour"] = 0.21 * (1 + 1e-6)
+    (again,) = pack.publish(write(book, rows), WEEK, ["operations"])
+    assert (again.revision, again.change_count) == (2, 1)
+
+
 def test_months_ahead_seen_otherwise_and_another_order_of_summing_are_no_restatement(book):
     rows = usual_week()
     pack.publish(write(book, rows))

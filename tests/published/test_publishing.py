@@ -1,16 +1,19 @@
 """Who gets which table and column, and that files are replaced whole."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import duckdb
 import pytest
+from filelock import Timeout
 
 from pipelines.book import Book
 from pipelines.published import publishing
-from pipelines.warehouse import manifest_path
+from pipelines.published.query import TEAMS
+from pipelines.warehouse import build_lock, manifest_path
 
 OLD_CLIENT = Path(sys.prefix) / "duckdb-1.4"
 
@@ -181,6 +184,72 @@ def test_a_reader_of_the_old_file_keeps_it_while_a_new_one_is_published(built):
     held.close()
     parquet = built.published / "finance" / "fct_statements.parquet"
     assert duckdb.sql(f"select count(*) from '{parquet}'").fetchall() == [(2,)]
+
+
+def test_what_a_reader_holds_open_is_not_written_over(built):
+    publishing.publish(built)
+    names = ("finance.duckdb", "finance/fct_statements.parquet")
+    held = {name: (built.published / name).open("rb") for name in names}
+    before = {name: (built.published / name).read_bytes() for name in names}
+    with duckdb.connect(str(built.warehouse)) as connection:
+        connection.execute("delete from marts.fct_statements where contract_id = 'b'")
+    publishing.publish(built)
+    assert {name: file.read() for name, file in held.items()} == before
+    assert [name for name in names if (built.published / name).read_bytes() == before[name]] == []
+    for file in held.values():
+        file.close()
+
+
+def test_nothing_is_built_while_it_is_published(built):
+    waited = []
+
+    def try_to_build(_: str) -> None:
+        try:
+            build_lock(built).acquire(timeout=0)
+        except Timeout:
+            waited.append(True)
+
+    publishing.publish(built, try_to_build)
+    assert waited == [True] * len(TEAMS)
+    with build_lock(built).acquire(timeout=0):
+        pass
+
+
+def test_what_is_published_is_current_until_a_build_or_a_load_comes_after_it(built):
+    def dated(file: Path, second: int) -> None:
+        os.utime(file, (1_790_000_000 + second, 1_790_000_000 + second))
+
+    loads = built.lake / "loads"
+    loads.mkdir(parents=True)
+    for name in ("batch", "schema"):
+        (loads / f"{name}.parquet").touch()
+    is_current = [publishing.is_current(built)]
+    publishing.publish(built)
+    teams = [built.published / f"{team}.duckdb" for team in TEAMS]
+    for file in teams:
+        dated(file, 10)
+    dated(loads / "schema.parquet", 20)  # holds no load
+    for changed, second in [
+        (loads / "batch.parquet", 10),
+        (built.warehouse, 10),
+        (loads / "batch.parquet", 11),
+        (loads / "batch.parquet", 9),
+        (built.warehouse, 11),
+        (built.warehouse, 9),
+        (teams[1], 8),
+        (teams[1], 10),
+    ]:
+        dated(changed, second)
+        is_current.append(publishing.is_current(built))
+    teams[2].unlink()
+    is_current.append(publishing.is_current(built))
+    assert is_current == [
+        *(False, False, True),  # nothing published; a warehouse of today; all of one time
+        *(False, True),  # a later load
+        *(False, True),  # a later build
+        *(False, True),  # a team whose publish was cut off
+        False,  # a team without a file
+    ]
 
 
 def test_what_a_team_may_no_longer_see_is_taken_away(built):

@@ -3,6 +3,7 @@
 import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import polars as pl
@@ -11,7 +12,7 @@ import pytest
 from pipelines import lake, warehouse
 from pipelines.book import Book
 from pipelines.published import publishing
-from pipelines.warehouse import dbt
+from pipelines.warehouse import building, dbt
 
 
 def write_loads(
@@ -169,6 +170,55 @@ def test_the_vars_of_dbt_name_days_loads_and_the_instant():
         "build_dates": ["2026-10-01"],
         "load_ids": ["a"],
     }
+
+
+INSTANT = datetime(2026, 10, 5, 12, tzinfo=UTC)
+
+
+def test_a_book_as_of_an_instant_shares_the_lake_but_for_its_roll_ups(book):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    for table in ("gpu_samples", "gpu_intervals", "node_intervals"):
+        (book.lake / table).mkdir()
+    for todo in (warehouse.plan(book, as_of=INSTANT), warehouse.plan(book, as_of=INSTANT)):
+        own = todo.book.lake
+        assert {file.name: file.resolve() for file in own.iterdir()} == {
+            name: (book.lake / name).resolve() for name in ("gpu_samples", "loads")
+        }
+        assert (own.resolve(), todo.book.quarantine.exists()) == (own, False)
+        assert (todo.dates, todo.as_of, todo.warehouse.name) == (
+            None,
+            INSTANT,
+            "warehouse.as-of-2026-10-05T120000Z.duckdb",
+        )
+
+
+def test_roll_ups_of_a_book_as_of_an_instant_leave_those_of_the_book(book):
+    lake.load(book)
+    (book.lake / "gpu_samples" / str(FIRST)).mkdir()
+    warehouse.roll_up(warehouse.plan(book, as_of=INSTANT))
+    assert list(book.lake.glob("*_intervals")) == []
+
+
+def test_a_book_as_of_an_instant_is_replaced_whole_or_not_at_all(book, monkeypatch):
+    seen = []
+    answers = iter([True, True, False, True])
+    final = book.data_dir / "warehouse.as-of-2026-10-05T120000Z.duckdb"
+
+    def dbt_writes(_: Book, file: Path, *__: object) -> SimpleNamespace:
+        seen.append((file.exists(), final.read_text() if final.exists() else None))
+        file.write_text(f"build {len(seen)}")
+        return SimpleNamespace(success=next(answers), result=None, exception=None)
+
+    monkeypatch.setattr(building, "invoke_dbt", dbt_writes)
+    for _ in range(2):
+        assert warehouse.build(book, as_of=INSTANT).warehouse == final.resolve()
+    with pytest.raises(warehouse.WarehouseError):
+        warehouse.build(book, as_of=INSTANT)
+    assert final.read_text() == "build 2"
+    warehouse.build(book, as_of=INSTANT)
+    assert final.read_text() == "build 4"
+    # What dbt is given is new each time, also after a build that failed.
+    assert seen == [(False, None), (False, "build 1"), (False, "build 2"), (False, "build 2")]
 
 
 def test_a_build_that_fails_names_the_model_and_its_cause(book, tmp_path, monkeypatch):
