@@ -12,7 +12,7 @@ UV := env $$(index="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: demo check test ui lint lock setup
+.PHONY: demo check test unit ui lint lock setup
 
 demo: $(STAMP)  ## simulate three sites, run the whole pipeline, print the week
 	$(BIN)/wattbook --data-dir $(DATA_DIR) demo
@@ -22,6 +22,12 @@ check: lint  ## what a change must pass before it is committed: style, types, an
 
 test: $(STAMP)  ## all tests, on at most four processes
 	$(PYTEST)
+
+unit: $(STAMP)  ## unit tests of one model, on a built book: make unit MODEL=fct_marginal_cost
+	WATTBOOK_WAREHOUSE=$(abspath $(DATA_DIR))/warehouse.duckdb $(BIN)/dbt --quiet test \
+		--project-dir dbt_project --profiles-dir dbt_project \
+		--target-path $(abspath $(DATA_DIR))/dbt/target --log-path $(abspath $(DATA_DIR))/dbt/logs \
+		--vars '{"lake_dir": "$(abspath $(DATA_DIR))/lake"}' --select "$(MODEL),test_type:unit"
 
 ui: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000
 	mkdir -p $(DATA_DIR)/dagster
