@@ -25,10 +25,10 @@
     title,
     proposal,
     inaction,
-    value,
-    inaction_cost,
+    weekly_value,
+    weekly_inaction_cost,
     capacity_mw,
-    saved_kg,
+    weekly_saved_location_based_kg,
     coverage_ratio,
     evidence_sql,
     is_confidential,
@@ -56,7 +56,9 @@
         week,
         row_number() over (
             partition by week
-            order by value desc nulls last, capacity_mw desc nulls last, saved_kg desc nulls last, proposal_id
+            order by
+                weekly_value desc nulls last, capacity_mw desc nulls last,
+                weekly_saved_location_based_kg desc nulls last, proposal_id
         ) as rank,
         proposal_id,
         rule_id,
@@ -69,10 +71,10 @@
         title,
         proposal,
         inaction,
-        value,
-        inaction_cost,
+        weekly_value,
+        weekly_inaction_cost,
         capacity_mw,
-        saved_kg,
+        weekly_saved_location_based_kg,
         confidence,
         confidence_reason,
         coverage_ratio,

@@ -6,7 +6,7 @@ parts as (
 
     select
         certificate_id,
-        sum(energy_kwh) as parts_kwh,
+        sum(bundle_kwh) as parts_kwh,
         count(*) as part_count
     from {{ ref("fct_certificate_assignments") }}
     group by certificate_id

@@ -9,7 +9,7 @@ parts as (
         *,
         cast(date_trunc('year', local_month) as date) as local_year
     from {{ ref("fct_certificate_assignments") }}
-    where status = 'assigned'
+    where assignment_status = 'assigned'
 
 ),
 
@@ -20,7 +20,7 @@ periods as (
         hours.site_id,
         cast(hours.hour_started_at as timestamp) as started_at,
         greatest(0, hours.import_kwh - hours.clean_kwh) as need_kwh,
-        sum(parts.energy_kwh) as assigned_kwh,
+        sum(parts.bundle_kwh) as assigned_kwh,
         count(*) as part_count
     from parts
     left join {{ ref("int_certificate_hours") }} as hours
@@ -35,7 +35,7 @@ periods as (
         months.site_id,
         cast(months.local_month as timestamp) as started_at,
         months.import_kwh as need_kwh,
-        sum(parts.energy_kwh) as assigned_kwh,
+        sum(parts.bundle_kwh) as assigned_kwh,
         count(*) as part_count
     from parts
     left join {{ ref("int_certificate_months") }} as months

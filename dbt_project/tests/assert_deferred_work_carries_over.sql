@@ -21,6 +21,6 @@ from carried
 where
     outstanding_gpu_hours < -1e-5
     or abs(
-        previous_outstanding_gpu_hours + deferred_gpu_hours - caught_up_gpu_hours - lost_gpu_hours
+        previous_outstanding_gpu_hours + deferred_gpu_hours - caught_up_gpu_hours - lapsed_gpu_hours
         - outstanding_gpu_hours
     ) > 1e-5

@@ -8,5 +8,5 @@ where
     effective_it_mw < 0
     or effective_it_mw > it_capacity_mw + 1e-6
     or effective_it_mw > cooling_limit_mw + 1e-6
-    or effective_it_mw * pue_ratio > electrical_limit_mw + 1e-6
-    or effective_it_mw * pue_ratio > grid_mw + local_mw + 1e-6
+    or effective_it_mw * applied_pue_ratio > electrical_limit_mw + 1e-6
+    or effective_it_mw * applied_pue_ratio > grid_mw + local_mw + 1e-6

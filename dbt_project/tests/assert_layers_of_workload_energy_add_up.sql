@@ -5,10 +5,10 @@ select
     workload_id,
     local_date,
     energy_kwh,
-    local_kwh + contracted_kwh + grid_kwh as layers_kwh
+    local_kwh + contracted_kwh + grid_uncontracted_kwh as layers_kwh
 from {{ ref("fct_workload_energy") }}
 where
     coverage_ratio = 1
     and local_kwh is not null
     and contracted_kwh is not null
-    and abs(energy_kwh - local_kwh - contracted_kwh - grid_kwh) > 1e-3
+    and abs(energy_kwh - local_kwh - contracted_kwh - grid_uncontracted_kwh) > 1e-3

@@ -7,7 +7,7 @@ select
     week
 from {{ ref("fct_placement_options") }}
 where
-    abs(current_cost_per_gpu_hour - marginal_cost_per_gpu_hour - saving_per_gpu_hour) > 1e-9
+    abs(current_marginal_cost_per_gpu_hour - venue_marginal_cost_per_gpu_hour - move_saving_per_gpu_hour) > 1e-9
     or (delay_saving_value is not null and not is_current)
     or (best_delay_hours is not null) <> (coalesce(delayed_gpu_hours, 0) > 0)
     or delay_saving_value + delay_saved_location_based_kg / 1000 * {{ highest_cost_per_tonne() }} < -1e-9

@@ -6,8 +6,8 @@ from {{ ref("fct_data_centre_reports") }}
 group by site_id, local_year
 having
     abs(
-        max(quantity) filter (where field_id = 'eres_tot')
-        - max(quantity) filter (where field_id = 'eres_goo')
-        - max(quantity) filter (where field_id = 'eres_ppa')
-        - max(quantity) filter (where field_id = 'eres_os')
+        max(reported_quantity) filter (where field_id = 'eres_tot')
+        - max(reported_quantity) filter (where field_id = 'eres_goo')
+        - max(reported_quantity) filter (where field_id = 'eres_ppa')
+        - max(reported_quantity) filter (where field_id = 'eres_os')
     ) > 1e-6

@@ -81,7 +81,7 @@ workloads as (
             local_date,
             local_kwh,
             contracted_kwh,
-            grid_kwh,
+            grid_uncontracted_kwh,
             market_valued_energy_cost,
             contract_effect_cost,
             location_based_kg,

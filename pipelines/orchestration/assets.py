@@ -234,7 +234,7 @@ def pack_metadata(
     )
     agenda = pl.DataFrame(
         [
-            (row["rank"], row["owner"], row["title"], row["value"], row["currency_code"])
+            (row["rank"], row["owner"], row["title"], row["weekly_value"], row["currency_code"])
             for row in sections["agenda"]
         ],
         schema=("rank", "owner", "proposal", "value a week", "currency"),

@@ -225,7 +225,7 @@ def summary(pack: Document, place: str) -> str:
     sections = {name: section["rows"] for name, section in pack["sections"].items()}
     kpis = [row for row in sections["scorecard"] if row["scope"] == "organization"]
     with_target = [row for row in kpis if row["target_value"] is not None]
-    met = sum(row["status"] == "met" for row in with_target)
+    met = sum(row["target_status"] == "met" for row in with_target)
     incidents = sections["incidents"]
     revision = f", revision {pack['revision']}" if pack["revision"] > 1 else ""
     lines = [
@@ -269,7 +269,7 @@ def _kpi_line(row: Row) -> str:
         "no target"
         if row["target_value"] is None
         else f"target {DIRECTIONS[row['direction']]} {figure(row['target_value'])},"
-        f" {words(row['status'])}"
+        f" {words(row['target_status'])}"
     )
     return (
         f"{row['kpi_name']}: {figure(row['kpi_value'])}"
@@ -284,8 +284,8 @@ def _incident_line(row: Row) -> str:
         if None in lost
         else f"{shown(sum(lost), 'gpu_hours')} GPU-hours lost",
         "cost not known"
-        if row["cost"] is None
-        else f"{shown(row['cost'], 'money')} {row['currency_code']}",
+        if row["incident_cost"] is None
+        else f"{shown(row['incident_cost'], 'money')} {row['currency_code']}",
     ]
     return f"{row['site_id']}, {words(row['primary_cause'])}, {row['duration_minutes']} min: " + (
         ", ".join(parts)

@@ -63,8 +63,8 @@ STATUS_NAMES = {
 }
 # The scorecard shows the four KPIs; the others stand in their sections.
 KPIS = (
-    "effective_availability_ratio",
-    "marginal_cost_per_gpu_hour",
+    "mean_availability_ratio",
+    "mean_marginal_cost_per_gpu_hour",
     "location_based_g_per_kwh",
     "incident_count",
 )

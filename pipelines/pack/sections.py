@@ -46,8 +46,9 @@ from kpi_organization_weekly as totals
 cross join (
     select
         count(target_value) as target_count,
-        count(*) filter (where status = 'met') as met_count,
-        count(*) filter (where status = 'unknown' and target_value is not null) as unknown_count
+        count(*) filter (where target_status = 'met') as met_count,
+        count(*) filter (where target_status = 'unknown' and target_value is not null)
+            as unknown_count
     from governance_scorecard
     where week = '{week}' and scope = 'organization'
 ) as targets
@@ -74,7 +75,7 @@ select
     kpi_value,
     target_value,
     direction,
-    status,
+    target_status,
     previous_value,
     lowest_8_weeks_value,
     highest_8_weeks_value,
@@ -100,10 +101,10 @@ select
     title,
     proposal,
     inaction,
-    value,
-    inaction_cost,
+    weekly_value,
+    weekly_inaction_cost,
     capacity_mw,
-    saved_kg,
+    weekly_saved_location_based_kg,
     confidence,
     confidence_reason,
     coverage_ratio,
@@ -159,20 +160,24 @@ select
     ended_at,
     duration_minutes,
     severity,
-    is_open,
+    is_ongoing,
     greatest_shortfall_mw,
     unserved_mwh,
     lost_gpu_hours_sensitive,
     lost_gpu_hours_tolerant,
     lost_value,
     extra_energy_cost,
-    cost,
+    incident_cost,
     currency_code
 from fct_energy_constraint_incidents
 where
     started_at < (date '{last_date}' + interval 1 day) at time zone '{time_zone}'
     and ended_at > cast(date '{first_date}' as timestamp) at time zone '{time_zone}'
-order by severity, cost desc nulls last, fct_energy_constraint_incidents.started_at, site_id
+order by
+    severity,
+    incident_cost desc nulls last,
+    fct_energy_constraint_incidents.started_at,
+    site_id
 """
 
 # Of the sources that served an hour's intervals the dearest in merit order.
@@ -273,7 +278,7 @@ select
     market_valued_energy_cost_per_gpu_hour,
     expected_energy_cost_per_gpu_hour,
     drift_ratio,
-    g_per_gpu_hour,
+    location_based_g_per_gpu_hour,
     coverage_ratio,
     currency_code
 from fct_workload_segments
@@ -288,10 +293,10 @@ select
     is_current,
     is_allowed,
     refusal_reasons,
-    marginal_cost_per_gpu_hour,
+    venue_marginal_cost_per_gpu_hour,
     movable_gpu_hours,
-    saving_value,
-    saved_location_based_kg,
+    move_saving_value,
+    move_saved_location_based_kg,
     best_delay_hours,
     delayed_gpu_hours,
     delay_saving_value,
@@ -309,7 +314,7 @@ select
     local_date,
     deferred_gpu_hours,
     caught_up_gpu_hours,
-    lost_gpu_hours,
+    lapsed_gpu_hours,
     outstanding_gpu_hours,
     saved_cost,
     saved_location_based_kg,
@@ -326,7 +331,7 @@ select
     decision_id,
     title,
     decided_by,
-    week,
+    meeting_week,
     review_week,
     measure,
     unit,
@@ -335,11 +340,11 @@ select
     measured_value,
     expected_change,
     measured_change,
-    status,
+    effect_status,
     reason,
     coverage_ratio
 from fct_decision_effects
-where week <= '{week}' and review_week >= strftime(date '{first_date}' - 56, '%G-W%V')
+where meeting_week <= '{week}' and review_week >= strftime(date '{first_date}' - 56, '%G-W%V')
 order by review_week, decision_id
 """
 
@@ -376,7 +381,7 @@ select
     volume_mwh,
     settlement_cost,
     spot_cost,
-    saving_value,
+    contract_saving_value,
     average_price_per_mwh,
     market_price_per_mwh,
     coverage_ratio,

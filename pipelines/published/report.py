@@ -152,8 +152,8 @@ def _shown_fields(report: Report) -> Iterator[dict[str, Any]]:
 def _value(field: dict[str, Any]) -> str:
     if field["value_text"] is not None:
         return str(field["value_text"])
-    if field["quantity"] is None:
+    if field["reported_quantity"] is None:
         return "-"
-    if field["quantity_unit"] == "ratio":
-        return f"{field['quantity']:.4f}"
-    return f"{field['quantity']:,.10g} {field['quantity_unit']}"
+    if field["reported_quantity_unit"] == "ratio":
+        return f"{field['reported_quantity']:.4f}"
+    return f"{field['reported_quantity']:,.10g} {field['reported_quantity_unit']}"

@@ -192,8 +192,9 @@ def remarks(statement: Statement) -> Iterator[str]:
         yield "The month is not over: the amounts are those so far."
     for row in statement.lines.filter(pl.col("missing_interval_count") > 0).iter_rows(named=True):
         yield (
-            f"{_words(row['line'])}: {row['missing_interval_count']} of {row['interval_count']}"
-            " intervals lack a reading or a price, so that the line has no amount yet."
+            f"{_words(row['line'])}: {row['missing_interval_count']} of"
+            f" {row['expected_interval_count']} intervals lack a reading or a price,"
+            " so that the line has no amount yet."
         )
     if statement.lines["is_average_price"].any():
         yield "Unit prices marked ⌀ are means, weighted by quantity."

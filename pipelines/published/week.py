@@ -52,10 +52,10 @@ KPIS = """
 INCIDENTS = """
     select site_id, started_at, duration_minutes, primary_cause, layer, severity,
         lost_gpu_hours_sensitive + lost_gpu_hours_tolerant as lost_gpu_hours,
-        cost, currency_code, is_open
+        incident_cost, currency_code, is_ongoing
     from fct_energy_constraint_incidents
     where week = '{week}'
-    order by severity, cost desc nulls last, started_at
+    order by severity, incident_cost desc nulls last, started_at
 """
 
 
@@ -83,12 +83,12 @@ def latest(book: Book) -> Iterator[Table | str]:
         table.add_row(
             row["site_id"],
             query.show(row["started_at"]),
-            query.show(row["duration_minutes"]) + (" and open" if row["is_open"] else ""),
+            query.show(row["duration_minutes"]) + (" and open" if row["is_ongoing"] else ""),
             row["primary_cause"],
             row["layer"],
             query.show(row["severity"]),
             _number(row["lost_gpu_hours"], 0),
-            f"{_number(row['cost'], 0)} {row['currency_code']}",
+            f"{_number(row['incident_cost'], 0)} {row['currency_code']}",
         )
     yield table
 

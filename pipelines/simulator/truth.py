@@ -425,11 +425,11 @@ class SiteTruth:
         return {
             "site_id": self.plate.site_id,
             "interval_count": self.count,
-            "local_time_ratio": float(local.mean()) if self.batteries else None,
-            "effective_availability_ratio": float(
+            "local_time_availability_ratio": float(local.mean()) if self.batteries else None,
+            "mean_availability_ratio": float(
                 np.minimum(1, self.effective_mw / self.committed_mw).mean()
             ),
-            "full_availability_time_ratio": float((self.effective_mw >= self.committed_mw).mean()),
+            "fully_available_ratio": float((self.effective_mw >= self.committed_mw).mean()),
         }
 
 

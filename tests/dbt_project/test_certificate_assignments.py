@@ -175,7 +175,7 @@ def test_nothing_is_assigned_twice_nor_beyond_what_was_consumed(models, consumpt
     # Each bundle stands whole in the mart, in one way or another.
     parts = dict(
         models.rows(
-            "select certificate_id, sum(energy_kwh) from marts.fct_certificate_assignments"
+            "select certificate_id, sum(bundle_kwh) from marts.fct_certificate_assignments"
             " group by all"
         )
     )
@@ -207,7 +207,7 @@ def test_nothing_is_assigned_twice_nor_beyond_what_was_consumed(models, consumpt
     by_hour = {
         row[:2]: row[2]
         for row in models.rows(
-            "select site_id, hour_started_at, sum(energy_kwh)"
+            "select site_id, hour_started_at, sum(bundle_kwh)"
             " from marts.fct_certificate_assignments where covers = 'hour' group by all"
         )
     }
@@ -218,8 +218,9 @@ def test_nothing_is_assigned_twice_nor_beyond_what_was_consumed(models, consumpt
     by_month = {
         row[:2]: row[2]
         for row in models.rows(
-            "select site_id, local_month, sum(energy_kwh)"
-            " from marts.fct_certificate_assignments where status = 'assigned' group by all"
+            "select site_id, local_month, sum(bundle_kwh)"
+            " from marts.fct_certificate_assignments"
+            " where assignment_status = 'assigned' group by all"
         )
     }
     for (site, month), assigned in by_month.items():

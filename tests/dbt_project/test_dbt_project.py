@@ -46,7 +46,7 @@ MONEY = ("amount", "cost", "costs", "penalties", "price", "value")
 # A quantity has its unit beside it.
 ORDINALS = (
     *("price_sequence", "severity", "rank", "statement_line_number", "invoice_line_number"),
-    *("quantity", "invoiced_quantity", "settled_quantity"),
+    *("quantity", "reported_quantity", "invoiced_quantity", "settled_quantity"),
     *("expected_change", "measured_change"),
 )
 WITHOUT_ORIGIN = {
@@ -57,11 +57,20 @@ WITHOUT_ORIGIN = {
     ("fct_contract_settlements", "quantity_unit"): "follows from the line",
     ("fct_contract_statements", "quantity_unit"): "follows from the line",
     ("fct_invoice_differences", "settled_quantity_unit"): "follows from the line",
-    ("fct_certificate_assignments", "status"): "follows from which part of a bundle the row is",
+    (
+        "fct_certificate_assignments",
+        "assignment_status",
+    ): "follows from which part of a bundle the row is",
     ("fct_certificate_assignments", "covers"): "likewise",
     **{
         ("fct_data_centre_reports", column): "follows from the field of the regulation"
-        for column in ("field_id", "annex_reference", "field_name", "quantity_unit", "field_source")
+        for column in (
+            "field_id",
+            "annex_reference",
+            "field_name",
+            "reported_quantity_unit",
+            "field_source",
+        )
     },
     ("fct_supply_waterfall", "layer"): "follows from the kind of source",
     ("fct_supply_waterfall", "source_kind"): "follows from which table the source is of",

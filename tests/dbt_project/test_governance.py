@@ -28,7 +28,7 @@ def values_of(book: Book, rule_id: str) -> pl.DataFrame:
     with duckdb.connect(str(book.warehouse), read_only=True) as connection:
         frame = pl.from_arrow(
             connection.sql(
-                "select week, site_id, contract_id, value, capacity_mw"
+                "select week, site_id, contract_id, weekly_value, capacity_mw"
                 " from calculations.calc_agenda_proposals"
                 f" where rule_id = '{rule_id}' order by week, proposal_id"
             ).to_arrow_table()
@@ -52,7 +52,7 @@ def test_the_scorecard_of_a_week_is_that_of_its_kpis(demo_book):
     scorecard = rows_of(
         demo_book,
         "operations",
-        "select site_id, kpi_id, round(kpi_value, 2), target_value, status,"
+        "select site_id, kpi_id, round(kpi_value, 2), target_value, target_status,"
         " round(previous_value, 2) as previous_value"
         " from marts.governance_scorecard where week = '2026-W44'"
         " and kpi_id in ('location_based_g_per_kwh', 'incident_count') and site_id is not null"
@@ -140,19 +140,20 @@ def test_an_unused_commitment_is_worth_what_was_paid_for_it(demo_book):
     local = pl.col("interval_started_at").dt.convert_time_zone("Europe/Berlin")
     paid = settlements.filter(local.dt.iso_year() * 100 + local.dt.week() == 202644)["amount"].sum()
 
-    assert proposals["value"].to_list() == [pytest.approx(paid, abs=CENT)]
+    assert proposals["weekly_value"].to_list() == [pytest.approx(paid, abs=CENT)]
 
 
 def test_a_cause_that_recurs_is_worth_a_twelfth_of_what_twelve_weeks_of_it_cost(demo_book):
-    [value] = values_of(demo_book, "recurring_cause").filter(pl.col("week") == "2026-W42")["value"]
+    recurring = values_of(demo_book, "recurring_cause").filter(pl.col("week") == "2026-W42")
+    [value] = recurring["weekly_value"]
     incidents = rows_of(
         demo_book,
         "finance",
-        "select week, cost from marts.fct_energy_constraint_incidents"
+        "select week, incident_cost from marts.fct_energy_constraint_incidents"
         " where site_id = 'sparks' and primary_cause = 'storage_unavailable'",
     )
     number = pl.col("week").str.slice(6).cast(pl.Int64)
-    cost = incidents.filter(number.is_between(31, 42))["cost"].sum()
+    cost = incidents.filter(number.is_between(31, 42))["incident_cost"].sum()
 
     assert value == pytest.approx(cost / 12, abs=CENT)
 
@@ -178,7 +179,7 @@ def test_decisions_are_judged_by_what_was_measured(demo_book):
     effects = rows_of(
         demo_book,
         "operations",
-        "select decision_id, before_week_count, status from marts.fct_decision_effects"
+        "select decision_id, before_week_count, effect_status from marts.fct_decision_effects"
         " order by decision_id",
     )
 

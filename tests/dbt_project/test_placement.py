@@ -60,7 +60,7 @@ def test_moving_work_home_from_the_cloud_saves_its_on_demand_bill_less_the_energ
     row = option(tables, "batch-evaluation", "franklin")
     assert row["is_allowed"]
     assert row["movable_gpu_hours"] == pytest.approx(hours["gpu_hours"].sum(), abs=1e-6)
-    assert row["saving_value"] == pytest.approx(saving.sum(), rel=1e-9)
+    assert row["move_saving_value"] == pytest.approx(saving.sum(), rel=1e-9)
 
 
 def test_waiting_saves_what_the_hours_so_much_later_cost_less(tables: dict[str, pl.DataFrame]):
@@ -119,5 +119,5 @@ def test_an_option_is_allowed_or_says_why_not(
 def test_gpu_hours_of_other_models_are_priced_but_not_added_up(tables: dict[str, pl.DataFrame]):
     row = option(tables, "materials-screening", "franklin")
 
-    assert row["saving_per_gpu_hour"] > 0
-    assert (row["is_same_gpu_model"], row["saving_value"]) == (False, None)
+    assert row["move_saving_per_gpu_hour"] > 0
+    assert (row["is_same_gpu_model"], row["move_saving_value"]) == (False, None)

@@ -71,7 +71,8 @@ def test_the_microgrid_was_available_992_per_mille_of_the_time(book):
         """,
     )
     [(true_ratio,)] = rows(
-        book, "select local_time_ratio from truth_availability where site_id = 'sparks'"
+        book,
+        "select local_time_availability_ratio from truth_availability where site_id = 'sparks'",
     )
     assert intervals > 20_000
     assert ratio == pytest.approx(0.992, abs=0.0005)
@@ -132,8 +133,9 @@ def test_certificates_are_refused_for_what_is_wrong_with_them_and_used_as_far_as
         """
         with booked as (
             select issuance_id, certificate_id, any_value(refusal) as refusal,
-                coalesce(sum(energy_kwh) filter (where status = 'assigned'), 0) as assigned_kwh,
-                sum(energy_kwh) as energy_kwh
+                coalesce(sum(bundle_kwh) filter (where assignment_status = 'assigned'), 0)
+                    as assigned_kwh,
+                sum(bundle_kwh) as energy_kwh
             from book.marts.fct_certificate_assignments group by all
         ),
         true_uses as (

@@ -21,8 +21,8 @@ CONFIDENTIAL = {
     "fct_sourcing_coverage",
 }
 KPIS = (
-    ("effective_availability_ratio", "Effective MW availability", "ratio", 0.995, "at_least"),
-    ("marginal_cost_per_gpu_hour", "Marginal GPU-hour cost", "EUR/GPU-hour", 0.25, "at_most"),
+    ("mean_availability_ratio", "Effective MW availability", "ratio", 0.995, "at_least"),
+    ("mean_marginal_cost_per_gpu_hour", "Marginal GPU-hour cost", "EUR/GPU-hour", 0.25, "at_most"),
     ("location_based_g_per_kwh", "Carbon intensity, location-based", "g/kWh", 350.0, "at_most"),
     ("incident_count", "Energy-constraint incidents", "incidents", 1.0, "at_most"),
 )
@@ -43,8 +43,10 @@ _WEEKLY = """week varchar, mean_committed_it_mw double, mean_effective_it_mw dou
     coverage_ratio double, currency_code varchar"""
 _AGENDA = """week varchar, rank integer, proposal_id varchar, rule_id varchar, kind varchar,
     owner varchar, site_id varchar, workload_id varchar, contract_id varchar, incident_id varchar,
-    title varchar, proposal varchar, inaction varchar, value double, inaction_cost double,
-    capacity_mw double, saved_kg double, confidence varchar, confidence_reason varchar,
+    title varchar, proposal varchar, inaction varchar, weekly_value double,
+    weekly_inaction_cost double,
+    capacity_mw double, weekly_saved_location_based_kg double,
+    confidence varchar, confidence_reason varchar,
     coverage_ratio double, evidence_sql varchar, is_confidential boolean, currency_code varchar"""
 TABLES = {
     "governance_agenda": _AGENDA,
@@ -53,12 +55,13 @@ TABLES = {
     " criticality varchar, allocated_gpu_hours double, lost_gpu_hours double,"
     " energy_kwh double, market_valued_energy_cost_per_gpu_hour double,"
     " expected_energy_cost_per_gpu_hour double,"
-    " drift_ratio double, g_per_gpu_hour double,"
+    " drift_ratio double, location_based_g_per_gpu_hour double,"
     " coverage_ratio double, currency_code varchar",
     "fct_placement_options": "workload_id varchar, site_id varchar, week varchar,"
     " is_current boolean, is_allowed boolean, refusal_reasons varchar,"
-    " marginal_cost_per_gpu_hour double, movable_gpu_hours double, saving_value double,"
-    " saved_location_based_kg double, best_delay_hours bigint, delayed_gpu_hours double,"
+    " venue_marginal_cost_per_gpu_hour double, movable_gpu_hours double,"
+    " move_saving_value double,"
+    " move_saved_location_based_kg double, best_delay_hours bigint, delayed_gpu_hours double,"
     " delay_saving_value double, coverage_ratio double, currency_code varchar",
     "raw_loads": "known_at timestamptz",
     "dim_sites": "site_id varchar, name varchar, venue_kind varchar, country_code varchar,"
@@ -68,25 +71,26 @@ TABLES = {
     "kpi_organization_weekly": _WEEKLY,
     "governance_scorecard": "week varchar, scope varchar, site_id varchar, rank integer,"
     " kpi_id varchar, kpi_name varchar, unit varchar, kpi_value double, target_value double,"
-    " direction varchar, status varchar, previous_value double, lowest_8_weeks_value double,"
+    " direction varchar, target_status varchar, previous_value double, lowest_8_weeks_value double,"
     " highest_8_weeks_value double, week_count bigint, coverage_ratio double,"
     " currency_code varchar",
     "fct_deferrals": "workload_id varchar, site_id varchar, local_date date,"
-    " deferred_gpu_hours double, caught_up_gpu_hours double, lost_gpu_hours double,"
+    " deferred_gpu_hours double, caught_up_gpu_hours double, lapsed_gpu_hours double,"
     " outstanding_gpu_hours double, saved_cost double, saved_location_based_kg double,"
     " coverage_ratio double, currency_code varchar",
     "fct_decision_effects": "decision_id varchar, title varchar, decided_by varchar,"
-    " week varchar, review_week varchar, measure varchar, unit varchar, before_value double,"
+    " meeting_week varchar, review_week varchar, measure varchar, unit varchar,"
+    " before_value double,"
     " counterfactual_value double, measured_value double, expected_change double,"
-    " measured_change double, status varchar, reason varchar, coverage_ratio double",
+    " measured_change double, effect_status varchar, reason varchar, coverage_ratio double",
     "fct_supply_capacity": "site_id varchar, interval_started_at timestamptz, week varchar,"
     " grid_mw double, local_mw double, effective_it_mw double, committed_it_mw double",
     "fct_energy_constraint_incidents": "incident_id varchar, site_id varchar,"
     " primary_cause varchar, signals varchar, layer varchar, started_at timestamptz,"
-    " ended_at timestamptz, duration_minutes bigint, severity integer, is_open boolean,"
+    " ended_at timestamptz, duration_minutes bigint, severity integer, is_ongoing boolean,"
     " greatest_shortfall_mw double, unserved_mwh double, lost_gpu_hours_sensitive double,"
-    " lost_gpu_hours_tolerant double, lost_value double, extra_energy_cost double, cost double,"
-    " currency_code varchar",
+    " lost_gpu_hours_tolerant double, lost_value double, extra_energy_cost double,"
+    " incident_cost double, currency_code varchar",
     "fct_marginal_cost": "site_id varchar, interval_started_at timestamptz, week varchar,"
     " marginal_source varchar, marginal_cost_per_gpu_hour double, currency_code varchar",
     "fct_carbon": "site_id varchar, interval_started_at timestamptz, week varchar,"
@@ -98,7 +102,7 @@ TABLES = {
     " coverage_ratio double",
     "fct_contract_values": "contract_id varchar, site_id varchar, contract_kind varchar,"
     " local_month date, volume_mwh double, settlement_cost double, spot_cost double,"
-    " saving_value double, average_price_per_mwh double, market_price_per_mwh double,"
+    " contract_saving_value double, average_price_per_mwh double, market_price_per_mwh double,"
     " coverage_ratio double, currency_code varchar",
     "fct_sourcing_coverage": "site_id varchar, local_month date, committed_mw double,"
     " planned_mw double, secured_mw double, secured_by varchar, energy_debt_mw double,"
@@ -147,8 +151,8 @@ def usual_week() -> Rows:
         "currency_code": "EUR",
     }
     values = {
-        "effective_availability_ratio": (0.994, "missed", 1.0, 0.99, 1.0),
-        "marginal_cost_per_gpu_hour": (0.21, "met", 0.19, 0.15, 0.24),
+        "mean_availability_ratio": (0.994, "missed", 1.0, 0.99, 1.0),
+        "mean_marginal_cost_per_gpu_hour": (0.21, "met", 0.19, 0.15, 0.24),
         "location_based_g_per_kwh": (251.4, "met", 240.2, 220.0, 260.0),
         "incident_count": (1.0, "met", 0.0, 0.0, 2.0),
     }
@@ -164,7 +168,7 @@ def usual_week() -> Rows:
             "kpi_value": values[kpi_id][0],
             "target_value": target,
             "direction": direction,
-            "status": values[kpi_id][1],
+            "target_status": values[kpi_id][1],
             "previous_value": values[kpi_id][2],
             "lowest_8_weeks_value": values[kpi_id][3],
             "highest_8_weeks_value": values[kpi_id][4],
@@ -205,7 +209,7 @@ def usual_week() -> Rows:
                 "market_valued_energy_cost_per_gpu_hour": 0.11,
                 "expected_energy_cost_per_gpu_hour": 0.1,
                 "drift_ratio": 0.1,
-                "g_per_gpu_hour": 260.0,
+                "location_based_g_per_gpu_hour": 260.0,
                 "coverage_ratio": 1.0,
                 "currency_code": "EUR",
             }
@@ -218,10 +222,10 @@ def usual_week() -> Rows:
                 "is_current": True,
                 "is_allowed": True,
                 "refusal_reasons": None,
-                "marginal_cost_per_gpu_hour": 0.21,
+                "venue_marginal_cost_per_gpu_hour": 0.21,
                 "movable_gpu_hours": 0.0,
-                "saving_value": 0.0,
-                "saved_location_based_kg": 0.0,
+                "move_saving_value": 0.0,
+                "move_saved_location_based_kg": 0.0,
                 "best_delay_hours": 6,
                 "delayed_gpu_hours": 1200.0,
                 "delay_saving_value": 340.0,
@@ -236,7 +240,7 @@ def usual_week() -> Rows:
                 "local_date": MONDAY + timedelta(days=1),
                 "deferred_gpu_hours": 400.0,
                 "caught_up_gpu_hours": 300.0,
-                "lost_gpu_hours": 0.0,
+                "lapsed_gpu_hours": 0.0,
                 "outstanding_gpu_hours": 100.0,
                 "saved_cost": 12.3,
                 "saved_location_based_kg": None,
@@ -310,7 +314,7 @@ def usual_week() -> Rows:
                 "volume_mwh": 1000.0,
                 "settlement_cost": 37770.0,
                 "spot_cost": 42000.0,
-                "saving_value": 4230.0,
+                "contract_saving_value": 4230.0,
                 "average_price_per_mwh": 37.77,
                 "market_price_per_mwh": 42.0,
                 "coverage_ratio": 1.0,
@@ -357,10 +361,10 @@ def proposal(rank: int, rule_id: str, subject: str, title: str) -> dict[str, Any
         "title": title,
         "proposal": "Have 12.5 MWh <made good>, for 1,234 EUR.",
         "inaction": "The same again in week 45.",
-        "value": 1234.4,
-        "inaction_cost": None,
+        "weekly_value": 1234.4,
+        "weekly_inaction_cost": None,
         "capacity_mw": 4.0,
-        "saved_kg": None,
+        "weekly_saved_location_based_kg": None,
         "confidence": "medium",
         "confidence_reason": "two weeks are known",
         "coverage_ratio": 1.0,
@@ -374,7 +378,7 @@ def decision(decision_id: str, week: str, review_week: str) -> dict[str, Any]:
         "decision_id": decision_id,
         "title": f"Decision {decision_id}",
         "decided_by": "infra",
-        "week": week,
+        "meeting_week": week,
         "review_week": review_week,
         "measure": "energy_kwh_per_gpu_hour",
         "unit": "kWh/GPU-hour",
@@ -383,7 +387,7 @@ def decision(decision_id: str, week: str, review_week: str) -> dict[str, Any]:
         "measured_value": 0.56,
         "expected_change": -0.05,
         "measured_change": -0.05,
-        "status": "as_expected",
+        "effect_status": "as_expected",
         "reason": "The change is at least three quarters of what was expected.",
         "coverage_ratio": 1.0,
     }
@@ -411,14 +415,14 @@ def incident(number: int, hour: float) -> dict[str, Any]:
         "ended_at": started_at + timedelta(minutes=30),
         "duration_minutes": 30,
         "severity": 1,
-        "is_open": False,
+        "is_ongoing": False,
         "greatest_shortfall_mw": 4.0,
         "unserved_mwh": 2.0,
         "lost_gpu_hours_sensitive": 12.0,
         "lost_gpu_hours_tolerant": 345.0,
         "lost_value": 1200.0,
         "extra_energy_cost": 34.4,
-        "cost": 1234.4,
+        "incident_cost": 1234.4,
         "currency_code": "EUR",
     }
 

@@ -179,7 +179,7 @@ def test_the_text_says_scorecard_incidents_and_where_the_page_is(book):
 def test_a_figure_nobody_knows_is_said_to_be_unknown_and_no_proposals_are_none(book):
     rows = usual_week()
     rows["governance_scorecard"][0]["kpi_value"] = None
-    rows["governance_scorecard"][0]["status"] = "unknown"
+    rows["governance_scorecard"][0]["target_status"] = "unknown"
     (one,) = pack.publish(write(book, rows), WEEK, ["operations"])
     document = json.loads((one.folder / "pack.json").read_text())
     document["sections"]["agenda"] = {"sql": "", "rows": []}

@@ -326,7 +326,7 @@ def site_without_data(rows: Rows) -> None:
         | {
             "site_id": "beta",
             "kpi_value": None,
-            "status": "unknown",
+            "target_status": "unknown",
             "previous_value": None,
             "lowest_8_weeks_value": None,
             "highest_8_weeks_value": None,

@@ -28,8 +28,8 @@ FIELDS = """
         ('ref', 'III(d)', 'Renewable energy factor, REF', null, 'ratio', null, 'ERES-TOT / EDC',
             0.0, true, 'no interval of the year has a reading for it')
     ) as fields (
-        field_id, annex_reference, field_name, quantity, quantity_unit, value_text, field_source,
-        coverage_ratio, is_missing, missing_reason
+        field_id, annex_reference, field_name, reported_quantity, reported_quantity_unit,
+        value_text, field_source, coverage_ratio, is_missing, missing_reason
     ), (values ('hall', date '2026-01-01')) as years (site_id, local_year)
 """
 
@@ -106,7 +106,7 @@ def test_the_command_prints_the_report_and_writes_it_where_asked(published, tmp_
     )
     assert "2,200.5 kWh" in usual.stdout
     written = pl.read_csv(folder / "2026.csv")
-    assert written["quantity"].to_list() == [None, 2200.5, 2000.0, None, 1.1, None]
+    assert written["reported_quantity"].to_list() == [None, 2200.5, 2000.0, None, 1.1, None]
 
     elsewhere = ask("hall", "2026", "--output", str(tmp_path / "out"))
     assert elsewhere.exit_code == 0
@@ -178,28 +178,32 @@ def test_energy_of_the_demo_is_that_of_a_calculation_from_the_readings(demo_book
     }
     for field, role in (("edc", "facility_total"), ("eit", "it_load")):
         kwh, quarters = read[role]
-        assert fields[field]["quantity"] == pytest.approx(kwh, rel=1e-9)
+        assert fields[field]["reported_quantity"] == pytest.approx(kwh, rel=1e-9)
         assert fields[field]["coverage_ratio"] == pytest.approx(quarters / expected, abs=1e-9)
-    assert fields["pue"]["quantity"] == pytest.approx(
+    assert fields["pue"]["reported_quantity"] == pytest.approx(
         read["facility_total"][0] / read["it_load"][0], rel=1e-6
     )
 
     certificates = query.run_sql(
-        demo_book, "energy", "select * from fct_certificate_assignments where status = 'assigned'"
+        demo_book,
+        "energy",
+        "select * from fct_certificate_assignments where assignment_status = 'assigned'",
     ).filter(
         pl.col("site_id") == site,
         pl.col("registry_status").is_in(["cancelled", "claimed"]),
         pl.col("local_month") >= date(2026, 1, 1),
         pl.col("energy_source").is_in(["wind", "solar", "hydro"]),
     )
-    assert fields["eres_goo"]["quantity"] == pytest.approx(certificates["energy_kwh"].sum())
+    assert fields["eres_goo"]["reported_quantity"] == pytest.approx(
+        certificates["bundle_kwh"].sum()
+    )
     balance = query.run_sql(
         demo_book, "energy", "select * from fct_energy_balance where year(local_date) = 2026"
     ).filter(pl.col("site_id") == site)
     own = balance.select(
         (pl.col("onsite_generation_kwh") - pl.col("grid_export_kwh")).clip(lower_bound=0).sum()
     ).item()
-    assert fields["eres_os"]["quantity"] == pytest.approx(own)
+    assert fields["eres_os"]["reported_quantity"] == pytest.approx(own)
     contracted = (
         query.run_sql(
             demo_book,
@@ -214,8 +218,8 @@ def test_energy_of_the_demo_is_that_of_a_calculation_from_the_readings(demo_book
         .select(pl.min_horizontal("volume_kwh", "grid_supplied_kwh").sum())
         .item()
     )
-    assert fields["eres_ppa"]["quantity"] == pytest.approx(contracted or 0, rel=1e-6)
-    assert fields["ref"]["quantity"] == pytest.approx(
-        (certificates["energy_kwh"].sum() + own + (contracted or 0)) / read["facility_total"][0],
+    assert fields["eres_ppa"]["reported_quantity"] == pytest.approx(contracted or 0, rel=1e-6)
+    assert fields["ref"]["reported_quantity"] == pytest.approx(
+        (certificates["bundle_kwh"].sum() + own + (contracted or 0)) / read["facility_total"][0],
         rel=1e-6,
     )

@@ -31,8 +31,8 @@ LINES = """
     ) as lines (
         contract_id, local_month, statement_line_number, line, terms_valid_from_at, clause_applied,
         quantity, quantity_unit, unit_price, is_average_price, contract_amount,
-        contract_tax_amount, amount, interval_count, missing_interval_count, coverage_ratio,
-        is_open, is_shadow
+        contract_tax_amount, amount, expected_interval_count, missing_interval_count,
+        coverage_ratio, is_open, is_shadow
     ),
     (values ('USD', 'EUR', 'standard', 0.08)) as terms (
         contract_currency_code, currency_code, tax_treatment, tax_ratio

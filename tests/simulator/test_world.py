@@ -117,7 +117,9 @@ def test_the_placed_events_are_the_only_incidents(truth):
 
 
 def test_the_local_layer_of_sparks_was_available_99_2_percent_of_the_time(truth):
-    assert truth["sparks"].availability()["local_time_ratio"] == pytest.approx(0.992, abs=0.0005)
+    assert truth["sparks"].availability()["local_time_availability_ratio"] == pytest.approx(
+        0.992, abs=0.0005
+    )
 
 
 def test_sites_do_without_signals_outside_the_placed_events(world, truth):

@@ -128,11 +128,11 @@ certificates as (
     select
         assignments.site_id,
         cast(date_trunc('year', assignments.local_month) as date) as local_year,
-        {{ exact_sum("assignments.energy_kwh") }} as certificate_kwh
+        {{ exact_sum("assignments.bundle_kwh") }} as certificate_kwh
     from {{ ref("fct_certificate_assignments") }} as assignments
     left join own_generation on assignments.device_id = own_generation.meter_id
     where
-        assignments.status = 'assigned'
+        assignments.assignment_status = 'assigned'
         and assignments.registry_status in ('cancelled', 'claimed')
         and {{ is_renewable("assignments.energy_source") }}
         and own_generation.meter_id is null

@@ -119,31 +119,31 @@ parts as (
 
     select
         *,
-        'assigned' as status
+        'assigned' as assignment_status
     from assigned
     where energy_kwh > 0
     union all
     select
         *,
-        'unused' as status
+        'unused' as assignment_status
     from unused
     union all
     select
         *,
-        'refused' as status
+        'refused' as assignment_status
     from refused
 
 )
 
 select
     parts.certificate_id,
-    parts.status,
+    parts.assignment_status,
     claims.refusal,
     parts.site_id,
     parts.covers,
     parts.local_month,
     claims.hour_started_at,
-    parts.energy_kwh,
+    parts.energy_kwh as bundle_kwh,
     claims.issuing_body,
     claims.issuance_id,
     claims.device_id,

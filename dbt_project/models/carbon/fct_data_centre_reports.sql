@@ -1,4 +1,4 @@
-{# Field, point of the annexes, name, unit, what the quantity is of: a figure with its own coverage, or a fact. #}
+{# Field, point of the annexes, name, unit, what is reported: a figure with its own coverage, or a fact. #}
 {% set facility = "fct_energy_balance: facility meter" %}
 {% set figures = [
     ("pdit", "II.1(a)", "Installed IT power demand, PDIT (rated power of the machines)", "kW", "installed_it_kw",
@@ -96,8 +96,8 @@ select
     field_id,
     annex_reference,
     field_name,
-    quantity,
-    quantity_unit,
+    reported_quantity,
+    reported_quantity_unit,
     value_text,
     field_source,
     coverage_ratio,

@@ -185,7 +185,7 @@ select
     statements.contract_currency_code,
     statements.amount,
     statements.currency_code,
-    statements.interval_count,
+    statements.expected_interval_count,
     statements.missing_interval_count,
     statements.is_open
 from paired_invoices as invoices

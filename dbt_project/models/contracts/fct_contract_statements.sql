@@ -158,7 +158,7 @@ select
         when missing_interval_count = 0
             then {{ round_money("rounded_contract_amount * tax_ratio", "rounding") }}
     end as contract_tax_amount,
-    expected_interval_count as interval_count,
+    expected_interval_count,
     missing_interval_count,
     round(1 - missing_interval_count / expected_interval_count, 9) as coverage_ratio,
     is_open,

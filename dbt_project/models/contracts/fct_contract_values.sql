@@ -54,7 +54,7 @@ select
     volume_mwh,
     settlement_cost,
     spot_cost,
-    spot_cost - settlement_cost as saving_value,
+    spot_cost - settlement_cost as contract_saving_value,
     case
         when is_delivered then settlement_cost / nullif(volume_mwh, 0)
         else (market_value + settlement_cost) / nullif(volume_mwh, 0)

@@ -200,7 +200,7 @@ select
                 format(
                     'Not settled: {} of {} intervals lack a reading or a price',
                     missing_interval_count,
-                    interval_count
+                    expected_interval_count
                 )
         when invoiced_amount is null
             then format('No exchange rate of {} on {}', invoice_currency_code, cast(cast(issued_at as date) as varchar))

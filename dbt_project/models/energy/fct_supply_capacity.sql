@@ -103,7 +103,7 @@ with_pue as (
 
     select
         *,
-        case when is_pue_measured then measured_pue_ratio else design_pue_ratio end as pue_ratio
+        case when is_pue_measured then measured_pue_ratio else design_pue_ratio end as applied_pue_ratio
     from layers
 
 ),
@@ -113,8 +113,8 @@ limits as (
 
     select
         *,
-        (grid_mw + local_mw) / pue_ratio as supply_it_mw,
-        coalesce(electrical_limit_mw / pue_ratio, 'infinity'::double) as electrical_it_mw,
+        (grid_mw + local_mw) / applied_pue_ratio as supply_it_mw,
+        coalesce(electrical_limit_mw / applied_pue_ratio, 'infinity'::double) as electrical_it_mw,
         coalesce(cooling_limit_mw, 'infinity'::double) as cooling_it_mw
     from with_pue
 
@@ -147,7 +147,7 @@ select
     electrical_limit_mw,
     cooling_limit_mw,
     it_capacity_mw,
-    pue_ratio,
+    applied_pue_ratio,
     not is_pue_measured as is_pue_design,
     effective_it_mw,
     committed_it_mw,

@@ -32,7 +32,7 @@ shortfall_costs as (
     select
         site_id,
         week,
-        {{ sum_if_all_known("cost") }} as cost
+        {{ sum_if_all_known("incident_cost") }} as incident_cost
     from {{ ref("fct_energy_constraint_incidents") }}
     where contains(signals, 'supply_shortfall')
     group by site_id, week
@@ -54,16 +54,16 @@ commitment_outruns_supply as (
         || {{ in_words("short_weeks.committed_it_mw - short_weeks.shortfall_mw", 1) }} || ' of its '
         || {{ in_words("short_weeks.committed_it_mw", 1) }} || ' MW as firm.' as proposal,
         case
-            when shortfall_costs.cost is not null
+            when shortfall_costs.incident_cost is not null
                 then
                     'The next such week again leaves ' || {{ in_words("short_weeks.unserved_mwh", 1) }}
-                    || ' MWh unserved and costs ' || {{ in_words("shortfall_costs.cost") }} || ' '
+                    || ' MWh unserved and costs ' || {{ in_words("shortfall_costs.incident_cost") }} || ' '
                     || weeks.currency_code || ' in lost GPU-hours and dearer energy.'
             else
                 'The next such week again leaves ' || {{ in_words("short_weeks.unserved_mwh", 1) }}
                 || ' MWh unserved; what that costs is not known.'
         end as inaction,
-        shortfall_costs.cost as value,
+        shortfall_costs.incident_cost as weekly_value,
         short_weeks.shortfall_mw as capacity_mw,
         kpis.availability_coverage_ratio as coverage_ratio,
         'select interval_started_at, effective_it_mw, committed_it_mw, binding_limit from marts.fct_supply_capacity'
@@ -128,7 +128,7 @@ energy_debt_within_lead_time as (
                     || ' ' || currency_code || ' a week at forward prices, if it can be had at all.'
             else 'Compute is committed without electricity; no forward price says what is missing would cost.'
         end as inaction,
-        weekly_cost as value,
+        weekly_cost as weekly_value,
         debt_mw as capacity_mw,
         cast(null as double) as coverage_ratio,
         'select local_month, committed_mw, secured_mw, energy_debt_mw, energy_debt_mwh, energy_debt_cost'
@@ -147,7 +147,7 @@ energy_debt_within_lead_time as (
         "workload_id": "cast(null as varchar)",
         "contract_id": "cast(null as varchar)",
         "incident_id": "cast(null as varchar)",
-        "inaction_cost": "value",
-        "saved_kg": "cast(null as double)",
+        "weekly_inaction_cost": "weekly_value",
+        "weekly_saved_location_based_kg": "cast(null as double)",
     },
 ) }}

@@ -30,7 +30,7 @@ delivered_months as (
         contract_values.volume_mwh,
         expected.expected_p50_mwh,
         expected.expected_p90_mwh,
-        contract_values.saving_value / nullif(contract_values.volume_mwh, 0) as saving_per_mwh,
+        contract_values.contract_saving_value / nullif(contract_values.volume_mwh, 0) as saving_per_mwh,
         contract_values.coverage_ratio,
         weeks.currency_code
     from weeks
@@ -91,11 +91,12 @@ ppa_under_delivery as (
                 'The missing ' || {{ in_words("missing_mwh") }}
                 || ' MWh bring no certificates; in money nothing was lost, as the market was cheaper.'
         end as inaction,
-        weekly_value as value,
+        weekly_value,
         round(missing_mwh / date_diff('hour', local_month, cast(local_month + interval 1 month as date)), 6)
             as capacity_mw,
         coverage_ratio,
-        'select contract_id, local_month, volume_mwh, saving_value, currency_code from marts.fct_contract_values'
+        'select contract_id, local_month, volume_mwh, contract_saving_value, currency_code'
+        || ' from marts.fct_contract_values'
         || ' where contract_id = ' || {{ sql_literal("contract_id") }} || ' order by local_month' as evidence_sql,
         true as is_confidential,
         currency_code
@@ -129,7 +130,7 @@ contract_expiry as (
         'Decide whether to renew, replace or end ' || ends.contract_id || ' before '
         || strftime(ends.ended_at at time zone 'UTC', '%-d %B %Y') || '.' as proposal,
         replace(kinds.after_end, '{site_id}', ends.site_id) as inaction,
-        cast(null as double) as value,
+        cast(null as double) as weekly_value,
         cast(null as double) as capacity_mw,
         cast(null as double) as coverage_ratio,
         'select contract_id, name, contract_kind, counterparty, valid_from_at, valid_to_at from marts.dim_contracts'
@@ -194,7 +195,7 @@ cloud_commitment_unused as (
             {{ in_words("unused_cost") }} || ' ' || currency_code || ' a week go on being paid for idle GPUs.',
             'Idle GPUs go on being paid for; how much is not known.'
         ) as inaction,
-        unused_cost as value,
+        unused_cost as weekly_value,
         cast(null as double) as capacity_mw,
         settled_hours / week_hours as coverage_ratio,
         'select local_date, line, sum(quantity) as gpu_hours, sum(amount) as amount, min(currency_code) as currency'
@@ -215,7 +216,7 @@ cloud_commitment_unused as (
         "kind": "'contract'",
         "workload_id": "cast(null as varchar)",
         "incident_id": "cast(null as varchar)",
-        "inaction_cost": "value",
-        "saved_kg": "cast(null as double)",
+        "weekly_inaction_cost": "weekly_value",
+        "weekly_saved_location_based_kg": "cast(null as double)",
     },
 ) }}

@@ -128,10 +128,10 @@ untrusted_kpis as (
         "contract_id": "cast(null as varchar)",
         "incident_id": "cast(null as varchar)",
         "inaction": "'Decisions rest on figures that may change once the rest arrives.'",
-        "value": "cast(null as double)",
-        "inaction_cost": "cast(null as double)",
+        "weekly_value": "cast(null as double)",
+        "weekly_inaction_cost": "cast(null as double)",
         "capacity_mw": "cast(null as double)",
-        "saved_kg": "cast(null as double)",
+        "weekly_saved_location_based_kg": "cast(null as double)",
         "is_confidential": "false",
     },
 ) }}

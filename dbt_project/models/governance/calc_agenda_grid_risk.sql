@@ -60,7 +60,7 @@ depletion_costs as (
     select
         weeks.week,
         incidents.site_id,
-        {{ sum_if_all_known("incidents.cost") }} / {{ reserve_weeks }} as weekly_cost
+        {{ sum_if_all_known("incidents.incident_cost") }} / {{ reserve_weeks }} as weekly_cost
     from weeks
     inner join {{ ref("fct_energy_constraint_incidents") }} as incidents
         on
@@ -125,7 +125,7 @@ battery_reserve as (
                 'When it next runs down, ' || {{ in_words("step_mw", 1) }}
                 || ' MW for an hour again lie idle in the reserve.'
         end as inaction,
-        case when move = 'lower' then weekly_cost end as value,
+        case when move = 'lower' then weekly_cost end as weekly_value,
         step_mw as capacity_mw,
         coverage_ratio,
         'select utc_date, min(opening_stored_kwh) as lowest_stored_kwh, max(capacity_kwh) as capacity_kwh'
@@ -227,7 +227,7 @@ demand_peak as (
             || {{ in_words("valued_peaks.weekly_cost * 52 / 12") }} || ' ' || valued_peaks.currency_code || ' more.',
             'The new peak is billed for the whole month; its price is not known.'
         ) as inaction,
-        valued_peaks.weekly_cost as value,
+        valued_peaks.weekly_cost as weekly_value,
         {{ kw_to_mw("valued_peaks.projected_kw - valued_peaks.billed_kw") }} as capacity_mw,
         site_weeks.coverage_ratio,
         'select interval_started_at, grid_import_kwh * 4 as grid_import_kw from marts.fct_energy_balance'
@@ -258,7 +258,7 @@ recurring as (
         arg_max(incidents.incident_id, incidents.started_at) as incident_id,
         sum(incidents.duration_minutes) / 60 as hours,
         max(incidents.greatest_shortfall_mw) as shortfall_mw,
-        {{ sum_if_all_known("incidents.cost") }} as cost
+        {{ sum_if_all_known("incidents.incident_cost") }} as incident_cost
     from weeks
     inner join {{ ref("fct_energy_constraint_incidents") }} as incidents
         on
@@ -289,16 +289,16 @@ recurring_cause as (
         || ' in {{ recurring_weeks }} weeks, '
         || {{ in_words("recurring.hours", 1) }} || ' hours in all.' as proposal,
         coalesce(
-            'It has cost ' || {{ in_words("recurring.cost") }} || ' ' || recurring.currency_code
+            'It has cost ' || {{ in_words("recurring.incident_cost") }} || ' ' || recurring.currency_code
             || ' so far, and comes again about every '
             || {{ in_words(recurring_weeks ~ " * 7.0 / recurring.incident_count") }} || ' days.',
             'It comes again about every ' || {{ in_words(recurring_weeks ~ " * 7.0 / recurring.incident_count") }}
             || ' days; what it costs is not known.'
         ) as inaction,
-        recurring.cost / {{ recurring_weeks }} as value,
+        recurring.incident_cost / {{ recurring_weeks }} as weekly_value,
         recurring.shortfall_mw as capacity_mw,
         site_weeks.coverage_ratio,
-        'select incident_id, started_at, duration_minutes, evidence, cost, currency_code'
+        'select incident_id, started_at, duration_minutes, evidence, incident_cost, currency_code'
         || ' from marts.fct_energy_constraint_incidents where site_id = ' || {{ sql_literal("recurring.site_id") }}
         || ' and primary_cause = ' || {{ sql_literal("recurring.primary_cause") }}
         || ' and started_at >= '
@@ -319,7 +319,7 @@ recurring_cause as (
     {
         "kind": "'grid_risk'",
         "workload_id": "cast(null as varchar)",
-        "inaction_cost": "value",
-        "saved_kg": "cast(null as double)",
+        "weekly_inaction_cost": "weekly_value",
+        "weekly_saved_location_based_kg": "cast(null as double)",
     },
 ) }}

@@ -29,6 +29,6 @@ select
         when coverage_ratio is null then 'It rests on plans and forward prices, which readings cannot confirm.'
         when coverage_ratio >= 1 then 'All readings behind it are there.'
         else {{ in_percent("coverage_ratio") }} || ' of the readings behind it are there.'
-    end || case when value is null then ' It cannot be put in money and is ranked after what can.' else '' end
+    end || case when weekly_value is null then ' It cannot be put in money and is ranked after what can.' else '' end
         as confidence_reason
 from proposals

@@ -4,7 +4,8 @@
 {% set least_saved_kg = 5000 %}
 
 {# The order of proposals: what saves money before what only avoids CO2e. #}
-{% set most_worth = "greatest(value, " ~ least_saving ~ ") desc, saved_kg desc nulls last" %}
+{% set most_worth = "greatest(weekly_value, "
+    ~ least_saving ~ ") desc, weekly_saved_location_based_kg desc nulls last" %}
 
 with
 
@@ -31,8 +32,8 @@ changes as (
         cast(null as bigint) as delay_hours,
         movable_gpu_hours as gpu_hours,
         spare_gpu_hours,
-        saving_value as value,
-        saved_location_based_kg as saved_kg,
+        move_saving_value as weekly_value,
+        move_saved_location_based_kg as weekly_saved_location_based_kg,
         coverage_ratio,
         currency_code
     from options
@@ -52,8 +53,8 @@ changes as (
         best_delay_hours as delay_hours,
         delayed_gpu_hours as gpu_hours,
         spare_gpu_hours,
-        delay_saving_value as value,
-        delay_saved_location_based_kg as saved_kg,
+        delay_saving_value as weekly_value,
+        delay_saved_location_based_kg as weekly_saved_location_based_kg,
         delay_coverage_ratio as coverage_ratio,
         currency_code
     from options
@@ -65,13 +66,13 @@ worthwhile as (
 
     select
         *,
-        case when value >= {{ least_saving }} then 'cheaper_' else 'cleaner_' end || change as rule_id
+        case when weekly_value >= {{ least_saving }} then 'cheaper_' else 'cleaner_' end || change as rule_id
     from changes
     where
-        value >= {{ least_saving }}
+        weekly_value >= {{ least_saving }}
         or (
-            saved_kg >= {{ least_saved_kg }}
-            and -value <= saved_kg / 1000 * {{ highest_cost_per_tonne() }}
+            weekly_saved_location_based_kg >= {{ least_saved_kg }}
+            and -weekly_value <= weekly_saved_location_based_kg / 1000 * {{ highest_cost_per_tonne() }}
         )
 
 ),
@@ -108,13 +109,16 @@ proposals as (
     select
         * replace (
             gpu_hours * left_ratio as gpu_hours,
-            value * left_ratio as value,
-            saved_kg * left_ratio as saved_kg
+            weekly_value * left_ratio as weekly_value,
+            weekly_saved_location_based_kg * left_ratio as weekly_saved_location_based_kg
         )
     from claims
     where
         (earlier_gpu_hours is null or spare_gpu_hours > earlier_gpu_hours)
-        and (saved_kg * left_ratio >= {{ least_saved_kg }} or value * left_ratio >= {{ least_saving }})
+        and (
+            weekly_saved_location_based_kg * left_ratio >= {{ least_saved_kg }}
+            or weekly_value * left_ratio >= {{ least_saving }}
+        )
 
 )
 
@@ -151,39 +155,40 @@ select
     || case
         when rule_id in ('cleaner_venue', 'cleaner_hour')
             then
-                ', which avoids ' || {{ in_words("saved_kg / 1000", 1) }} || ' t CO2e and '
-                || case when value < 0 then 'costs ' else 'saves ' end
-                || {{ in_words("abs(value)") }} || ' ' || currency_code || '.'
-        when saved_kg >= 0
+                ', which avoids ' || {{ in_words("weekly_saved_location_based_kg / 1000", 1) }} || ' t CO2e and '
+                || case when weekly_value < 0 then 'costs ' else 'saves ' end
+                || {{ in_words("abs(weekly_value)") }} || ' ' || currency_code || '.'
+        when weekly_saved_location_based_kg >= 0
             then
-                ', which saves ' || {{ in_words("value") }} || ' ' || currency_code || ' and '
-                || {{ in_words("saved_kg / 1000", 1) }} || ' t CO2e.'
-        when saved_kg < 0
+                ', which saves ' || {{ in_words("weekly_value") }} || ' ' || currency_code || ' and '
+                || {{ in_words("weekly_saved_location_based_kg / 1000", 1) }} || ' t CO2e.'
+        when weekly_saved_location_based_kg < 0
             then
-                ', which saves ' || {{ in_words("value") }} || ' ' || currency_code || ' but gives off '
-                || {{ in_words("-saved_kg / 1000", 1) }} || ' t CO2e more.'
+                ', which saves ' || {{ in_words("weekly_value") }} || ' ' || currency_code || ' but gives off '
+                || {{ in_words("-weekly_saved_location_based_kg / 1000", 1) }} || ' t CO2e more.'
         else
-            ', which saves ' || {{ in_words("value") }} || ' ' || currency_code
+            ', which saves ' || {{ in_words("weekly_value") }} || ' ' || currency_code
             || '; what it does to CO2e is not known.'
     end as proposal,
     case
         when rule_id in ('cleaner_venue', 'cleaner_hour')
             then
-                'It goes on giving off ' || {{ in_words("saved_kg / 1000", 1) }}
+                'It goes on giving off ' || {{ in_words("weekly_saved_location_based_kg / 1000", 1) }}
                 || ' t CO2e a week more than it need.'
         else
-            'It goes on costing ' || {{ in_words("value") }} || ' ' || currency_code || ' a week more than it need.'
+            'It goes on costing ' || {{ in_words("weekly_value") }} || ' ' || currency_code
+            || ' a week more than it need.'
     end as inaction,
-    value,
-    case when value > 0 then value end as inaction_cost,
+    weekly_value,
+    case when weekly_value > 0 then weekly_value end as weekly_inaction_cost,
     cast(null as double) as capacity_mw,
-    saved_kg,
+    weekly_saved_location_based_kg,
     coverage_ratio,
-    'select workload_id, site_id, is_current, is_allowed, refusal_reasons, movable_gpu_hours, saving_value,'
-    || ' saved_location_based_kg, best_delay_hours, delayed_gpu_hours, delay_saving_value,'
+    'select workload_id, site_id, is_current, is_allowed, refusal_reasons, movable_gpu_hours, move_saving_value,'
+    || ' move_saved_location_based_kg, best_delay_hours, delayed_gpu_hours, delay_saving_value,'
     || ' delay_saved_location_based_kg, currency_code from marts.fct_placement_options where workload_id = '
     || {{ sql_literal("workload_id") }} || ' and week = ' || {{ sql_literal("week") }}
-    || ' order by saving_value desc nulls last, site_id' as evidence_sql,
+    || ' order by move_saving_value desc nulls last, site_id' as evidence_sql,
     false as is_confidential,
     currency_code
 from proposals

@@ -184,7 +184,7 @@ judged as (
             when sign(measured_change) <> sign(expected_change) then 'opposite'
             when measured_change / expected_change >= {{ as_expected_ratio }} then 'as_expected'
             else 'partly'
-        end as status
+        end as effect_status
     from compared
 
 )
@@ -195,7 +195,7 @@ select
     kind,
     decided_on,
     decided_by,
-    week,
+    week as meeting_week,
     effective_from,
     review_week,
     site_id,
@@ -215,22 +215,22 @@ select
     measured_value,
     expected_change,
     measured_change,
-    status,
+    effect_status,
     case
-        when status = 'too_early' then 'The review week ' || review_week || ' is not over yet.'
-        when status = 'cannot_tell' and before_week_count < {{ weeks_before }}
+        when effect_status = 'too_early' then 'The review week ' || review_week || ' is not over yet.'
+        when effect_status = 'cannot_tell' and before_week_count < {{ weeks_before }}
             then
                 'Only '
                 || before_week_count
                 || ' of the {{ weeks_before }} weeks before are known, too few to compare with.'
-        when status = 'cannot_tell' and (coverage_ratio < {{ least_coverage_ratio }} or measured_change is null)
+        when effect_status = 'cannot_tell' and (coverage_ratio < {{ least_coverage_ratio }} or measured_change is null)
             then 'Only ' || {{ in_percent("coverage_ratio") }} || ' of the days are known.'
-        when status = 'cannot_tell'
+        when effect_status = 'cannot_tell'
             then
                 'Weeks before differed by '
                 || {{ in_words("spread", 3) }}
                 || ', more than the change that was expected.'
-        when status = 'no_effect'
+        when effect_status = 'no_effect'
             then
                 'It changed by ' || {{ in_words("measured_change", 3) }} || ', less than weeks before differed ('
                 || {{ in_words("spread", 3) }} || ').'

@@ -4,11 +4,11 @@
 
 {# KPI, its name, its unit (null: money), the column that holds it and the one that says how much of it is known. #}
 {% set kpis = [
-    ("effective_availability_ratio", "Effective MW availability", "'ratio'", "mean_availability_ratio",
+    ("mean_availability_ratio", "Effective MW availability", "'ratio'", "mean_availability_ratio",
         "availability_coverage_ratio"),
-    ("local_availability_ratio", "Availability of the local layer", "'ratio'", "local_time_availability_ratio",
+    ("local_time_availability_ratio", "Availability of the local layer", "'ratio'", "local_time_availability_ratio",
         "coverage_ratio"),
-    ("marginal_cost_per_gpu_hour", "Marginal GPU-hour cost", "null", "mean_marginal_cost_per_gpu_hour",
+    ("mean_marginal_cost_per_gpu_hour", "Marginal GPU-hour cost", "null", "mean_marginal_cost_per_gpu_hour",
         "marginal_cost_coverage_ratio"),
     ("location_based_g_per_kwh", "Carbon intensity, location-based", "'g/kWh'", "location_based_g_per_kwh",
         "carbon_coverage_ratio * coverage_ratio"),
@@ -223,7 +223,7 @@ select
         when direction = 'at_least' and comparable_value >= target_value then 'met'
         when direction = 'at_most' and comparable_value <= target_value then 'met'
         else 'missed'
-    end as status,
+    end as target_status,
     previous_value,
     lowest_8_weeks_value,
     highest_8_weeks_value,

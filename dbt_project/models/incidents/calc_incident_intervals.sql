@@ -21,7 +21,7 @@ select
     intervals.local_date,
     intervals.week,
     -- The cost of an incident is spread evenly over its time.
-    incidents.cost * 15 / incidents.duration_minutes as incident_cost,
+    incidents.incident_cost * 15 / incidents.duration_minutes as incident_cost,
     coalesce(losses.lost_gpu_hours_sensitive, 0) as lost_gpu_hours_sensitive,
     coalesce(losses.lost_gpu_hours_tolerant, 0) as lost_gpu_hours_tolerant,
     coalesce(losses.interrupted_gpu_hours, 0) as interrupted_gpu_hours,

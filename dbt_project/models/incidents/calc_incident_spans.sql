@@ -64,6 +64,6 @@ select
     spans.site_id,
     spans.started_at,
     spans.ended_at,
-    spans.ended_at >= book_ends.ended_at as is_open
+    spans.ended_at >= book_ends.ended_at as is_ongoing
 from spans
 inner join book_ends on spans.site_id = book_ends.site_id

@@ -186,14 +186,14 @@ select
     priced.lost_value,
     priced.extra_energy_cost,
     cast(null as double) as penalties,
-    priced.lost_value + priced.extra_energy_cost as cost,
+    priced.lost_value + priced.extra_energy_cost as incident_cost,
     intervals.currency_code,
     case
         when priced.lost_gpu_hours_sensitive > 0 then 1
         when priced.lost_gpu_hours_tolerant > 0 then 2
         else 3
     end as severity,
-    priced.is_open,
+    priced.is_ongoing,
     priced.evidence
 from priced
 inner join {{ ref("int_site_intervals") }} as intervals

@@ -44,7 +44,7 @@ select
     marginal.marginal_cost_per_gpu_hour - marginal.demand_charge_cost_per_gpu_hour as avoidable_cost_per_gpu_hour,
     marginal.marginal_energy_cost_per_gpu_hour + marginal.network_and_levies_cost_per_gpu_hour
         as energy_and_network_cost_per_gpu_hour,
-    marginal.incremental_kwh_per_gpu_hour * marginal.pue_ratio * carbon.location_based_g_per_kwh
+    marginal.incremental_kwh_per_gpu_hour * marginal.applied_pue_ratio * carbon.location_based_g_per_kwh
         as location_based_g_per_gpu_hour,
     -- Free GPUs that there is no power for are none to move to.
     case when marginal.marginal_source = 'constrained' then 0 else idle.idle_gpu_hours end as spare_gpu_hours,

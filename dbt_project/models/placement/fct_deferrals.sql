@@ -103,7 +103,7 @@ movements as (
         site_id,
         workload_id,
         due_at as moved_at,
-        'lost' as kind,
+        'lapsed' as kind,
         gpu_count * lost_s / 3600 as gpu_hours,
         cast(null as double) as saved_cost,
         cast(null as double) as saved_location_based_kg
@@ -118,7 +118,7 @@ days as (
         movements.workload_id,
         movements.site_id,
         cast(movements.moved_at at time zone sites.time_zone as date) as local_date,
-        {%- for kind in ["deferred", "caught_up", "lost"] %}
+        {%- for kind in ["deferred", "caught_up", "lapsed"] %}
         coalesce({{ exact_sum("movements.gpu_hours", "movements.kind = '" ~ kind ~ "'") }}, 0) as {{ kind }}_gpu_hours,
         {%- endfor %}
         {%- for saved in ["saved_cost", "saved_location_based_kg"] %}
@@ -140,9 +140,9 @@ select
     days.local_date,
     days.deferred_gpu_hours,
     days.caught_up_gpu_hours,
-    days.lost_gpu_hours,
+    days.lapsed_gpu_hours,
     {{ exact_sum(
-        "days.deferred_gpu_hours - days.caught_up_gpu_hours - days.lost_gpu_hours",
+        "days.deferred_gpu_hours - days.caught_up_gpu_hours - days.lapsed_gpu_hours",
         over="(partition by days.workload_id, days.site_id order by days.local_date)",
         decimals=6
     ) }} as outstanding_gpu_hours,

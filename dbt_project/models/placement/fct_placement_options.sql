@@ -274,23 +274,23 @@ select
     judged.is_same_gpu_model,
     judged.is_allowed,
     judged.refusal_reasons,
-    judged.marginal_cost / nullif(judged.known_gpu_hours, 0) as marginal_cost_per_gpu_hour,
-    judged.location_based_g_per_gpu_hour,
+    judged.marginal_cost / nullif(judged.known_gpu_hours, 0) as venue_marginal_cost_per_gpu_hour,
+    judged.location_based_g_per_gpu_hour as incremental_location_based_g_per_gpu_hour,
     judged.mean_availability_ratio,
     judged.spare_gpu_hours,
     judged.elsewhere_gpu_hours,
-    judged.current_cost / nullif(judged.known_gpu_hours, 0) as current_cost_per_gpu_hour,
-    (judged.current_cost - judged.marginal_cost) / nullif(judged.known_gpu_hours, 0) as saving_per_gpu_hour,
+    judged.current_cost / nullif(judged.known_gpu_hours, 0) as current_marginal_cost_per_gpu_hour,
+    (judged.current_cost - judged.marginal_cost) / nullif(judged.known_gpu_hours, 0) as move_saving_per_gpu_hour,
     judged.movable_share * judged.movable_gpu_hours as movable_gpu_hours,
     case
         when judged.movable_share = 0 then 0
         when judged.is_same_gpu_model then judged.movable_share * judged.saving_value
-    end as saving_value,
+    end as move_saving_value,
     case
         when judged.movable_share = 0 then 0
         when judged.is_same_gpu_model and judged.is_saved_carbon_known
             then judged.movable_share * judged.saved_location_based_kg
-    end as saved_location_based_kg,
+    end as move_saved_location_based_kg,
     delays.best_delay_hours,
     delays.delayed_gpu_hours,
     delays.saving_value as delay_saving_value,

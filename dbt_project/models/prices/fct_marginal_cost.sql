@@ -59,9 +59,10 @@ joined as (
         sources.is_new_monthly_peak,
         energy.incremental_kwh_per_gpu_hour,
         energy.is_incremental_power_measured,
-        capacity.pue_ratio,
+        capacity.applied_pue_ratio,
         capacity.coverage_ratio,
-        {{ kwh_to_mwh("energy.incremental_kwh_per_gpu_hour * capacity.pue_ratio") }} as facility_mwh_per_gpu_hour,
+        {{ kwh_to_mwh("energy.incremental_kwh_per_gpu_hour * capacity.applied_pue_ratio") }}
+            as facility_mwh_per_gpu_hour,
         intervals.variable_cost_per_gpu_hour,
         case
             when intervals.venue_kind = 'hpc_allocation'
@@ -142,7 +143,7 @@ select
     marginal_price_per_mwh,
     incremental_kwh_per_gpu_hour,
     is_incremental_power_measured,
-    pue_ratio,
+    applied_pue_ratio,
     marginal_energy_cost_per_gpu_hour,
     network_and_levies_cost_per_gpu_hour,
     demand_charge_cost_per_gpu_hour,
@@ -182,7 +183,7 @@ select
     cast(null as double) as marginal_price_per_mwh,
     cast(null as double) as incremental_kwh_per_gpu_hour,
     cast(null as boolean) as is_incremental_power_measured,
-    cast(null as double) as pue_ratio,
+    cast(null as double) as applied_pue_ratio,
     0 as marginal_energy_cost_per_gpu_hour,
     0 as network_and_levies_cost_per_gpu_hour,
     0 as demand_charge_cost_per_gpu_hour,

@@ -14,7 +14,8 @@ select
     work.energy_kwh,
     round(work.energy_kwh * balance.local_kwh / nullif(balance.consumption_kwh, 0), 6) as local_kwh,
     round(work.energy_kwh * balance.contracted_kwh / nullif(balance.consumption_kwh, 0), 6) as contracted_kwh,
-    round(work.energy_kwh * balance.grid_uncontracted_kwh / nullif(balance.consumption_kwh, 0), 6) as grid_kwh,
+    round(work.energy_kwh * balance.grid_uncontracted_kwh / nullif(balance.consumption_kwh, 0), 6)
+        as grid_uncontracted_kwh,
     round(work.energy_kwh * costs.market_valued_energy_cost / nullif(balance.facility_kwh, 0), 6)
         as market_valued_energy_cost,
     round(work.energy_kwh * costs.contract_effect_cost / nullif(balance.facility_kwh, 0), 6) as contract_effect_cost,

@@ -80,7 +80,7 @@ weeks as (
             as market_valued_energy_cost_per_gpu_hour,
         {{ exact_sum("cloud_cost") }} as cloud_cost,
         {{ sum_if_all_known("location_based_kg", of="count(energy_kwh)") }} as location_based_kg,
-        {{ ratio_of_sums("location_based_kg", "allocated_gpu_hours") }} * 1000 as g_per_gpu_hour,
+        {{ ratio_of_sums("location_based_kg", "allocated_gpu_hours") }} * 1000 as location_based_g_per_gpu_hour,
         count(market_valued_energy_cost) / nullif(count(allocated_gpu_hours), 0) as coverage_ratio
     from segments
     group by workload_id, site_id, week
@@ -134,7 +134,7 @@ select
     weeks.market_valued_energy_cost_per_gpu_hour,
     weeks.cloud_cost,
     weeks.location_based_kg,
-    weeks.g_per_gpu_hour,
+    weeks.location_based_g_per_gpu_hour,
     placements.decision_id as placement_decision_id,
     placements.expected_energy_cost_per_gpu_hour,
     weeks.market_valued_energy_cost_per_gpu_hour - placements.expected_energy_cost_per_gpu_hour
