@@ -35,6 +35,12 @@ PROJECT = Path(__file__).resolve().parents[1]
 EQUIVALENTS = Path(__file__).with_name("mutants.yml")
 # It runs every unit test of the project; those of the place have run already.
 NOT_OF_ONE_PLACE = "tests/dbt_project/test_dbt_project.py"
+# What takes seconds to import is imported once, and each run of pytest is a fork of that process.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    "pytest hypothesis polars duckdb pydantic dataframely typer ibis dagster_dbt altair"
+    " playwright.sync_api jsonschema nemreader entsoe".split()
+)
 NOT_EVEN_SQL = ("Binder Error", "Parser Error", "Catalog Error", "Compilation Error")
 
 
@@ -234,11 +240,11 @@ def _first_argument(arguments: str) -> str:
 
 
 def python_tests(project: Path, path: str) -> list[str]:
-    """The test module that mirrors a module, else its folder's, and those that import it."""
+    """The test module that mirrors a module, then the others of its folder and who imports it."""
     module = Path(path).with_suffix("")
     mirror = project / "tests" / module.relative_to("pipelines").parent
     own = mirror / f"test_{module.name}.py"
-    found = [own] if own.exists() else sorted(mirror.glob("test_*.py"))
+    found = sorted(mirror.glob("test_*.py"), key=lambda test: (test != own, test))
     dotted = ".".join(module.parts).removesuffix(".__init__")
     for test in sorted((project / "tests").rglob("test_*.py")):
         if test not in found and dotted in _imports(test):
@@ -345,7 +351,7 @@ class Copy:
         self._write(mutant.path, mutant.text)
         try:
             failed = self._pytest(tests, timeout=30 + 3 * self._seconds[tuple(tests)])
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             return Verdict("timeout")
         finally:
             self._write(mutant.path, mutant.source)
@@ -353,16 +359,18 @@ class Copy:
 
     def _pytest(self, tests: Sequence[str], timeout: float | None) -> str:
         """What failed first, or nothing."""
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider",
-             "-p", "tests.mutate", *tests],
-            cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False,
-            env={**os.environ, "PYTHONPATH": str(self.root)},
-        )  # fmt: skip
-        if done.returncode in (0, 5):
+        said = self.root / "pytest.txt"
+        process = _FORKS.Process(target=run_pytest, args=(self.root, tests, said))
+        process.start()
+        process.join(timeout)
+        if process.is_alive():
+            process.kill()
+            raise TimeoutError
+        if process.exitcode in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
             return ""
-        found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-        return found[1] if found else (done.stdout + done.stderr).strip()[-300:]
+        text = said.read_text()
+        found = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
+        return found[1] if found else text.strip()[-300:]
 
     def _try_sql(self, mutant: Mutant) -> Verdict:
         names = [Path(mutant.path).stem]
@@ -408,6 +416,20 @@ class Copy:
         if self._dbt is None:
             self._dbt = multiprocessing.get_context("spawn").Pool(1)
         return self._dbt
+
+
+def run_pytest(root: Path, tests: Sequence[str], said: Path) -> None:
+    """In a process of its own: run tests of a copy, and end as pytest ends."""
+    with said.open("w") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    os.chdir(root)
+    os.environ["PYTHONPATH"] = str(root)
+    sys.path.insert(0, str(root))
+    for name in [name for name in sys.modules if name.split(".")[0] in ("pipelines", "tests")]:
+        del sys.modules[name]
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "tests.mutate"]
+    sys.exit(pytest.main([*options, *tests]))
 
 
 def dbt_empty(root: Path) -> str:

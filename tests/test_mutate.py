@@ -92,7 +92,11 @@ def test_a_python_module_is_tested_by_its_mirror_and_by_those_that_import_it(tmp
         module: mutate.python_tests(tmp_path, f"pipelines/lake/{module}.py")
         for module in ("rollup", "batch")
     } == {
-        "rollup": ["tests/lake/test_rollup.py", "tests/test_cli.py"],
+        "rollup": [
+            "tests/lake/test_rollup.py",
+            "tests/lake/test_loading.py",
+            "tests/test_cli.py",
+        ],
         "batch": ["tests/lake/test_loading.py", "tests/lake/test_rollup.py"],
     }
 
