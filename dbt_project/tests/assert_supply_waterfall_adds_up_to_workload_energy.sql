@@ -10,7 +10,7 @@ sources as (
         workload_id,
         site_id,
         local_date,
-        layer || '_kwh' as amount_name,
+        case layer when 'grid' then 'grid_uncontracted_kwh' else layer || '_kwh' end as amount_name,
         {{ sum_if_all_known("energy_kwh") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
     group by workload_id, site_id, local_date, layer

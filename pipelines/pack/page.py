@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from pipelines.pack import charts
 from pipelines.pack.document import Document, Row, row_key
+from pipelines.reference import project
 
 TEMPLATES = Path(__file__).with_name("templates")
 DASH = "\N{EN DASH}"
@@ -61,13 +62,6 @@ STATUS_NAMES = {
     "no_target": "no target",
     "unknown": "not known",
 }
-# The scorecard shows the four KPIs; the others stand in their sections.
-KPIS = (
-    "mean_availability_ratio",
-    "mean_marginal_cost_per_gpu_hour",
-    "location_based_g_per_kwh",
-    "incident_count",
-)
 
 
 def render(pack: Document) -> str:
@@ -91,7 +85,8 @@ def render(pack: Document) -> str:
         figure=reader.figure,
         text=reader.text,
         kpi=reader.kpi,
-        kpis=KPIS,
+        # The others stand in their sections.
+        kpis=project.kpi_ids(headline=True),
         statuses=STATUS_NAMES,
         local=reader.local,
         site_charts=reader.site_charts(),

@@ -6,12 +6,14 @@ break by itself, which are in its model.
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from itertools import pairwise
 from math import fsum
 from typing import Any
 
 import polars as pl
 
+from pipelines.reference import project
 from pipelines.reference.contracts.grid import GridConnection, SupplyTariff
 from pipelines.reference.contracts.power import CpiEscalation, PlantContract, mistakes_in_terms
 from pipelines.reference.contracts.service import BatteryTolling, CloudCommitment
@@ -22,6 +24,12 @@ from pipelines.reference.sites import hostnames
 
 _OPEN = datetime.max.replace(tzinfo=UTC)
 """After everything: the end of terms that have none."""
+
+
+def _or(name: str, names: Collection[str]) -> str:
+    """A suggestion of the name that was probably meant."""
+    near = get_close_matches(name, names, n=1)
+    return f": perhaps {near[0]!r}" if near else ""
 
 
 class CrossChecks:
@@ -289,13 +297,21 @@ class CrossChecks:
     def _workloads(self) -> None:
         document = self.documents["workloads.yml"]
         names = [workload.workload_id for workload in self.reference.workloads]
+        countries = {site.country_code for site in self.reference.sites}
+        clusters = {cluster for site in self.reference.sites for cluster in site.clusters}
         self._no_double(document, "workloads", names)
         for index, workload in enumerate(self.reference.workloads):
+            for number, country in enumerate(workload.allowed_countries or ()):
+                place: Place = ["workloads", index, "allowed_countries", number]
+                self._known(document, place, country, countries, "country_code of sites/")
             for site_id in workload.latency_ms:
                 self._site(document, ["workloads", index, "latency_ms", site_id], site_id)
         for index, rule in enumerate(self.reference.rules):
-            place: Place = ["rules", index, "workload_id"]
+            place = ["rules", index, "workload_id"]
             self._known(document, place, rule.workload_id, set(names), "workloads")
+            if rule.cluster != "*":
+                place = ["rules", index, "cluster"]
+                self._known(document, place, rule.cluster, clusters, "clusters of sites/")
         if "unassigned" not in names:
             self.mistakes.add(
                 document,
@@ -331,7 +347,7 @@ class CrossChecks:
             for line, name in unknown.sort("line").select("line", column).iter_rows():
                 self.mistakes.causes.append(
                     f"forward_prices.csv:{line}: {column}: found {name!r}, expected a name declared"
-                    f" in {where}"
+                    f" in {where}{_or(name, names)}"
                 )
 
     def _emission_factors(self) -> None:
@@ -355,6 +371,9 @@ class CrossChecks:
     def _targets(self) -> None:
         document = self.documents["targets.yml"]
         for index, target in enumerate(self.reference.targets):
+            place: Place = ["targets", index, "kpi_id"]
+            where = "kpis of dbt_project.yml"
+            self._known(document, place, target.kpi_id, project.kpi_ids(), where)
             self._site(document, ["targets", index, "site_id"], target.site_id)
         keys = [(target.kpi_id, target.site_id) for target in self.reference.targets]
         self._no_double(document, "targets", keys)
@@ -366,6 +385,11 @@ class CrossChecks:
             self._site(document, ["site_id"], decision.site_id)
             self._site(document, ["to_site_id"], decision.to_site_id)
             self._known(document, ["workload_id"], decision.workload_id, workloads, "workloads.yml")
+            if decision.agenda_proposal_id is not None:
+                rule, colon, _ = decision.agenda_proposal_id.partition(":")
+                where = "agenda_rules of dbt_project.yml, a colon and its subject"
+                place: Place = ["agenda_proposal_id"]
+                self._known(document, place, rule if colon else "", project.agenda_rules(), where)
 
     def _site_costs(self) -> None:
         document = self.documents["site_costs.yml"]
@@ -399,7 +423,9 @@ class CrossChecks:
     ) -> None:
         if name is not None and name not in names:
             self.mistakes.add(
-                document, place, f"found {name!r}, expected a name declared in {where}"
+                document,
+                place,
+                f"found {name!r}, expected a name declared in {where}{_or(name, names)}",
             )
 
     def _site(self, document: Document, place: Place, site_id: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from pipelines.reference.fields import Amount, Basis, Identifier, Model, Terms
+from pipelines.reference.fields import Amount, Basis, EnergySource, Identifier, Model, Terms
 
 
 class EmissionFactor(Terms):
@@ -18,7 +18,7 @@ class EmissionFactor(Terms):
     factor_id: Identifier
     kind: Literal["residual_mix", "production_type"]
     zone: str | None = None
-    energy_source: str | None = None
+    energy_source: EnergySource | None = None
     basis: Basis
     value_g_per_kwh: Amount
     source: str

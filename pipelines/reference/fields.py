@@ -60,6 +60,21 @@ VenueKind = Literal["own_site", "hpc_allocation", "public_cloud"]
 Basis = Literal["direct", "life_cycle"]
 
 
+EnergySource = Literal[
+    "solar",
+    "wind",
+    "hydro",
+    "geothermal",
+    "biomass",
+    "nuclear",
+    "coal",
+    "gas",
+    "oil",
+    "unknown",
+]
+"""As the connectors name what certificates and generation mixes are made of."""
+
+
 class Model(BaseModel):
     """A mapping of a reference file: unknown fields and values of another type are mistakes."""
 

@@ -16,6 +16,7 @@ from pipelines.reference.fields import (
     Currency,
     Dated,
     Efficiency,
+    EnergySource,
     Identifier,
     Model,
     Month,
@@ -211,7 +212,7 @@ class Meter(Dated):
     ]
     multiplier: Annotated[float, Field(gt=0)] = 1
     accuracy_class: str | None = None
-    energy_source: str | None = None
+    energy_source: EnergySource | None = None
     battery_id: str | None = None
     contract_id: str | None = None
     variable_cost_per_mwh: Amount | None = None

@@ -18,7 +18,7 @@ settlement_zone: DE-LU
 market: day_ahead
 time_zone: Europe/Berlin
 currency_code: EUR
-energy_source: wind_onshore
+energy_source: wind
 """
 CONTRACTS = {
     "pap": """\

@@ -239,7 +239,7 @@ factors:
 """,
     "targets.yml": """\
 targets:
-  - {kpi_id: availability_ratio, target: 0.99, direction: at_least}
+  - {kpi_id: mean_availability_ratio, target: 0.99, direction: at_least}
 """,
     "site_costs.yml": """\
 costs:
@@ -344,7 +344,7 @@ MISTAKES = {
         "bidding_zone: HB_NORTH",
         "bidding_zone: HB_SOUTH",
         "sites/plain.yml:6: bidding_zone: found 'HB_SOUTH', expected a name declared in zones of"
-        " organization.yml",
+        " organization.yml: perhaps 'HB_NORTH'",
     ),
     "a_bidding_zone_as_carbon_zone": (
         "sites/plain.yml",
@@ -392,7 +392,7 @@ MISTAKES = {
         "gpu_model: H100",
         "gpu_model: H200",
         "sites/plain.yml:19: node_groups.0.gpu_model: found 'H200', expected a name declared in"
-        " gpu_models.yml",
+        " gpu_models.yml: perhaps 'H100'",
     ),
     "an_unknown_meter_role": (
         "meters.yml",
@@ -406,7 +406,8 @@ MISTAKES = {
         "meters.yml",
         "site_id: plain, role: grid_import",
         "site_id: plane, role: grid_import",
-        "meters.yml:2: meters.0.site_id: found 'plane', expected a name declared in sites/",
+        "meters.yml:2: meters.0.site_id: found 'plane', expected a name declared in"
+        " sites/: perhaps 'plain'",
     ),
     "a_meter_of_an_unknown_battery": (
         "meters.yml",
@@ -489,7 +490,8 @@ MISTAKES = {
         "contracts/plain-ppa.yml",
         "site_id: plain\n",
         "site_id: plane\n",
-        "contracts/plain-ppa.yml:4: site_id: found 'plane', expected a name declared in sites/",
+        "contracts/plain-ppa.yml:4: site_id: found 'plane', expected a name declared in"
+        " sites/: perhaps 'plain'",
     ),
     "an_hour_without_a_price": (
         "contracts/plain-supply.yml",
@@ -582,7 +584,7 @@ MISTAKES = {
         "battery_id: other-battery",
         "contracts/plain-tolling.yml:8: battery_id: found 'other-battery', expected a name"
         " declared in"
-        " batteries of site plain",
+        " batteries of site plain: perhaps 'plain-battery'",
     ),
     "more_power_than_the_battery_has": (
         "contracts/plain-tolling.yml",
@@ -597,7 +599,7 @@ MISTAKES = {
         "sku: SKU-1",
         "sku: SKU-2",
         "contracts/cloud-commitment.yml:9: sku: found 'SKU-2', expected a name declared in"
-        " gpus_per_instance of site cloud",
+        " gpus_per_instance of site cloud: perhaps 'SKU-1'",
     ),
     "spot_prices_of_no_market": (
         "sites/plain.yml",
@@ -619,7 +621,7 @@ MISTAKES = {
         "    value_per_lost_gpu_hour: 3.6",
         "    latency_ms: {plane: 12}\n    value_per_lost_gpu_hour: 3.6",
         "workloads.yml:7: workloads.0.latency_ms.plane: found 'plane', expected a name declared in"
-        " sites/",
+        " sites/: perhaps 'plain'",
     ),
     "a_country_that_is_no_code": (
         "workloads.yml",
@@ -640,7 +642,7 @@ MISTAKES = {
         "{site_id: plain, from_month: 2026-06",
         "{site_id: plane, from_month: 2026-06",
         "capacity_plan.yml:4: commitments.1.site_id: found 'plane', expected a name declared in"
-        " sites/",
+        " sites/: perhaps 'plain'",
     ),
     "a_commitment_in_a_cloud": (
         "capacity_plan.yml",
@@ -676,7 +678,7 @@ MISTAKES = {
         "HB_NORTH,2026-07",
         "HB_NORD,2026-07",
         "forward_prices.csv:3: zone: found 'HB_NORD', expected a name declared in zones of"
-        " organization.yml",
+        " organization.yml: perhaps 'HB_NORTH'",
     ),
     "a_forward_price_in_an_unknown_currency": (
         "forward_prices.csv",
@@ -745,13 +747,15 @@ MISTAKES = {
         "targets.yml",
         "{kpi_id:",
         "{site_id: plane, kpi_id:",
-        "targets.yml:2: targets.0.site_id: found 'plane', expected a name declared in sites/",
+        "targets.yml:2: targets.0.site_id: found 'plane', expected a name declared in"
+        " sites/: perhaps 'plain'",
     ),
     "a_cost_of_an_unknown_site": (
         "site_costs.yml",
         "site_id: plain\n    kind: operations",
         "site_id: plane\n    kind: operations",
-        "site_costs.yml:11: costs.1.site_id: found 'plane', expected a name declared in sites/",
+        "site_costs.yml:11: costs.1.site_id: found 'plane', expected a name declared in"
+        " sites/: perhaps 'plain'",
     ),
     "a_cost_in_a_currency_without_rates": (
         "site_costs.yml",
@@ -799,11 +803,54 @@ MISTAKES = {
         "fx_rates.csv:5: found '2026-01-01,USD,0.87', expected a date, a currency not given before"
         " for it, and a rate above 0",
     ),
+    "a_target_for_a_kpi_that_nothing_measures": (
+        "targets.yml",
+        "kpi_id: mean_availability_ratio",
+        "kpi_id: mean_availabilty_ratio",
+        "targets.yml:2: targets.0.kpi_id: found 'mean_availabilty_ratio', expected a name"
+        " declared in kpis of dbt_project.yml: perhaps 'mean_availability_ratio'",
+    ),
+    "a_meter_of_an_unknown_source": (
+        "meters.yml",
+        "energy_source: solar",
+        "energy_source: sloar",
+        "meters.yml:8: meters.2.energy_source: found 'sloar'; input should be 'solar', 'wind',"
+        " 'hydro', 'geothermal', 'biomass', 'nuclear', 'coal', 'gas', 'oil' or 'unknown'",
+    ),
+    "a_contract_on_an_unknown_source": (
+        "contracts/plain-ppa.yml",
+        "energy_source: solar",
+        "energy_source: wind_onshore",
+        "contracts/plain-ppa.yml:13: energy_source: found 'wind_onshore'; input should be 'solar',"
+        " 'wind', 'hydro', 'geothermal', 'biomass', 'nuclear', 'coal', 'gas', 'oil' or 'unknown'",
+    ),
+    "a_decision_after_a_rule_that_is_none": (
+        "decisions/cap.yml",
+        "site_id: plain\n",
+        "site_id: plain\nagenda_proposal_id: demand_peaks:plain\n",
+        "decisions/cap.yml:10: agenda_proposal_id: found 'demand_peaks', expected a name declared"
+        " in agenda_rules of dbt_project.yml, a colon and its subject: perhaps 'demand_peak'",
+    ),
+    "a_workload_in_a_country_without_a_site": (
+        "workloads.yml",
+        "allowed_venues: [own_site]",
+        "allowed_venues: [own_site]\n    allowed_countries: [US, UK]",
+        "workloads.yml:7: workloads.0.allowed_countries.1: found 'UK', expected a name declared in"
+        " country_code of sites/",
+    ),
+    "a_rule_for_an_unknown_cluster": (
+        "workloads.yml",
+        "rules:\n",
+        "rules:\n  - {cluster: plane, workload_id: unassigned}\n",
+        "workloads.yml:15: rules.0.cluster: found 'plane', expected a name declared in clusters of"
+        " sites/: perhaps 'plain'",
+    ),
     "a_decision_about_an_unknown_site": (
         "decisions/cap.yml",
         "site_id: plain",
         "site_id: plane",
-        "decisions/cap.yml:9: site_id: found 'plane', expected a name declared in sites/",
+        "decisions/cap.yml:9: site_id: found 'plane', expected a name declared in"
+        " sites/: perhaps 'plain'",
     ),
     "a_decision_with_no_such_week": (
         "decisions/cap.yml",

@@ -2,39 +2,13 @@
 {% set minimum_coverage_ratio = 0.5 %}
 {% set compared_weeks = 8 %}
 
-{# KPI, its name, its unit (null: money), the column that holds it and the one that says how much of it is known. #}
-{% set kpis = [
-    ("mean_availability_ratio", "Effective MW availability", "'ratio'", "mean_availability_ratio",
-        "availability_coverage_ratio"),
-    ("local_time_availability_ratio", "Availability of the local layer", "'ratio'", "local_time_availability_ratio",
-        "coverage_ratio"),
-    ("mean_marginal_cost_per_gpu_hour", "Marginal GPU-hour cost", "null", "mean_marginal_cost_per_gpu_hour",
-        "marginal_cost_coverage_ratio"),
-    ("location_based_g_per_kwh", "Carbon intensity, location-based", "'g/kWh'", "location_based_g_per_kwh",
-        "carbon_coverage_ratio * coverage_ratio"),
-    ("market_based_g_per_kwh", "Carbon intensity, market-based", "'g/kWh'", "market_based_g_per_kwh",
-        "carbon_coverage_ratio * coverage_ratio"),
-    ("hourly_matched_g_per_kwh", "Carbon intensity, hourly matched", "'g/kWh'", "hourly_matched_g_per_kwh",
-        "carbon_coverage_ratio * coverage_ratio"),
-    ("carbon_free_ratio", "Carbon-free energy", "'ratio'", "carbon_free_ratio",
-        "carbon_coverage_ratio * coverage_ratio"),
-    ("incident_count", "Energy-constraint incidents", "'incidents'", "incident_count", "availability_coverage_ratio"),
-] %}
-
-{% set columns = [
-    "mean_availability_ratio",
-    "local_time_availability_ratio",
-    "mean_marginal_cost_per_gpu_hour",
-    "location_based_g_per_kwh",
-    "market_based_g_per_kwh",
-    "hourly_matched_g_per_kwh",
-    "carbon_free_ratio",
-    "incident_count",
-    "coverage_ratio",
-    "availability_coverage_ratio",
-    "marginal_cost_coverage_ratio",
-    "carbon_coverage_ratio",
-] %}
+{# Columns of the weekly KPI tables that the KPIs read. #}
+{% set columns = [] %}
+{% for kpi in var("kpis") %}
+{% for column in [kpi.kpi_id] + kpi.coverage_columns if column not in columns %}
+{% do columns.append(column) %}
+{% endfor %}
+{% endfor %}
 
 with
 
@@ -109,12 +83,12 @@ figures as (
 
 kpis as (
 
-    {%- for kpi_id, name, unit, value, coverage in kpis %}
+    {%- for kpi in var("kpis") %}
     select
         {{ loop.index }} as rank,
-        '{{ kpi_id }}' as kpi_id,
-        '{{ name }}' as kpi_name,
-        {{ unit }} as unit
+        '{{ kpi.kpi_id }}' as kpi_id,
+        '{{ kpi.name }}' as kpi_name,
+        {{ "'" ~ kpi.unit ~ "'" if kpi.unit else "null" }} as unit
     {{ "union all" if not loop.last }}
     {%- endfor %}
 
@@ -132,14 +106,14 @@ valued as (
         kpis.kpi_name,
         coalesce(kpis.unit, organization.reporting_currency || '/GPU-hour') as unit,
         case kpis.kpi_id
-            {%- for kpi_id, name, unit, value, coverage in kpis %}
-            when '{{ kpi_id }}' then figures.{{ value }}
+            {%- for kpi in var("kpis") %}
+            when '{{ kpi.kpi_id }}' then figures.{{ kpi.kpi_id }}
             {%- endfor %}
         end as kpi_value,
         coalesce(
             case kpis.kpi_id
-                {%- for kpi_id, name, unit, value, coverage in kpis %}
-                when '{{ kpi_id }}' then {{ coverage }}
+                {%- for kpi in var("kpis") %}
+                when '{{ kpi.kpi_id }}' then {{ kpi.coverage_columns | join(" * ") }}
                 {%- endfor %}
             end, 0
         ) as coverage_ratio,

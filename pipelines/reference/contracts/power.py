@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from pipelines.reference.contracts.base import BaseContract, Hours, Months
 from pipelines.reference.documents import Place
-from pipelines.reference.fields import Amount, Identifier, Model, Month, Share, Terms
+from pipelines.reference.fields import Amount, EnergySource, Identifier, Model, Month, Share, Terms
 
 TwelveMonths = Annotated[list[Amount], Field(min_length=12, max_length=12)]
 _BAND = (
@@ -220,7 +220,7 @@ class PlantContract(BaseContract):
     settlement_zone: str
     market: Literal["day_ahead", "real_time"]
     settlement_period_minutes: Literal[15, 30, 60] = 15
-    energy_source: str
+    energy_source: EnergySource
     certificates: Literal["bundled", "separate", "none"]
     terms: Sequence[EnergyTerms]
 

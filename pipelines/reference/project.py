@@ -1,0 +1,30 @@
+"""Names that the dbt project declares and reference files refer to: KPIs and rules of the agenda.
+
+What belongs here: reading them from `dbt_project.yml`, where the models take them from too. What
+does not: what they come to (dbt).
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_PROJECT = Path(__file__).parents[2] / "dbt_project" / "dbt_project.yml"
+
+
+@cache
+def _variables() -> dict[str, Any]:
+    variables: dict[str, Any] = yaml.safe_load(_PROJECT.read_text(encoding="utf-8"))["vars"]
+    return variables
+
+
+def kpi_ids(*, headline: bool = False) -> tuple[str, ...]:
+    """The KPIs of the scorecard in its order, or those alone that head the pack."""
+    kpis = _variables()["kpis"]
+    return tuple(kpi["kpi_id"] for kpi in kpis if kpi["is_headline"] or not headline)
+
+
+def agenda_rules() -> tuple[str, ...]:
+    """The rules of the agenda, which proposals are named after."""
+    return tuple(_variables()["agenda_rules"])
