@@ -263,6 +263,16 @@ def test_every_column_is_described_and_every_described_column_is_there(models, c
     assert differing == {}
 
 
+def test_a_column_name_has_one_description_over_all_marts(models):
+    described: dict[str, dict[str, list[str]]] = {}
+    for name, model in models.items():
+        if model["schema"] == "marts":
+            for column, about in model["columns"].items():
+                text = " ".join(about["description"].split())
+                described.setdefault(column, {}).setdefault(text, []).append(name)
+    assert {column: texts for column, texts in described.items() if len(texts) > 1} == {}
+
+
 def test_every_mart_names_its_audience(models):
     assert [
         name
