@@ -57,7 +57,8 @@ def test_every_name_within_a_file_it_names_is_there():
     for name, file in (
         ("FORMATS", "pipelines/connectors/__init__.py"),
         ("Contract", "pipelines/reference/contracts/__init__.py"),
-        ("kpis", "dbt_project/models/governance/governance_scorecard.sql"),
+        ("kpis", "dbt_project/dbt_project.yml"),
+        ("agenda_rules", "dbt_project/dbt_project.yml"),
         ("proposal_columns", "dbt_project/macros/agenda.sql"),
     ):
         assert f"`{name}`" in TEXT
@@ -67,8 +68,8 @@ def test_every_name_within_a_file_it_names_is_there():
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The project's package and reference data, to be changed, and a book with one file in it."""
-    for folder in ("pipelines", "data/reference"):
+    """The project, to be changed, and a book with one file in it."""
+    for folder in ("pipelines", "dbt_project", "data/reference"):
         shutil.copytree(PROJECT / folder, tmp_path / folder)
     (tmp_path / "data" / "landing" / "toy").mkdir(parents=True)
     (tmp_path / "data" / "landing" / "toy" / "prices").write_text("2026-10-05T10:00Z 31.5\n")

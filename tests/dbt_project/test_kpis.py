@@ -20,7 +20,7 @@ def columns(model: str) -> set[str]:
 
 @pytest.mark.parametrize("model", ["kpi_site_weekly", "kpi_organization_weekly"])
 def test_kpis_are_read_from_columns_of_both_weekly_tables(model):
-    read = {name for kpi in KPIS for name in (kpi["value_column"], *kpi["coverage_columns"])}
+    read = {name for kpi in KPIS for name in (kpi["kpi_id"], *kpi["coverage_columns"])}
     assert read - columns(model) == set()
 
 
@@ -33,12 +33,12 @@ def test_each_kpi_is_known_as_far_as_what_it_is_made_of():
     made_of = {
         "availability": ["availability_coverage_ratio"],
         "incident": ["availability_coverage_ratio"],
-        "local_availability": ["coverage_ratio"],
+        "local_time_availability": ["coverage_ratio"],
         "marginal_cost": ["marginal_cost_coverage_ratio"],
         "g_per_kwh": ["carbon_coverage_ratio", "coverage_ratio"],
         "carbon_free": ["carbon_coverage_ratio", "coverage_ratio"],
     }
     for kpi in KPIS:
         known = [made_of[subject] for subject in made_of if subject in kpi["kpi_id"]]
-        # "local_availability" fits after "availability" and says more.
+        # "local_time_availability" fits after "availability" and says more.
         assert not known or kpi["coverage_columns"] == known[-1], kpi["kpi_id"]
