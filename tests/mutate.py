@@ -39,20 +39,8 @@ NOT_OF_ONE_PLACE = "tests/dbt_project/test_dbt_project.py"
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
-        "pytest",
-        "hypothesis",
-        "polars",
-        "duckdb",
-        "pydantic",
-        "dataframely",
-        "typer",
-        "ibis",
-        "dagster_dbt",
-        "altair",
-        "playwright.sync_api",
-        "jsonschema",
-        "nemreader",
-        "entsoe",
+        *("pytest", "hypothesis", "polars", "duckdb", "pydantic", "dataframely", "typer", "ibis"),
+        *("dagster_dbt", "altair", "playwright.sync_api", "jsonschema", "nemreader", "entsoe"),
     ]
 )
 NOT_EVEN_SQL = ("Binder Error", "Parser Error", "Catalog Error", "Compilation Error")
