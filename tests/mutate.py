@@ -39,20 +39,8 @@ NOT_OF_ONE_PLACE = "tests/dbt_project/test_dbt_project.py"
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
-        "pytest",
-        "hypothesis",
-        "polars",
-        "duckdb",
-        "pydantic",
-        "dataframely",
-        "typer",
-        "ibis",
-        "dagster_dbt",
-        "altair",
-        "playwright.sync_api",
-        "jsonschema",
-        "nemreader",
-        "entsoe",
+        *("pytest", "hypothesis", "polars", "duckdb", "pydantic", "dataframely", "typer", "ibis"),
+        *("dagster_dbt", "altair", "playwright.sync_api", "jsonschema", "nemreader", "entsoe"),
     ]
 )
 NOT_EVEN_SQL = ("Binder Error", "Parser Error", "Catalog Error", "Compilation Error")
@@ -334,7 +322,7 @@ class Copy:
                 shutil.copy2(PROJECT / name, folder / name)
         (folder / ".venv").symlink_to(PROJECT / ".venv")
         self._dbt: Pool | None = None
-        self._seconds: dict[tuple[str, ...], float] = {}
+        self._seconds: dict[str, float] = {}
 
     def try_out(self, mutant: Mutant) -> Verdict:
         if mutant.path.endswith(".sql"):
@@ -354,27 +342,27 @@ class Copy:
         Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
 
     def _try_pytest(self, mutant: Mutant, tests: Sequence[str]) -> Verdict:
-        if not tests:
-            return Verdict("survived", "it has no test")
-        if tuple(tests) not in self._seconds:
-            started = time.monotonic()
-            failed = self._pytest(tests, timeout=None)
+        for test in tests:
+            if test not in self._seconds:
+                started = time.monotonic()
+                if failed := self._pytest(test, timeout=None):
+                    raise SystemExit(f"without any change a test fails: {failed}")
+                self._seconds[test] = time.monotonic() - started
+            self._write(mutant.path, mutant.text)
+            try:
+                failed = self._pytest(test, timeout=30 + 3 * self._seconds[test])
+            except TimeoutError:
+                return Verdict("timeout", test)
+            finally:
+                self._write(mutant.path, mutant.source)
             if failed:
-                raise SystemExit(f"without any change the tests fail: {failed}")
-            self._seconds[tuple(tests)] = time.monotonic() - started
-        self._write(mutant.path, mutant.text)
-        try:
-            failed = self._pytest(tests, timeout=30 + 3 * self._seconds[tuple(tests)])
-        except TimeoutError:
-            return Verdict("timeout")
-        finally:
-            self._write(mutant.path, mutant.source)
-        return Verdict("killed", failed) if failed else Verdict("survived", " ".join(tests))
+                return Verdict("killed", failed)
+        return Verdict("survived", " ".join(tests) or "it has no test")
 
-    def _pytest(self, tests: Sequence[str], timeout: float | None) -> str:
+    def _pytest(self, test: str, timeout: float | None) -> str:
         """What failed first, or nothing."""
         said = self.root / "pytest.txt"
-        process = _FORKS.Process(target=run_pytest, args=(self.root, tests, said))
+        process = _FORKS.Process(target=run_pytest, args=(self.root, test, said))
         process.start()
         process.join(timeout)
         if process.is_alive():
@@ -432,8 +420,8 @@ class Copy:
         return self._dbt
 
 
-def run_pytest(root: Path, tests: Sequence[str], said: Path) -> None:
-    """In a process of its own: run tests of a copy, and end as pytest ends."""
+def run_pytest(root: Path, test: str, said: Path) -> None:
+    """In a process of its own: run a test module of a copy, and end as pytest ends."""
     with said.open("w") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
@@ -443,7 +431,7 @@ def run_pytest(root: Path, tests: Sequence[str], said: Path) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] in ("pipelines", "tests")]:
         del sys.modules[name]
     options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "tests.mutate"]
-    sys.exit(pytest.main([*options, *tests]))
+    sys.exit(pytest.main([*options, test]))
 
 
 def dbt_empty(root: Path) -> str:

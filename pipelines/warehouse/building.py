@@ -97,7 +97,6 @@ def dates_with_telemetry(book: Book) -> list[date]:
 
 
 def _run_dbt(todo: Plan, warehouse: Path, progress: Progress | None) -> BuildResult:
-    warehouse.parent.mkdir(parents=True, exist_ok=True)
     answer = invoke_dbt(todo.book, warehouse, todo.dbt_arguments, progress)
     results = list(getattr(answer.result, "results", None) or [])
     if not answer.success:

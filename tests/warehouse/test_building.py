@@ -67,6 +67,12 @@ def test_nothing_is_needed_when_the_warehouse_holds_every_load(book):
     assert warehouse.plan(book).is_needed is False
 
 
+def test_a_build_with_nothing_to_do_says_so(book):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    assert warehouse.build(book) == warehouse.BuildResult(book.warehouse.resolve(), is_built=False)
+
+
 def test_only_the_days_that_new_loads_touch_are_built(book):
     write_loads(book, ("a", "loaded", [FIRST]))
     mark_built(book, warehouse.plan(book).load_ids)
