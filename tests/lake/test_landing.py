@@ -67,6 +67,20 @@ def test_an_archive_whose_members_are_too_large_together_is_refused(tmp_path):
     )
 
 
+def test_an_encrypted_archive_is_refused(tmp_path):
+    content = bytearray(zipped(a=HEADER + ROW))
+    # Bit 0 of the flags of a member, where it begins and in the directory at the end.
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(UnreadableFile) as refused:
+        read(landed(tmp_path / "secret.zip", bytes(content)))
+    # What stands between is Python's, and differs from one of its versions to the next.
+    assert str(refused.value).startswith("archive member 'a.csv' cannot be unpacked (File ")
+    assert str(refused.value).endswith(
+        "is encrypted, password required for extraction): pack it again without encryption"
+    )
+
+
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(landing, "MAX_FILE_BYTES", len(HEADER + ROW))
     assert read(landed(tmp_path / "fits.csv", (HEADER + ROW).encode())) == [
