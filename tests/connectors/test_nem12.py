@@ -59,6 +59,13 @@ def test_without_an_update_time_the_time_of_the_file_counts():
     assert frame["known_at"].unique().to_list() == [datetime(2026, 4, 6, 2, tzinfo=UTC)]
 
 
+@pytest.mark.parametrize("updated", ["20261306130000", "202604061300000", "soon"])
+def test_an_update_time_that_is_none_leaves_when_the_row_was_known_to_landing(updated):
+    frame = read(file("200,NMI1,E1,E1,E1,,,Wh,30,", day(range(48), updated=updated)))
+
+    assert frame["known_at"].unique().to_list() == [None]
+
+
 def test_b1_is_export_and_a_second_register_is_a_meter_of_its_own():
     channels = [f"200,NMI1,E1E2B1,{s},{s},,,kWh,30," for s in ("E1", "E2", "B1")]
     frame = read(file(*(part for channel in channels for part in (channel, day([1] * 48)))))

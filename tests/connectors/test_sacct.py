@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -89,6 +90,25 @@ def test_the_real_answer_of_slurmrestd_has_no_end_for_jobs_that_still_run():
         ("PENDING", True, True),
         ("COMPLETED", False, False),
     }
+
+
+@pytest.mark.parametrize(
+    ("times", "read_times"),
+    [
+        ((0, 0, 0), (None, None, None, 0)),
+        ((1, 1, 0), (utc(1970, 1, 1, 0, 0, 1), utc(1970, 1, 1, 0, 0, 1), None, 99)),
+        ((1, 2, 3), (utc(1970, 1, 1, 0, 0, 1), utc(1970, 1, 1, 0, 0, 2), None, 98)),
+    ],
+)
+def test_a_time_of_0_from_slurmrestd_is_no_time(times, read_times):
+    job = {
+        **{"job_id": 1, "cluster": "juelich", "job_state": ["RUNNING"]},
+        **dict(zip(("submit_time", "start_time", "end_time"), times, strict=True)),
+    }
+    answer = {"jobs": [job], "last_update": 100}
+    (row,) = read(json.dumps(answer))
+    names = ("submitted_at", "started_at", "ended_at", "elapsed_s")
+    assert tuple(row[name] for name in names) == read_times
 
 
 @pytest.mark.parametrize(

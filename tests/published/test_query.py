@@ -123,3 +123,11 @@ def test_an_unknown_team_is_told_which_there_are(published):
 def test_before_the_first_publish_the_error_says_what_to_run(book):
     with pytest.raises(query.QueryError, match="run `wattbook run` first"):
         query.run_sql(book, "energy", "select 1")
+
+
+def test_a_table_has_numbers_to_the_right_and_a_dash_where_there_is_nothing():
+    shown = query.table(pl.DataFrame({"site_id": ["juelich", None], "mw": [0.1, None]}))
+    assert [(column.header, column.justify, [*column.cells]) for column in shown.columns] == [
+        ("site_id", "left", ["juelich", "-"]),
+        ("mw", "right", ["0.100", "-"]),
+    ]
