@@ -852,6 +852,13 @@ MISTAKES = {
         "decisions/cap.yml:9: site_id: found 'plane', expected a name declared in"
         " sites/: perhaps 'plain'",
     ),
+    "a_decision_about_an_unknown_workload": (
+        "decisions/cap.yml",
+        "site_id: plain",
+        "site_id: plain\nworkload_id: trainings",
+        "decisions/cap.yml:10: workload_id: found 'trainings', expected a name declared in"
+        " workloads.yml: perhaps 'training'",
+    ),
     "a_decision_with_no_such_week": (
         "decisions/cap.yml",
         "review_week: 2026-W14",
