@@ -16,6 +16,9 @@ from pipelines.simulator.writers.dcgm_scrape import write_scrape
 from pipelines.simulator.writers.entsoe import write_prices
 from pipelines.simulator.writers.nem12 import write_nem12
 
+# They build books to measure.
+pytestmark = pytest.mark.slow
+
 MIDNIGHT = datetime(2026, 11, 1, tzinfo=UTC)
 MARKET_DAY = datetime(2026, 10, 31, 14, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)

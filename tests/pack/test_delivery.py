@@ -27,6 +27,9 @@ from pipelines.orchestration.resources import BookResource
 from pipelines.pack import delivery
 from tests.pack.published_books import WEEK, incident, usual_week, write
 
+# They draw whole packs.
+pytestmark = pytest.mark.slow
+
 SECRET = "hunter2-and-more"
 CONTRACT_PRICE = b"37.77"
 

@@ -27,6 +27,9 @@ from tests.pack.published_books import (
     write,
 )
 
+# They open a browser.
+pytestmark = pytest.mark.slow
+
 TEAM = "finance"
 PLACE = re.compile(r"(\w+):(.*):(\w+)")
 GRAVE = ("serious", "critical")

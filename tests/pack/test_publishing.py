@@ -13,6 +13,9 @@ from pipelines.cli import app
 from pipelines.pack import document
 from tests.pack.published_books import WEEK, incident, usual_week, write
 
+# They draw whole packs.
+pytestmark = pytest.mark.slow
+
 
 def files(book: Book) -> dict[str, bytes]:
     folder = book.published / "packs"

@@ -26,6 +26,9 @@ from pipelines.simulator.site_model import (
 from pipelines.simulator.truth import SiteTruth, contract_volumes
 from pipelines.simulator.world import World, simulate_world
 
+# They simulate every site.
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 UNTIL = clock.DEFAULT_UNTIL
 BEFORE = slice(0, clock.interval_index(UNTIL))
