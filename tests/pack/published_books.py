@@ -21,8 +21,8 @@ CONFIDENTIAL = {
     "fct_sourcing_coverage",
 }
 KPIS = (
-    ("mean_availability_ratio", "Effective MW availability", "ratio", 0.995, "at_least"),
-    ("mean_marginal_cost_per_gpu_hour", "Marginal GPU-hour cost", "EUR/GPU-hour", 0.25, "at_most"),
+    ("effective_availability_ratio", "Effective MW availability", "ratio", 0.995, "at_least"),
+    ("marginal_cost_per_gpu_hour", "Marginal GPU-hour cost", "EUR/GPU-hour", 0.25, "at_most"),
     ("location_based_g_per_kwh", "Carbon intensity, location-based", "g/kWh", 350.0, "at_most"),
     ("incident_count", "Energy-constraint incidents", "incidents", 1.0, "at_most"),
 )
@@ -151,8 +151,8 @@ def usual_week() -> Rows:
         "currency_code": "EUR",
     }
     values = {
-        "mean_availability_ratio": (0.994, "missed", 1.0, 0.99, 1.0),
-        "mean_marginal_cost_per_gpu_hour": (0.21, "met", 0.19, 0.15, 0.24),
+        "effective_availability_ratio": (0.994, "missed", 1.0, 0.99, 1.0),
+        "marginal_cost_per_gpu_hour": (0.21, "met", 0.19, 0.15, 0.24),
         "location_based_g_per_kwh": (251.4, "met", 240.2, 220.0, 260.0),
         "incident_count": (1.0, "met", 0.0, 0.0, 2.0),
     }

@@ -145,14 +145,14 @@ def test_a_later_pack_says_what_of_an_earlier_scorecard_has_changed(book):
             "week": WEEK,
             "revision": 1,
             "section": "scorecard",
-            "row": "organization||mean_availability_ratio",
+            "row": "organization||effective_availability_ratio",
             "kind": "changed",
             "column": "kpi_value",
             "before": 0.994,
             "after": 0.9,
         }
     ]
-    assert "mean_availability_ratio" in (later.folder / "index.html").read_text()
+    assert "effective_availability_ratio" in (later.folder / "index.html").read_text()
 
 
 def test_a_pack_that_was_not_finished_is_drawn_again(book):

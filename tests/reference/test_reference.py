@@ -239,7 +239,7 @@ factors:
 """,
     "targets.yml": """\
 targets:
-  - {kpi_id: mean_availability_ratio, target: 0.99, direction: at_least}
+  - {kpi_id: effective_availability_ratio, target: 0.99, direction: at_least}
 """,
     "site_costs.yml": """\
 costs:
@@ -805,10 +805,10 @@ MISTAKES = {
     ),
     "a_target_for_a_kpi_that_nothing_measures": (
         "targets.yml",
-        "kpi_id: mean_availability_ratio",
-        "kpi_id: mean_availabilty_ratio",
-        "targets.yml:2: targets.0.kpi_id: found 'mean_availabilty_ratio', expected a name"
-        " declared in kpis of dbt_project.yml: perhaps 'mean_availability_ratio'",
+        "kpi_id: effective_availability_ratio",
+        "kpi_id: effective_availabilty_ratio",
+        "targets.yml:2: targets.0.kpi_id: found 'effective_availabilty_ratio', expected a name"
+        " declared in kpis of dbt_project.yml: perhaps 'effective_availability_ratio'",
     ),
     "a_meter_of_an_unknown_source": (
         "meters.yml",

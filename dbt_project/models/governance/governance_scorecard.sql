@@ -5,7 +5,7 @@
 {# Columns of the weekly KPI tables that the KPIs read. #}
 {% set columns = [] %}
 {% for kpi in var("kpis") %}
-{% for column in [kpi.kpi_id] + kpi.coverage_columns if column not in columns %}
+{% for column in [kpi.value_column] + kpi.coverage_columns if column not in columns %}
 {% do columns.append(column) %}
 {% endfor %}
 {% endfor %}
@@ -107,7 +107,7 @@ valued as (
         coalesce(kpis.unit, organization.reporting_currency || '/GPU-hour') as unit,
         case kpis.kpi_id
             {%- for kpi in var("kpis") %}
-            when '{{ kpi.kpi_id }}' then figures.{{ kpi.kpi_id }}
+            when '{{ kpi.kpi_id }}' then figures.{{ kpi.value_column }}
             {%- endfor %}
         end as kpi_value,
         coalesce(
