@@ -20,7 +20,7 @@ def columns(model: str) -> set[str]:
 
 @pytest.mark.parametrize("model", ["kpi_site_weekly", "kpi_organization_weekly"])
 def test_kpis_are_read_from_columns_of_both_weekly_tables(model):
-    read = {name for kpi in KPIS for name in (kpi["kpi_id"], *kpi["coverage_columns"])}
+    read = {name for kpi in KPIS for name in (kpi["value_column"], *kpi["coverage_columns"])}
     assert read - columns(model) == set()
 
 
@@ -39,6 +39,6 @@ def test_each_kpi_is_known_as_far_as_what_it_is_made_of():
         "carbon_free": ["carbon_coverage_ratio", "coverage_ratio"],
     }
     for kpi in KPIS:
-        known = [made_of[subject] for subject in made_of if subject in kpi["kpi_id"]]
+        known = [made_of[subject] for subject in made_of if subject in kpi["value_column"]]
         # "local_time_availability" fits after "availability" and says more.
         assert not known or kpi["coverage_columns"] == known[-1], kpi["kpi_id"]
