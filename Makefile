@@ -6,6 +6,8 @@ UV_VERSION := 0.13.9
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+SQL_STAMP := .venv/.sql-linted
+MODELS := $(shell find dbt_project/models dbt_project/tests -name '*.sql')
 # Where pip is set up with a package index of its own, uv uses it too.
 UV := env $$(index="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}"; \
 	test -z "$$index" || test -n "$$UV_DEFAULT_INDEX" || echo "UV_DEFAULT_INDEX=$$index") VIRTUAL_ENV=.venv $(BIN)/uv
@@ -35,18 +37,22 @@ ui: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000
 	DAGSTER_HOME=$(abspath $(DATA_DIR))/dagster WATTBOOK_DATA_DIR=$(abspath $(DATA_DIR)) \
 		$(BIN)/dagster dev --module-name pipelines.definitions --host 127.0.0.1 --port $(PORT)
 
-lint: $(STAMP)  ## style and types
+lint: $(STAMP) $(SQL_STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/sqlfluff lint --processes 0 dbt_project
+
+# Only files that changed since they last passed, unless what all of them depend on did.
+$(SQL_STAMP): $(MODELS) $(STAMP) $(wildcard dbt_project/macros/*)
+	$(BIN)/sqlfluff lint --processes 0 $(if $(filter-out $(MODELS),$?),dbt_project,$?)
+	touch $@
 
 setup: $(STAMP)  ## only the environment
 
 $(STAMP): requirements.lock tests/duckdb-1.4.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(UV) pip install --quiet --require-hashes --requirements requirements.lock
+	$(UV) pip install --quiet --require-hashes --compile-bytecode --requirements requirements.lock
 	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	$(UV) pip install --quiet --require-hashes --target .venv/duckdb-1.4 --requirements tests/duckdb-1.4.lock
 	touch $@

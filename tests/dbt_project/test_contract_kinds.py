@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines import reference, warehouse
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import PROJECT_REFERENCE
 from pipelines.reference.contracts import KINDS
 
 PROJECT = Path(__file__).parents[2]
@@ -17,9 +17,8 @@ FIXTURES = warehouse.PROJECT_DIR / "tests" / "fixtures"
 EXAMPLES = PROJECT / "tests" / "reference" / "test_contract_terms.py"
 
 
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return warehouse.parse(Book(tmp_path_factory.mktemp("parsed")))
+# In the process that has the manifest.
+pytestmark = pytest.mark.xdist_group("dbt_project")
 
 
 @pytest.fixture(scope="module")

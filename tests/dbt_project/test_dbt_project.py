@@ -3,7 +3,6 @@
 The arithmetic itself is tested beside each model, in the unit tests that the first test here runs.
 """
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -26,6 +25,7 @@ from pipelines import lake, reference, warehouse
 from pipelines.book import Book
 from pipelines.lake import rollup
 from pipelines.lake.schemas import RAW_TABLES
+from tests.dbt_project.conftest import lake_vars
 
 SQL_TYPES = {
     pl.String(): "varchar",
@@ -77,7 +77,7 @@ WITHOUT_ORIGIN = {
 }
 """Columns of marts that stand for no column of a raw table, and why."""
 
-# One process builds the empty book and its lineage.
+# One process builds the empty book, for all that read it.
 pytestmark = pytest.mark.xdist_group("dbt_project")
 
 Column = tuple[str, str]
@@ -85,27 +85,8 @@ Column = tuple[str, str]
 
 
 @pytest.fixture(scope="module")
-def empty_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
-    """A book that was built before any file came, with every dbt test."""
-    book = Book(tmp_path_factory.mktemp("empty") / "data")
-    lake.write_reference_tables(book)
-    answer = warehouse.invoke_dbt(
-        book,
-        book.warehouse,
-        ["build", "--vars", json.dumps({"lake_dir": str(book.lake.resolve())})],
-    )
-    assert answer.success, [
-        f"{result.node.name}: {result.message}"
-        for result in answer.result.results
-        if result.status not in ("success", "pass")
-    ]
-    return book
-
-
-@pytest.fixture(scope="module")
-def models(empty_book: Book) -> dict[str, dict[str, Any]]:
+def models(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The models of the manifest by name."""
-    manifest = json.loads(warehouse.manifest_path(empty_book).read_text())
     return {
         node["name"]: node
         for node in manifest["nodes"].values()
@@ -114,9 +95,10 @@ def models(empty_book: Book) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def lineage(empty_book: Book, models: dict[str, dict[str, Any]]) -> dict[Column, set[Column]]:
+def lineage(
+    empty_book: Book, manifest: dict[str, Any], models: dict[str, dict[str, Any]]
+) -> dict[Column, set[Column]]:
     """What each column of a model is made of, as the Dagster UI shows it."""
-    manifest = json.loads(warehouse.manifest_path(empty_book).read_text())
     types: dict[str, dict[str, dict[str, str]]] = {}
     with duckdb.connect(str(empty_book.warehouse), read_only=True) as connection:
         for *names, column, kind in connection.execute(
@@ -220,6 +202,17 @@ def test_a_book_without_any_file_builds_and_passes_every_unit_test(empty_book):
         ]
 
 
+@pytest.mark.slow
+def test_a_book_without_any_file_passes_every_data_test(empty_book):
+    answer = warehouse.invoke_dbt(
+        empty_book,
+        empty_book.warehouse,
+        ["test", "--select", "test_type:data", "--vars", lake_vars(empty_book)],
+    )
+    statuses = {result.status for result in answer.result.results}
+    assert (answer.success, statuses) == (True, {"pass"})
+
+
 def test_sources_declare_the_tables_and_columns_of_the_lake():
     text = (warehouse.PROJECT_DIR / "models" / "sources.yml").read_text()
     [source] = yaml.safe_load(text)["sources"]
@@ -316,6 +309,7 @@ def test_contract_prices_are_for_finance_and_energy_alone(models):
         assert sorted(audience) == ["energy", "finance"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "among_its_origins"),
     [
@@ -383,6 +377,7 @@ def test_a_figure_can_be_followed_back_to_what_was_loaded(lineage, column, among
     assert among_its_origins <= origins(lineage, column)
 
 
+@pytest.mark.slow
 def test_every_column_of_a_mart_comes_from_a_column_of_a_raw_table(lineage, columns):
     without = {
         (table, column)
@@ -414,9 +409,8 @@ def test_a_day_without_exchange_rate_stops_the_build_and_is_named(book):
         folder / "a.parquet"
     )
 
-    lake_dir = json.dumps({"lake_dir": str(book.lake.resolve())})
     answer = warehouse.invoke_dbt(
-        book, book.warehouse, ["run", "--select", "+stg_market_prices", "--vars", lake_dir]
+        book, book.warehouse, ["run", "--select", "+stg_market_prices", "--vars", lake_vars(book)]
     )
 
     [message] = [result.message for result in answer.result.results if result.status == "error"]

@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from pipelines import warehouse
-from pipelines.book import Book
 from pipelines.lake.schemas import RAW_TABLES
 
 SUBJECTS: list[str] = yaml.safe_load((warehouse.PROJECT_DIR / "dbt_project.yml").read_text())[
@@ -21,9 +20,8 @@ READS_LOADED = {
 """Models other than staging that read what was loaded, and why."""
 
 
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return warehouse.parse(Book(tmp_path_factory.mktemp("parsed")))
+# In the process that has the manifest.
+pytestmark = pytest.mark.xdist_group("dbt_project")
 
 
 @pytest.fixture(scope="module")

@@ -400,6 +400,7 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_reload", [False, True], ids=["first load", "reload of partial files"])
 def test_killed_at_any_write_the_next_load_ends_the_same(book, tmp_path, monkeypatch, is_reload):
     before = Book(tmp_path / "before")

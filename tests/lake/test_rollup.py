@@ -409,6 +409,7 @@ def test_rolling_up_again_writes_the_same(book: Book, tmp_path: Path):
     assert [path.name for path in file.parent.iterdir() if path.suffix == ".tmp"] == []
 
 
+@pytest.mark.slow
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
