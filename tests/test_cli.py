@@ -190,6 +190,7 @@ def test_the_projects_own_reference_data_is_valid(book):
     assert not book.data_dir.exists()
 
 
+@pytest.mark.slow
 def test_validate_says_where_a_first_day_is_missing_and_how_to_mend_it(book):
     shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     organization = book.data_dir / "reference" / "organization.yml"
