@@ -159,10 +159,10 @@ figures as (
         / {{ exact_sum("gpu_hours", "location_based_g_per_gpu_hour is not null") }} as location_based_g_per_gpu_hour,
         count(spare_gpu_hours) = count(*) as is_spare_known,
         {{ exact_sum("fitting_gpu_hours") }} as fitting_gpu_hours,
-        coalesce({{ exact_sum("movable_gpu_hours") }}, 0) as movable_gpu_hours,
-        coalesce({{ exact_sum("movable_gpu_hours * moved_saving_per_gpu_hour") }}, 0) as saving_value,
-        coalesce(bool_and(saved_g_per_gpu_hour is not null) filter (where movable_gpu_hours > 0), true)
-            as is_saved_carbon_known,
+        {{ exact_sum("movable_gpu_hours") }} as movable_gpu_hours,
+        {{ exact_sum("movable_gpu_hours * moved_saving_per_gpu_hour") }} as saving_value,
+        bool_and(movable_gpu_hours = 0 or saved_g_per_gpu_hour is not null)
+        filter (where movable_gpu_hours is not null) as is_saved_carbon_known,
         coalesce({{ exact_sum("movable_gpu_hours * saved_g_per_gpu_hour") }}, 0) / 1000 as saved_location_based_kg
     from priced
     group by workload_id, site_id, week
@@ -281,7 +281,10 @@ select
     judged.elsewhere_gpu_hours,
     judged.current_cost / nullif(judged.known_gpu_hours, 0) as current_marginal_cost_per_gpu_hour,
     (judged.current_cost - judged.marginal_cost) / nullif(judged.known_gpu_hours, 0) as move_saving_per_gpu_hour,
-    judged.movable_share * judged.movable_gpu_hours as movable_gpu_hours,
+    case
+        when judged.movable_share = 0 then 0
+        else judged.movable_share * judged.movable_gpu_hours
+    end as movable_gpu_hours,
     case
         when judged.movable_share = 0 then 0
         when judged.is_same_gpu_model then judged.movable_share * judged.saving_value
