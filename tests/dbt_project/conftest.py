@@ -22,7 +22,8 @@ def empty_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
     answer = warehouse.invoke_dbt(
         book,
         book.warehouse,
-        ["build", "--exclude-resource-type", "test", "--vars", lake_vars(book)],
+        # Unit tests are mostly Python's work, of which several threads only make more.
+        ["build", "--threads", "1", "--exclude-resource-type", "test", "--vars", lake_vars(book)],
     )
     assert answer.success, [
         f"{result.node.name}: {result.message}"

@@ -388,6 +388,7 @@ def test_every_column_of_a_mart_comes_from_a_column_of_a_raw_table(lineage, colu
     assert without == set(WITHOUT_ORIGIN)
 
 
+@pytest.mark.slow
 def test_a_day_without_exchange_rate_stops_the_build_and_is_named(book):
     lake.write_reference_tables(book)
     at = datetime(2027, 1, 1, 6, tzinfo=UTC)

@@ -381,6 +381,7 @@ def test_loading_twice_changes_no_byte(book):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_files_in_any_order_and_split_over_loads_end_the_same(book, tmp_path):
     land_everything(book)
     names = [f.relative_to(book.landing) for f in book.landing.rglob("*") if f.is_file()]
@@ -492,6 +493,7 @@ def test_a_failed_file_mended_under_its_name_leaves_no_failure(book):
     assert outcome(book) == {"battery_csv/a.csv": ("loaded", None)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", range(4))
 def test_killed_in_a_reload_for_reference_data_that_is_taken_back_the_files_are_read_again(
     book, monkeypatch, write
