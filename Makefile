@@ -43,7 +43,7 @@ lint: $(STAMP) $(SQL_STAMP)  ## style and types
 	$(BIN)/mypy
 
 # Only files that changed since they last passed, unless what all of them depend on did.
-$(SQL_STAMP): $(MODELS) $(STAMP) $(wildcard dbt_project/macros/*)
+$(SQL_STAMP): $(MODELS) $(STAMP) $(wildcard dbt_project/macros/* dbt_project/sqlfluff_library/*)
 	$(BIN)/sqlfluff lint --processes 0 $(if $(filter-out $(MODELS),$?),dbt_project,$?)
 	touch $@
 

@@ -211,6 +211,7 @@ def test_a_book_without_any_file_passes_every_data_test(empty_book):
     )
     tests = [result for result in answer.result.results if result.node.resource_type == "test"]
     assert tests
+    assert answer.success
     assert [(result.node.name, result.message) for result in tests if result.status != "pass"] == []
 
 
