@@ -13,6 +13,7 @@ converted as (
         slices.duration_s,
         slices.overlap_s,
         slices.known_at,
+        slices.source_file,
         slices.quality,
         {{ to_kwh("slices.quantity * meters.multiplier", "slices.unit") }}
         * slices.overlap_s / slices.duration_s as energy_kwh
@@ -38,6 +39,7 @@ accounts as (
         {{ worst_quality("quality") }} as quality,
         bool_or(overlap_s < duration_s) as is_profiled,
         max(known_at) as known_at,
+        max_by(source_file, (known_at, source_file)) as source_file,
         duration_s
     from converted
     group by {{ key | join(", ") }}, slice_started_at, duration_s

@@ -1,5 +1,6 @@
 -- Over all rows of a site and local date, what contracts charged stands in the all-in cost once, and the cost that left
--- the batteries is taken by work and given by the stock. Rounded day sums of up to 96 intervals: a hundredth of a cent.
+-- the batteries is taken by work and given by the stock. What a battery gave at a cost that is not known leaves the
+-- day's all-in cost unknown. Rounded day sums of up to 96 intervals: a hundredth of a cent.
 with
 
 paid as (
@@ -8,7 +9,7 @@ paid as (
         site_id,
         local_date,
         sum(paid_cost) as cost,
-        count(paid_cost) = count(*) as is_settled
+        count(paid_cost) = count(*) and count(discharge_cost) = count(*) as is_settled
     from {{ ref("calc_paid_costs") }}
     group by site_id, local_date
 

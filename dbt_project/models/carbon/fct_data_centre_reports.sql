@@ -6,7 +6,7 @@
     ("edc", "II.1(d)", "Total energy consumption, EDC", "kWh", "total_energy_kwh", "total_energy_coverage_ratio",
         facility),
     ("edc_bg", "II.1(d)", "Of that from back-up generators, EDC-BG", "kWh", "backup_energy_kwh",
-        "backup_energy_coverage_ratio", "stg_meter_readings: on-site generation from oil or gas"),
+        "backup_energy_coverage_ratio", "int_meter_readings: on-site generation from oil or gas"),
     ("eit", "II.1(e)", "Energy consumption of IT equipment, EIT", "kWh", "it_energy_kwh", "it_energy_coverage_ratio",
         "fct_energy_balance: IT meter"),
     ("eres_tot", "II.1(o)", "Total renewable energy consumption, ERES-TOT", "kWh", "renewable_kwh",
@@ -16,7 +16,7 @@
     ("eres_ppa", "II.1(q)", "Of that from power purchase agreements, ERES-PPA", "kWh", "agreement_kwh",
         "agreement_coverage_ratio", "int_contract_volumes: renewable with certificates, within the supply from the grid"),
     ("eres_os", "II.1(r)", "Of that from on-site renewables, ERES-OS", "kWh", "own_renewable_kwh",
-        "own_renewable_coverage_ratio", "stg_meter_readings: renewable on-site generation less what was exported"),
+        "own_renewable_coverage_ratio", "int_meter_readings: renewable on-site generation less what was exported"),
     ("pue", "III(a)", "Power usage effectiveness, PUE", "ratio", "pue_ratio", "pue_coverage_ratio", "EDC / EIT"),
     ("ref", "III(d)", "Renewable energy factor, REF", "ratio", "ref_ratio", "ref_coverage_ratio", "ERES-TOT / EDC"),
 ] %}

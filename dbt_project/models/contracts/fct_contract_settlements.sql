@@ -49,7 +49,7 @@ exchanged as (
 
     select
         settled.*,
-        {{ exchange_rate("settled.contract_currency_code", "settled.utc_date") }} as exchange_rate,
+        fx_rates.rate_to_reporting as exchange_rate,
         organization.reporting_currency as currency_code
     from settled
     left join {{ ref("stg_fx_rates") }} as fx_rates

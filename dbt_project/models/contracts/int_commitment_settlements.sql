@@ -53,7 +53,7 @@ charges as (
             "charges.source_currency_code",
             "contracts.currency_code",
             "charges.effective_cost",
-            exchange_rate("contracts.currency_code", "charges.utc_date")
+            "fx_rates.rate_to_reporting"
         ) }} as cost
     from {{ ref("stg_cloud_charges") }} as charges
     inner join commitment_contracts as contracts

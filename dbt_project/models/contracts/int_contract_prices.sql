@@ -83,14 +83,9 @@ escalated as (
         case
             when escalation_kind is null or year_count = 0 then 1
             when escalation_kind = 'fixed' then power(1 + escalation_ratio_per_year, year_count)
-            when index_ratio is null
-                then error(
-                    'data/reference/price_indices.csv: found no ' || escalation_index || ' for '
-                    || strftime(index_month, '%Y-%m') || ', expected it for the price of ' || contract_id || ' from '
-                    || anniversary_date || ' on: add it and build again'
-                )
-            else
-                least(
+            -- least() and greatest() pass over nulls: a price whose index is not known is not known.
+            when index_ratio is not null
+                then least(
                     greatest(index_ratio, power(1 + escalation_floor_ratio_per_year, year_count)),
                     power(1 + escalation_cap_ratio_per_year, year_count)
                 )
@@ -104,6 +99,8 @@ select
     valid_from_at as terms_valid_from_at,
     started_at,
     ended_at,
+    escalation_index,
+    index_month,
     round(escalation_ratio, 12) as escalation_ratio,
     round(price_per_mwh * escalation_ratio, 9) as contract_price_per_mwh,
     round(floor_price_per_mwh * escalation_ratio, 9) as floor_price_per_mwh,

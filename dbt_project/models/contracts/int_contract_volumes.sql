@@ -45,7 +45,7 @@ intervals as (
 readings as (
 
     select *
-    from {{ ref("stg_meter_readings") }}
+    from {{ ref("int_meter_readings") }}
     where
         flow = 'export'
         and {{ in_build_dates("utc_date") }}
@@ -281,6 +281,7 @@ select
     delivered.settlement_price_per_mwh,
     delivered.source_price_per_mwh,
     delivered.source_currency_code,
+    prices.escalation_ratio,
     prices.contract_price_per_mwh,
     prices.floor_price_per_mwh,
     prices.cap_price_per_mwh,

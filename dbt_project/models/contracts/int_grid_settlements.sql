@@ -9,7 +9,7 @@ metered as (
         readings.interval_started_at,
         {{ worst_quality("readings.quality", "meters.role = 'grid_import'") }} as import_quality,
         {{ worst_quality("readings.quality", "meters.role = 'grid_export'") }} as export_quality
-    from {{ ref("stg_meter_readings") }} as readings
+    from {{ ref("int_meter_readings") }} as readings
     inner join {{ source("raw", "meters") }} as meters
         on
             readings.meter_id = meters.meter_id
@@ -110,9 +110,8 @@ credited as (
                 "volumes.source_currency_code",
                 "supplied.contract_currency_code",
                 "volumes.settlement_price_per_mwh",
-                exchange_rate("supplied.contract_currency_code", "supplied.utc_date")
-            )),
-            known=used_times("volumes.volume_mwh", "volumes.settlement_price_per_mwh"),
+                "fx_rates.rate_to_reporting"
+            ))
         ) }} as value
     from supplied
     inner join {{ ref("int_contract_volumes") }} as volumes

@@ -47,7 +47,7 @@ converted as (
             "volumes.source_currency_code",
             "volumes.contract_currency_code",
             "volumes.settlement_price_per_mwh",
-            exchange_rate("volumes.contract_currency_code", "volumes.utc_date")
+            "fx_rates.rate_to_reporting"
         ) }} as contract_settlement_price_per_mwh
     from volumes
     left join {{ ref("stg_fx_rates") }} as fx_rates
@@ -75,13 +75,14 @@ priced as (
         *,
         case
             when not is_collared or clause_applied = 'no_volume' then clause_applied
+            when escalation_ratio is null then null
             when floating_price_per_mwh < floor_price_per_mwh then 'floor'
             when floating_price_per_mwh > cap_price_per_mwh then 'cap'
             when floating_price_per_mwh is not null then clause_applied
         end as price_clause_applied,
         case
             when not is_collared then contract_price_per_mwh
-            when floating_price_per_mwh is not null
+            when floating_price_per_mwh is not null and escalation_ratio is not null
                 then least(greatest(floating_price_per_mwh, floor_price_per_mwh), cap_price_per_mwh)
         end as energy_price_per_mwh
     from floored

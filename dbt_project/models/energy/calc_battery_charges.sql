@@ -15,7 +15,7 @@ generation_costs as (
             intervals.site_id = meters.site_id
             and meters.role = 'onsite_generation'
             and {{ is_valid_at("meters", "intervals.interval_started_at") }}
-    inner join {{ ref("stg_meter_readings") }} as readings
+    inner join {{ ref("int_meter_readings") }} as readings
         on
             meters.meter_id = readings.meter_id
             and meters.flow = readings.flow

@@ -7,7 +7,7 @@ readings as (
         flow,
         min(interval_started_at) as first_reading_at,
         max(interval_ended_at) as last_reading_at
-    from {{ ref("stg_meter_readings") }}
+    from {{ ref("int_meter_readings") }}
     where energy_kwh is not null
     group by meter_id, flow
 

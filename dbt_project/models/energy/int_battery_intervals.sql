@@ -37,9 +37,20 @@ samples as (
         arg_max(stored_kwh, sampled_at) as last_stored_kwh,
         arg_max(capacity_kwh, sampled_at) as capacity_kwh,
         {{ exact_sum("available_discharge_kw") }} / count(available_discharge_kw) as available_discharge_kw,
-        bool_or(state in ('fault', 'disconnected')) as has_fault
-    from {{ ref("stg_battery_samples") }}
-    where {{ in_build_dates("utc_date") }}
+        bool_or(state in ('fault', 'disconnected')) as has_fault,
+        {{ exact_sum("greatest(-discharging_kw, 0)") }} / count(discharging_kw) / 4 as charge_from_power_kwh,
+        {{ exact_sum("greatest(discharging_kw, 0)") }} / count(discharging_kw) / 4 as discharge_from_power_kwh
+    from {{ ref("stg_battery_samples") }} as samples
+    where
+        {{ in_build_dates("utc_date") }}
+        and not exists (
+            select 1
+            from {{ ref("int_battery_findings") }} as findings
+            where
+                findings.battery_id = samples.battery_id
+                and findings.sampled_at = samples.sampled_at
+                and findings.rule_id = 'battery_stock_jump'
+        )
     group by battery_id, {{ interval_start("sampled_at") }}
 
 ),
@@ -48,19 +59,23 @@ metered as (
 
     select
         meters.battery_id,
-        readings.interval_started_at,
-        {{ exact_sum("readings.energy_kwh", "meters.role = 'battery_charge'") }} as charge_kwh,
-        {{ exact_sum("readings.energy_kwh", "meters.role = 'battery_discharge'") }} as discharge_kwh
-    from {{ ref("stg_meter_readings") }} as readings
+        expected.interval_started_at,
+        bool_or(meters.role = 'battery_charge') as has_charge_meter,
+        bool_or(meters.role = 'battery_discharge') as has_discharge_meter,
+        {{ sum_if_all_known("readings.energy_kwh", condition="meters.role = 'battery_charge'") }} as charge_kwh,
+        {{ sum_if_all_known("readings.energy_kwh", condition="meters.role = 'battery_discharge'") }} as discharge_kwh
+    from expected
     inner join {{ source("raw", "meters") }} as meters
         on
-            readings.meter_id = meters.meter_id
-            and readings.flow = meters.flow
-            and {{ is_valid_at("meters", "readings.interval_started_at") }}
-    where
-        meters.battery_id is not null
-        and {{ in_build_dates("readings.utc_date") }}
-    group by meters.battery_id, readings.interval_started_at
+            expected.battery_id = meters.battery_id
+            and {{ is_valid_at("meters", "expected.interval_started_at") }}
+    left join {{ ref("int_meter_readings") }} as readings
+        on
+            meters.meter_id = readings.meter_id
+            and meters.flow = readings.flow
+            and expected.interval_started_at = readings.interval_started_at
+            and {{ in_build_dates("readings.utc_date") }}
+    group by meters.battery_id, expected.interval_started_at
 
 ),
 
@@ -80,8 +95,17 @@ joined as (
         ) as closing_stored_kwh,
         samples.available_discharge_kw,
         not samples.has_fault and samples.available_discharge_kw > 0 as is_available,
-        metered.charge_kwh,
-        metered.discharge_kwh
+        -- What no meter counts, the battery's own power samples tell.
+        coalesce(metered.has_charge_meter, false) as is_charge_metered,
+        coalesce(metered.has_discharge_meter, false) as is_discharge_metered,
+        case
+            when metered.has_charge_meter then metered.charge_kwh
+            else {{ round_kwh("samples.charge_from_power_kwh") }}
+        end as charge_kwh,
+        case
+            when metered.has_discharge_meter then metered.discharge_kwh
+            else {{ round_kwh("samples.discharge_from_power_kwh") }}
+        end as discharge_kwh
     from expected
     left join samples
         on
@@ -124,6 +148,8 @@ select
     discharge_efficiency_ratio,
     degradation_cost_per_mwh,
     currency_code,
+    is_charge_metered,
+    is_discharge_metered,
     charge_kwh,
     discharge_kwh,
     available_discharge_kw,

@@ -22,7 +22,7 @@ generation as (
             intervals.site_id = meters.site_id
             and meters.role = 'onsite_generation'
             and {{ is_valid_at("meters", "intervals.interval_started_at") }}
-    left join {{ ref("stg_meter_readings") }} as readings
+    left join {{ ref("int_meter_readings") }} as readings
         on
             meters.meter_id = readings.meter_id
             and meters.flow = readings.flow

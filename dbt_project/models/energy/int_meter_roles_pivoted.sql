@@ -1,17 +1,5 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
-{# A flow no meter is declared for does not exist at the site; a load without meter is not known. #}
-{% set roles = {
-    "grid_import": none,
-    "grid_export": 0,
-    "onsite_generation": 0,
-    "battery_charge": 0,
-    "battery_discharge": 0,
-    "it_load": none,
-    "cooling_load": none,
-    "facility_total": none,
-} %}
-
 with
 
 expected as (
@@ -31,7 +19,7 @@ expected as (
             intervals.site_id = meters.site_id
             and {{ is_valid_at("meters", "intervals.interval_started_at") }}
             and meters.role <> 'ppa_generation'
-    left join {{ ref("stg_meter_readings") }} as readings
+    left join {{ ref("int_meter_readings") }} as readings
         on
             meters.meter_id = readings.meter_id
             and meters.flow = readings.flow
@@ -39,6 +27,25 @@ expected as (
             and {{ in_build_dates("readings.utc_date") }}
     where {{ in_build_dates("intervals.utc_date") }}
 
+    {% for role, energy in {"battery_charge": "charge", "battery_discharge": "discharge"}.items() %}
+    -- A battery exists whether it is metered or not: its own power stands in, as an estimate.
+    union all
+
+    select
+        site_id,
+        interval_started_at,
+        interval_ended_at,
+        utc_date,
+        '{{ role }}' as role,
+        {{ energy }}_kwh as energy_kwh,
+        true as is_estimated,
+        false as is_profiled
+    from {{ ref("int_battery_intervals") }}
+    where
+        not is_{{ energy }}_metered
+        and {{ in_build_dates("utc_date") }}
+
+    {% endfor %}
 )
 
 select
@@ -46,9 +53,7 @@ select
     interval_started_at,
     interval_ended_at,
     utc_date,
-    {% for role, otherwise in roles.items() %}
-    {{ sum_if_all_known("energy_kwh", condition="role = '" ~ role ~ "'", empty=otherwise) }} as {{ role }}_kwh,
-    {% endfor %}
+    {{ role_energies() }},
     count(energy_kwh) / count(*) as coverage_ratio,
     count(*) filter (where is_estimated) / count(*) as estimated_ratio,
     bool_or(is_profiled) as is_profiled

@@ -74,7 +74,7 @@ converted as (
 
     select
         localized.*,
-        {{ exchange_rate("localized.currency_code", "localized.utc_date") }} as exchange_rate
+        fx_rates.rate_to_reporting as exchange_rate
     from localized
     left join {{ ref("stg_fx_rates") }} as fx_rates
         on

@@ -18,7 +18,7 @@ nodes as (
     select
         *,
         gpu_kwh is not null and node_kwh is not null as has_both
-    from {{ ref("stg_node_intervals") }}
+    from {{ ref("int_node_intervals") }}
     where {{ in_build_dates("utc_date") }}
 
 )

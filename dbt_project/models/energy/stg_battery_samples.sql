@@ -26,7 +26,8 @@ select
     revisions.available_charge_kw,
     revisions.available_discharge_kw,
     revisions.state,
-    revisions.known_at
+    revisions.known_at,
+    revisions.source_file
 from revisions
 inner join {{ source("raw", "batteries") }} as batteries
     on

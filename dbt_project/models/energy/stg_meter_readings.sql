@@ -25,5 +25,6 @@ select
     case when coverage_ratio >= 1 then quality else 'missing' end as quality,
     coverage_ratio >= 1 and quality in ('estimated', 'substituted') as is_estimated,
     is_profiled,
-    known_at
+    known_at,
+    source_file
 from chosen

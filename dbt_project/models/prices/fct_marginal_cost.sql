@@ -67,9 +67,7 @@ joined as (
         case
             when intervals.venue_kind = 'hpc_allocation'
                 then
-                    allocations.price_per_node_hour
-                    * {{ exchange_rate("allocations.contract_currency_code", "sources.utc_date") }}
-                    / allocations.gpus_per_node
+                    allocations.price_per_node_hour * fx_rates.rate_to_reporting / allocations.gpus_per_node
             else 0
         end as allocation_charge_per_gpu_hour,
         allocated.allocated_gpu_hours,

@@ -40,9 +40,10 @@ select
     case when charged.has_unused_commitment then 0 else charged.on_demand_price_per_gpu_hour end
         as cloud_charge_per_gpu_hour,
     charged.average_charge_per_gpu_hour,
-    coalesce(
-        sites.variable_cost_per_gpu_hour * {{ exchange_rate("sites.currency_code", "charged.utc_date") }}, 0
-    ) as variable_cost_per_gpu_hour,
+    case
+        when sites.variable_cost_per_gpu_hour is null then 0
+        else sites.variable_cost_per_gpu_hour * fx_rates.rate_to_reporting
+    end as variable_cost_per_gpu_hour,
     charged.currency_code
 from charged
 inner join {{ source("raw", "sites") }} as sites

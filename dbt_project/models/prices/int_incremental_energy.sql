@@ -36,7 +36,7 @@ telemetry as (
         {{ exact_sum("idle_kwh") }} as idle_kwh,
         {{ exact_sum("gpu_busy_s") }} / 3600 as busy_gpu_hours,
         {{ exact_sum("gpu_idle_s") }} / 3600 as idle_gpu_hours
-    from {{ ref("stg_node_intervals") }}
+    from {{ ref("int_node_intervals") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, utc_date
 

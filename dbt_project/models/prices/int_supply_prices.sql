@@ -65,7 +65,7 @@ tariffed as (
         dated.*,
         tariffs.price_basis,
         tariffs.currency_code as tariff_currency_code,
-        {{ exchange_rate("tariffs.currency_code", "dated.utc_date") }} as exchange_rate,
+        fx_rates.rate_to_reporting as exchange_rate,
         tariffs.energy_price_per_mwh,
         tariffs.export_price_per_mwh as contract_export_price_per_mwh,
         tariffs.credits_contracted_energy
@@ -92,12 +92,9 @@ connected as (
     select
         intervals.site_id,
         intervals.interval_started_at,
-        connections.network_per_mwh * {{ exchange_rate("connections.currency_code", "intervals.utc_date") }}
-            as network_per_mwh,
-        connections.levies_per_mwh * {{ exchange_rate("connections.currency_code", "intervals.utc_date") }}
-            as levies_per_mwh,
-        connections.demand_charge_per_kw * {{ exchange_rate("connections.currency_code", "intervals.utc_date") }}
-            as demand_charge_per_kw
+        connections.network_per_mwh * fx_rates.rate_to_reporting as network_per_mwh,
+        connections.levies_per_mwh * fx_rates.rate_to_reporting as levies_per_mwh,
+        connections.demand_charge_per_kw * fx_rates.rate_to_reporting as demand_charge_per_kw
     from {{ ref("int_site_intervals") }} as intervals
     inner join connections
         on

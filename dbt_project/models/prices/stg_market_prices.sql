@@ -57,7 +57,7 @@ select
     chosen.interval_ended_at,
     chosen.utc_date,
     chosen.source_price_per_mwh
-    * {{ exchange_rate("chosen.source_currency_code", "chosen.utc_date") }} as price_per_mwh,
+    * fx_rates.rate_to_reporting as price_per_mwh,
     organization.reporting_currency as currency_code,
     chosen.source_price_per_mwh,
     chosen.source_currency_code,

@@ -162,8 +162,8 @@ standing_days as (
     select
         costs.site_id,
         costs.local_date,
-        coalesce({{ exact_sum("costs.cost", "costs.kind = 'depreciation'") }}, 0) as depreciation_cost,
-        coalesce({{ exact_sum("costs.cost", "costs.kind = 'operations'") }}, 0) as operations_cost
+        {{ sum_if_all_known("costs.cost", condition="costs.kind = 'depreciation'", empty=0) }} as depreciation_cost,
+        {{ sum_if_all_known("costs.cost", condition="costs.kind = 'operations'", empty=0) }} as operations_cost
     from {{ ref("int_standing_costs") }} as costs
     group by costs.site_id, costs.local_date
 
@@ -212,7 +212,7 @@ joined as (
         {%- endfor %}
         case when cloud_days.site_id is null then 0 else cloud_days.cloud_cost end as cloud_cost,
         {%- for kind in ["depreciation", "operations"] %}
-        coalesce(standing_shares.{{ kind }}_cost, 0) as {{ kind }}_cost,
+        case when standing_shares.site_id is null then 0 else standing_shares.{{ kind }}_cost end as {{ kind }}_cost,
         {%- endfor %}
         organization.reporting_currency as currency_code
     from keys

@@ -61,9 +61,7 @@ select
     daily.name,
     daily.first_date,
     daily.end_date,
-    round(
-        daily.own_currency_cost * {{ exchange_rate("daily.own_currency_code", "daily.local_date") }}, 9
-    ) as cost,
+    round(daily.own_currency_cost * fx_rates.rate_to_reporting, 9) as cost,
     organization.reporting_currency as currency_code
 from daily
 cross join {{ source("raw", "organization") }} as organization

@@ -17,7 +17,7 @@ nodes_seen as (
                 * node_intervals.gpu_busy_s / nullif(node_intervals.gpu_busy_s + node_intervals.gpu_idle_s, 0)
             ) / 4000
         ) as energy_kwh
-    from {{ ref("stg_node_intervals") }} as node_intervals
+    from {{ ref("int_node_intervals") }} as node_intervals
     inner join {{ source("raw", "nodes") }} as nodes on node_intervals.hostname = nodes.hostname
     where
         {{ in_build_dates("node_intervals.utc_date") }}

@@ -28,7 +28,7 @@ revisions as (
         coalesce(latest.commitment_discount_status = 'Unused', false) as is_unused_commitment,
         latest.charge_category = 'Usage'
         and coalesce(latest.consumed_unit, latest.pricing_unit) in ('Hours', 'Hour', 'h') as is_by_the_hour,
-        {{ exchange_rate("latest.currency_code", "cast(latest.charge_period_started_at as date)") }} as exchange_rate
+        fx_rates.rate_to_reporting as exchange_rate
     from latest
     left join {{ ref("stg_fx_rates") }} as fx_rates
         on
