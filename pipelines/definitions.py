@@ -29,7 +29,7 @@ def pack_hour(time_zone: str) -> int:
 PACK_HOUR = pack_hour(WEEKS.timezone)
 landing_files = dg.define_asset_job(
     "landing_files",
-    selection=dg.AssetSelection.groups("landing"),
+    selection=dg.AssetSelection.groups("landing") - dg.AssetSelection.checks(checks.findings),
     description="Load whatever is new in landing/.",
 )
 book_of_the_day = dg.define_asset_job(
@@ -95,7 +95,7 @@ defs = dg.Definitions(
         assets.published,
         assets.packs,
     ],
-    asset_checks=[checks.quarantine],
+    asset_checks=[checks.quarantine, checks.findings],
     jobs=[landing_files, book_of_the_day, packs_of_the_week],
     schedules=[every_quarter_of_an_hour, every_morning, every_monday],
     sensors=[late_files],

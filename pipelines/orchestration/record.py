@@ -142,7 +142,10 @@ def events(book: Book, dates: Sequence[date] | None) -> Iterator[Event]:
     for result in assets.published_results(book):
         assert result.asset_key is not None
         yield dg.AssetMaterialization(result.asset_key, metadata=result.metadata)
-    for check in cast("Iterator[dg.AssetCheckResult]", checks.quarantine(resource)):
+    for check in (
+        *cast("Iterator[dg.AssetCheckResult]", checks.quarantine(resource)),
+        *cast("Iterator[dg.AssetCheckResult]", checks.findings(resource)),
+    ):
         yield _evaluation(check.asset_key, check.check_name, check.passed, check.metadata, False)
 
 

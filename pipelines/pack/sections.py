@@ -446,6 +446,28 @@ left join fct_data_quality as quality
 order by sources.source_table, days.utc_date
 """
 
+# What touches the week, what is kept out of figures first.
+FINDINGS = """
+select
+    rule_id,
+    site_id,
+    subject_id,
+    flow,
+    started_at,
+    ended_at,
+    occurrence_count,
+    value,
+    value_unit,
+    expected,
+    is_withheld,
+    mend
+from fct_findings
+where
+    started_at < timestamptz '{last_date} 00:00:00+00' + interval 1 day
+    and coalesce(ended_at, timestamptz 'infinity') > timestamptz '{first_date} 00:00:00+00'
+order by is_withheld desc, rule_id, site_id, subject_id, started_at
+"""
+
 SECTIONS = (
     Section("summary", ("week",), SUMMARY),
     Section("sites", ("site_id",), SITES),
@@ -472,4 +494,5 @@ SECTIONS = (
         "sourcing", ("site_id", "local_month"), SOURCING, WITH_CONTRACT_PRICES, is_of_week=False
     ),
     Section("data_quality", ("source_table", "utc_date"), DATA_QUALITY),
+    Section("findings", ("rule_id", "site_id", "subject_id", "flow", "started_at"), FINDINGS),
 )

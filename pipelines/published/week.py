@@ -1,10 +1,11 @@
-"""The latest full ISO week at a glance: four KPIs per site against the week before, and incidents.
+"""The latest full ISO week at a glance: KPIs per site against the week before, incidents, findings.
 
 What belongs here: reading the published book of the energy team and laying it out for a terminal.
 What does not: any figure's formula (`dbt_project/`).
 """
 
 from collections.abc import Iterator
+from datetime import date
 
 from rich.table import Table
 
@@ -58,6 +59,15 @@ INCIDENTS = """
     order by severity, incident_cost desc nulls last, started_at
 """
 
+FINDINGS = """
+    select rule_id, site_id, subject_id, started_at, ended_at, value, value_unit, expected,
+        is_withheld
+    from fct_findings
+    where coalesce(ended_at, timestamptz 'infinity') > timestamptz '{since} 00:00:00+00'
+    order by is_withheld desc, started_at desc, site_id, subject_id
+"""
+SHOWN_FINDINGS = 10
+
 
 def latest(book: Book) -> Iterator[Table | str]:
     """What to print about the latest full week, one part after the other.
@@ -68,12 +78,16 @@ def latest(book: Book) -> Iterator[Table | str]:
     week = latest_full(book)
     if week is None:
         yield "No full week in the book yet."
-        return
-    yield _kpis(book, week)
+    else:
+        yield _kpis(book, week)
+        yield _incidents(book, week)
+    yield from _findings(book, week)
+
+
+def _incidents(book: Book, week: str) -> Table | str:
     incidents = query.run_sql(book, TEAM, INCIDENTS.format(week=week))
     if incidents.is_empty():
-        yield f"No energy-constraint incident in {week}."
-        return
+        return f"No energy-constraint incident in {week}."
     table = Table(title=f"Energy-constraint incidents of {week}", title_justify="left")
     for name in ("site", "started (UTC)", "minutes", "cause", "layer", "severity"):
         table.add_column(name, justify="right" if name in ("minutes", "severity") else "left")
@@ -90,7 +104,37 @@ def latest(book: Book) -> Iterator[Table | str]:
             _number(row["lost_gpu_hours"], 0),
             f"{_number(row['incident_cost'], 0)} {row['currency_code']}",
         )
+    return table
+
+
+def _findings(book: Book, week: str | None) -> Iterator[Table | str]:
+    """What the data of the week and after it breaks, what is kept out of figures first."""
+    since = "2000-01-01" if week is None else date.fromisocalendar(int(week[:4]), int(week[6:]), 1)
+    findings = query.run_sql(book, TEAM, FINDINGS.format(since=since))
+    if findings.is_empty():
+        return
+    title = f"Findings in the data since {since}" if week else "Findings in the data"
+    table = Table(title=title, title_justify="left")
+    for name in ("rule", "site", "what", "from (UTC)", "to (UTC)", "found", "expected"):
+        table.add_column(name, justify="right" if name == "found" else "left")
+    table.add_column("kept out of figures")
+    for row in findings.head(SHOWN_FINDINGS).iter_rows(named=True):
+        table.add_row(
+            row["rule_id"],
+            row["site_id"] or "",
+            row["subject_id"],
+            query.show(row["started_at"]),
+            query.show(row["ended_at"]),
+            f"{_number(row['value'], 1)} {row['value_unit'] or ''}",
+            row["expected"],
+            "yes" if row["is_withheld"] else "no",
+        )
     yield table
+    if len(findings) > SHOWN_FINDINGS:
+        yield (
+            f"{len(findings) - SHOWN_FINDINGS} more, and what mends each:"
+            f' wattbook sql --team {TEAM} "select * from fct_findings"'
+        )
 
 
 def latest_full(book: Book) -> str | None:

@@ -1,4 +1,4 @@
-"""Names that the dbt project declares and reference files refer to: KPIs and rules of the agenda.
+"""Names that the dbt project declares: KPIs, rules of the agenda, rules of findings.
 
 What belongs here: reading them from `dbt_project.yml`, where the models take them from too. What
 does not: what they come to (dbt).
@@ -28,3 +28,8 @@ def kpi_ids(*, headline: bool = False) -> tuple[str, ...]:
 def agenda_rules() -> tuple[str, ...]:
     """The rules of the agenda, which proposals are named after."""
     return tuple(_variables()["agenda_rules"])
+
+
+def finding_rules() -> tuple[dict[str, Any], ...]:
+    """What data can violate, as declared: rule_id, source_table, unit, is_withheld, mend."""
+    return tuple(_variables()["finding_rules"])

@@ -19,6 +19,7 @@ from pipelines.lake.schemas import RAW_TABLES
 MODELS = (
     "stg_fx_rates",
     "stg_meter_readings",
+    "int_meter_readings",
     "stg_market_prices",
     "int_contract_prices",
     "int_contract_volumes",
@@ -115,6 +116,7 @@ class SettlementModels:
             "interval_ended_at": pl.col("interval_started_at") + pl.duration(minutes="minutes"),
             "known_at": pl.lit(KNOWN_AT),
             "load_id": pl.lit("load"),
+            "source_file": pl.lit("file"),
             "source_row": pl.lit(1),
         }
         kinds = reference.flatten(reference.load(PROJECT_REFERENCE))
@@ -167,6 +169,12 @@ class SettlementModels:
                 utc_date=pl.col("interval_started_at").dt.date(),
                 currency_code=pl.lit("EUR"),
             ),
+        )
+        # What breaks a rule is not for these tests: the readings they give are the truth.
+        connection.execute(
+            "create table warehouse.intermediate.int_meter_findings as"
+            " select '' as meter_id, '' as flow, now() as interval_started_at, '' as rule_id"
+            " limit 0"
         )
         for name, node in self.nodes.items():
             if name == "fct_contract_settlements":

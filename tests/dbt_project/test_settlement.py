@@ -186,7 +186,7 @@ def test_an_hour_settles_at_its_volume_times_its_mean_price(models, kwh, prices)
     ]
 
 
-def test_a_missing_index_month_stops_everything_and_is_named(models):
+def test_without_an_index_month_the_price_is_not_known(models):
     indexed = {
         **CONTRACT,
         "price_per_mwh": 50.0,
@@ -204,23 +204,25 @@ def test_a_missing_index_month_stops_everything_and_is_named(models):
         }
     )
 
-    with pytest.raises(duckdb.Error) as raised:
-        settle(models, [indexed], [1.0], [1.0], price_indices=indices)
+    connection = settle(models, [indexed], [1.0], [1.0], price_indices=indices)
 
-    assert str(raised.value).splitlines()[0].removeprefix("Invalid Input Error: ") == (
-        "data/reference/price_indices.csv: found no HICP-DE for 2025-10, expected it for the price"
-        " of contract from 2026-01-01 on: add it and build again"
-    )
+    assert connection.execute(
+        "select unit_price, contract_amount from warehouse.marts.fct_contract_settlements"
+    ).fetchall() == [(None, None)]
 
 
-def test_a_missing_exchange_rate_stops_everything_and_is_named(models):
+def test_without_an_exchange_rate_an_amount_is_not_known_in_reporting_currency(models):
     dollars = {**CONTRACT, "price_per_mwh": 50.0, "currency_code": "USD"}
     rates = pl.DataFrame(
         {"rate_date": [date(2026, 2, 28)], "currency_code": ["USD"], "rate_to_reporting": [0.9]}
     )
 
-    with pytest.raises(duckdb.Error, match=r"found no USD rate for 2026-03-01"):
-        settle(models, [dollars], [1.0], [1.0], fx_rates=rates)
+    connection = settle(models, [dollars], [1.0], [1.0], fx_rates=rates)
+
+    assert connection.execute(
+        "select contract_amount, contract_currency_code, amount"
+        " from warehouse.marts.fct_contract_settlements"
+    ).fetchall() == [(near(0.05), "USD", None)]
 
 
 @pytest.mark.parametrize(

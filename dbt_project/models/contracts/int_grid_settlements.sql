@@ -68,7 +68,8 @@ connected as (
         terms.contracted_kw,
         terms.capacity_charge_per_kw_month,
         terms.network_per_mwh,
-        terms.levies_per_mwh
+        terms.levies_per_mwh,
+        terms.demand_charge_per_kw
     from accounts
     inner join {{ source("raw", "grid_connections") }} as terms
         on
@@ -199,7 +200,10 @@ lines as (
         null as volume_mwh,
         peaks.billed_kw as quantity,
         'kW' as quantity_unit,
-        peaks.billed_demand_charge_per_kw as unit_price,
+        -- Where the terms charge nothing for demand, nothing is charged whatever the month's peak turns out to be.
+        coalesce(
+            peaks.billed_demand_charge_per_kw, case when connected.demand_charge_per_kw = 0 then 0 end
+        ) as unit_price,
         false as is_floating_price,
         null as contract_settlement_price_per_mwh,
         null as settlement_price_per_mwh,
@@ -299,7 +303,10 @@ select
     lines.contract_settlement_price_per_mwh,
     lines.settlement_price_per_mwh,
     lines.clause_applied,
-    round({{ used_times("lines.quantity", "lines.unit_price") }}, 9) as contract_amount,
+    case
+        when lines.unit_price = 0 then 0
+        else round({{ used_times("lines.quantity", "lines.unit_price") }}, 9)
+    end as contract_amount,
     accounts.contract_currency_code,
     false as is_shadow,
     lines.quality

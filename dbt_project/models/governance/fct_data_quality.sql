@@ -56,8 +56,15 @@
         "quarantined_row_count": "sum(quarantined_row_count)",
         "failed_file_count": "count(*) filter (where status = 'failed')",
     },
+    {
+        "table": "source_table",
+        "from": "finding_days",
+        "finding_count": "count(*)",
+    },
 ] %}
-{% set figures = ["row_count", "estimated_row_count", "quarantined_row_count", "failed_file_count"] %}
+{% set figures = [
+    "row_count", "estimated_row_count", "quarantined_row_count", "failed_file_count", "finding_count"
+] %}
 
 with
 
@@ -81,6 +88,24 @@ readings as (
         meter_coverage.coverage_ratio
     from {{ ref("stg_meter_readings") }} as readings
     left join meter_coverage on readings.utc_date = meter_coverage.utc_date
+
+),
+
+-- A finding counts on every day that it touches; one that goes on, on its first.
+finding_days as (
+
+    select
+        source_table,
+        cast(
+            unnest(
+                generate_series(
+                    date_trunc('day', started_at),
+                    coalesce(ended_at, started_at + interval 1 microsecond) - interval 1 microsecond,
+                    interval 1 day
+                )
+            ) as date
+        ) as utc_date
+    from {{ ref("fct_findings") }}
 
 ),
 
