@@ -81,8 +81,7 @@ def roll_up(todo: Plan, progress: Progress | None = None) -> None:
         dates = todo.telemetry_dates
         near = {day + timedelta(days=offset) for day in dates for offset in (-1, 0, 1)}
         with_telemetry = [day for day in with_telemetry if day in near]
-    if with_telemetry:
-        rollup.roll_up(todo.book, with_telemetry, as_of=todo.as_of, progress=progress)
+    rollup.roll_up(todo.book, with_telemetry, as_of=todo.as_of, progress=progress)
 
 
 def dates_with_telemetry(book: Book) -> list[date]:

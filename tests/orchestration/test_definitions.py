@@ -12,7 +12,7 @@ import pytest
 import yaml
 from dagster_dbt import DbtCliResource
 
-from pipelines import warehouse
+from pipelines import lake, warehouse
 from pipelines.definitions import defs, late_files, pack_hour
 from pipelines.lake.quarantine import quarantined
 from pipelines.lake.schemas import RAW_TABLES
@@ -218,6 +218,15 @@ def test_quarantined_rows_show_as_a_warning_with_file_and_reason(book):
     assert outcome["meter_readings"].passed is False
     assert outcome["meter_readings"].severity == dg.AssetCheckSeverity.WARN
     assert outcome["jobs"].passed is True
+
+
+def test_a_book_without_telemetry_shows_roll_ups_without_rows(book):
+    lake.load(book)
+    warehouse.roll_up(warehouse.Plan(book, book.warehouse, None))
+    assert [assets.table_metadata(book, table) for table in assets.ROLL_UPS] == [
+        {"dagster/row_count": 0},
+        {"dagster/row_count": 0},
+    ]
 
 
 def test_a_range_of_days_is_one_run_that_knows_all_its_days():
