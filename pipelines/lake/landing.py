@@ -21,7 +21,12 @@ from typing import IO
 import polars as pl
 
 from pipelines.connectors import FORMATS, connector
-from pipelines.connectors.common import REJECT_REASON, Context, UnreadableFile
+from pipelines.connectors.common import (
+    LEFT_OUT_REASON,
+    REJECT_REASON,
+    Context,
+    UnreadableFile,
+)
 from pipelines.lake.schemas import RAW_TABLES, RawTable, payload_columns
 
 MAX_FILE_BYTES = 2 * 1024**3
@@ -132,7 +137,7 @@ def _read_limited(stream: IO[bytes] | gzip.GzipFile, limit: int) -> bytes:
 def _with_provenance(
     frame: pl.DataFrame, table: RawTable, landed: LandedFile, source_file: str, first_row: int
 ) -> pl.DataFrame:
-    """The frame in the raw table's columns, with where it came from, and its reject reason.
+    """The frame in the raw table's columns, with where it came from, and why a row is not kept.
 
     Rows are numbered on across the members of an archive, so that load and row name one row.
     """
@@ -141,7 +146,10 @@ def _with_provenance(
     known_at = (
         pl.col("known_at").fill_null(landing_time) if "known_at" in frame.columns else landing_time
     )
-    reason = pl.col(REJECT_REASON) if REJECT_REASON in frame.columns else pl.lit(None, pl.String)
+    reasons = [
+        pl.col(name) if name in frame.columns else pl.lit(None, pl.String).alias(name)
+        for name in (REJECT_REASON, LEFT_OUT_REASON)
+    ]
     return frame.select(
         known_at.alias("known_at"),
         pl.lit(source_file).alias("source_file"),
@@ -151,5 +159,5 @@ def _with_provenance(
             (pl.col(name) if name in frame.columns else pl.lit(None)).cast(schema[name]).alias(name)
             for name in payload_columns(table)
         ),
-        reason.alias(REJECT_REASON),
+        *reasons,
     )
