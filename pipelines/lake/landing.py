@@ -65,8 +65,9 @@ def read_file(landed: LandedFile, context: Context) -> list[tuple[str, pl.DataFr
     row_counts: dict[str, int] = defaultdict(int)
     for member, content in _unpack(landed):
         name = f"{landed.source_file}!{member}" if member else landed.source_file
-        base = member or landed.path.name.removesuffix(".gz")
-        for table, frame in parse(content, file_name=base, context=context).items():
+        below = name.removeprefix(f"{landed.format}/").replace("!", "/")
+        file_name = below if member else below.removesuffix(".gz")
+        for table, frame in parse(content, file_name=file_name, context=context).items():
             frames.append(
                 (table, _with_provenance(frame, RAW_TABLES[table], landed, name, row_counts[table]))
             )
