@@ -359,6 +359,8 @@ def _load(book: Book) -> bool:
         f"loaded {summary.loaded}, skipped {summary.skipped}, partly loaded {summary.partial}"
         f" ({summary.quarantined_rows} rows quarantined), failed {summary.failed}"
     )
+    for what, row_count, file_count in summary.left_out():
+        out.print(f"left out {row_count} rows of {file_count} files: {what}", soft_wrap=True)
     for record in summary.records:
         if record.reason:
             print(f"{record.status}: {record.source_file}: {record.reason}", file=sys.stderr)

@@ -10,9 +10,16 @@ from dataclasses import dataclass
 import polars as pl
 
 REJECT_REASON = "reject_reason"
+LEFT_OUT_REASON = "left_out_reason"
 
 Tables = dict[str, pl.DataFrame]
-"""Raw table name -> rows in file order; rows with a `reject_reason` go to quarantine."""
+"""Raw table name -> rows in file order, one for each line of the file.
+
+Rows with a `reject_reason` go to quarantine. Those with a `left_out_reason` are in order, but not
+for this book: they are counted and not kept. So every line is loaded, quarantined or left out. A
+line is what a format tells one thing in: a row of a CSV, the reading of an interval, an interval of
+an event for one target, the samples of a board at one moment.
+"""
 
 
 @dataclass(frozen=True)

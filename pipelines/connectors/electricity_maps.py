@@ -12,6 +12,7 @@ tells one kind of factor, direct or life cycle, and leaves the other null.
 import json
 import re
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
@@ -168,7 +169,7 @@ def _interval_length(told: str) -> timedelta | None:
     Raises:
         UnreadableFile: for weekly, monthly, quarterly and yearly means.
     """
-    name = told.lower()
+    name = PurePosixPath(told).name.lower()
     coarse = re.search(r"(?:^|[_-])(weekly|monthly|quarterly|yearly)(?:[_.-]|$)", name)
     if coarse:
         raise UnreadableFile(

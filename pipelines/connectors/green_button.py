@@ -3,6 +3,10 @@
 What belongs here: resolving the feed's links and reading energy intervals. What does not: usage
 summaries, costs and power quality, and which site a meter belongs to (data/reference).
 
+Series of a usage point that are no active energy (power, reactive and apparent energy, gas …) are
+left out. A series whose links lead nowhere is rejected, and the others load. Where two series of a
+usage point tell different energy of the same interval and direction, neither is taken.
+
 A reading's unit and direction stand on the ReadingType that its MeterReading links to; its meter
 is the UsagePoint whose MeterReading collection it is listed under. Both are found by `rel` links,
 never by order. The meter id is the last part of the UsagePoint's self link, as `SPK-PCC` in
@@ -16,12 +20,19 @@ interpolated, 11 derived, 12 projected, 13 mixed, 15 weather-normalized and 16 o
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 import polars as pl
 
-from pipelines.connectors.common import Context, Tables, UnreadableFile
+from pipelines.connectors.common import (
+    LEFT_OUT_REASON,
+    REJECT_REASON,
+    Context,
+    Tables,
+    UnreadableFile,
+)
 from pipelines.connectors.parsing import (
     Field,
     assemble,
@@ -38,6 +49,7 @@ _EXPECTED = "a Green Button feed with UsagePoint, MeterReading, ReadingType and 
 _MEND = "ask for the whole subscription (Batch) in one feed"
 _FLOW = {"1": "import", "19": "export"}
 _UNIT = {"0": "Wh", "3": "kWh", "6": "MWh"}
+_WH_PER_UNIT = {"Wh": 1.0, "kWh": 1e3, "MWh": 1e6}
 _ELECTRICITY = ("1", "2")
 _INTERVAL_ENERGY = ("0", "4")
 _QUALITY = {
@@ -68,13 +80,14 @@ class _Entry:
 class _Channel:
     """What the links say of the readings of one MeterReading."""
 
-    meter_id: str
+    meter_id: str | None = None
     flow: str | None = None
     unit: str | None = None
     exponent: int = 0
     interval_s: str | None = None
     default_quality: str = "0"
     problems: list[str] = field(default_factory=list)
+    left_out: str | None = None
 
 
 def read(content: bytes, *, file_name: str, context: Context) -> Tables:
@@ -94,22 +107,20 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
         raise UnreadableFile(f"the feed has {kinds} but no IntervalBlock: {_MEND}")
     feed_updated = child_text(feed, "updated")
     channels = _channels(entries)
-    readings: list[tuple[object, ...]] = []
-    for block in blocks:
-        channel = channels.get(block.up_link) or channels.get(block.self_link)
-        if channel is None:
-            raise UnreadableFile(
-                f"no MeterReading in the feed leads to IntervalBlock '{block.up_link}', so its "
-                f"meter, unit and direction are not known: {_MEND}"
-            )
-        readings.extend(_block_readings(block, channel, block.updated or feed_updated))
+    found = [_channel_of(block, channels) for block in blocks]
+    if all(channel.meter_id is None for channel in found):
+        raise UnreadableFile(found[0].problems[0])
+    readings = [
+        reading
+        for block, channel in zip(blocks, found, strict=True)
+        for reading in _block_readings(block, channel, block.updated or feed_updated)
+    ]
     return {"meter_readings": _meter_readings(readings)}
 
 
 def _entries(feed: Element) -> Iterator[_Entry]:
     for entry in [feed] if local_name(feed) == "entry" else feed:
-        content = next((child for child in entry if local_name(child) == "content"), None)
-        if local_name(entry) != "entry" or content is None:
+        if local_name(entry) != "entry":
             continue
         links = [
             (child.get("rel", ""), child.get("href", "").rstrip("/"))
@@ -119,7 +130,8 @@ def _entries(feed: Element) -> Iterator[_Entry]:
         by_rel = dict(reversed(links))
         related = tuple(href for rel, href in links if rel == "related")
         updated = child_text(entry, "updated") or child_text(entry, "published")
-        for resource in content:
+        contents = (child for child in entry if local_name(child) == "content")
+        for resource in chain.from_iterable(contents):
             yield _Entry(
                 kind=local_name(resource),
                 resource=resource,
@@ -142,10 +154,19 @@ def _channels(entries: list[_Entry]) -> dict[str, _Channel]:
         if entry.kind != "MeterReading":
             continue
         point = points.get(entry.up_link) or points.get(entry.self_link)
-        if point is None:
-            raise UnreadableFile(
-                f"no UsagePoint in the feed leads to MeterReading '{entry.self_link}': {_MEND}"
+        reading_type = next((types[link] for link in entry.related if link in types), None)
+        if point is None or reading_type is None:
+            missing, told = (
+                ("UsagePoint", "meter is")
+                if point is None
+                else ("ReadingType", "unit and direction are")
             )
+            problem = (
+                f"no {missing} in the feed for MeterReading '{entry.self_link}', so its {told} not"
+                f" known: {_MEND}"
+            )
+            channels.update(dict.fromkeys(entry.related, _Channel(problems=[problem])))
+            continue
         meter_id = unquote(point.self_link.rpartition("/")[2])
         if not meter_id:
             raise UnreadableFile("a UsagePoint has no self link: expected one that ends in its id")
@@ -154,15 +175,19 @@ def _channels(entries: list[_Entry]) -> dict[str, _Channel]:
                 f"two UsagePoints end in '{meter_id}' ({meter_links[meter_id]} and "
                 f"{point.self_link}): expected distinct ones; ask for one customer a file"
             )
-        reading_type = next((types[link] for link in entry.related if link in types), None)
-        if reading_type is None:
-            raise UnreadableFile(
-                f"no ReadingType in the feed for MeterReading '{entry.self_link}', so its unit "
-                f"and direction are not known: {_MEND}"
-            )
         channel = _channel(meter_id, reading_type.resource)
         channels.update(dict.fromkeys(entry.related, channel))
     return channels
+
+
+def _channel_of(block: _Entry, channels: dict[str, _Channel]) -> _Channel:
+    """The channel whose MeterReading lists the block, or lists what the block is part of."""
+    problem = (
+        f"no MeterReading in the feed leads to IntervalBlock '{block.up_link}', so its meter, unit"
+        f" and direction are not known: {_MEND}"
+    )
+    found = channels.get(block.up_link) or channels.get(block.self_link)
+    return found or _Channel(problems=[problem])
 
 
 def _channel(meter_id: str, reading_type: Element) -> _Channel:
@@ -173,6 +198,7 @@ def _channel(meter_id: str, reading_type: Element) -> _Channel:
         meter_id=meter_id,
         interval_s=child_text(reading_type, "intervalLength"),
         default_quality=told("defaultQuality", "0"),
+        left_out=_left_out(told("commodity", "1"), told("uom")),
     )
     channel.flow = _FLOW.get(told("flowDirection"))
     behaviour = told("accumulationBehaviour", "4")
@@ -197,6 +223,15 @@ def _channel(meter_id: str, reading_type: Element) -> _Channel:
         else:
             channel.problems.append(f"powerOfTenMultiplier '{exponent[:20]}': expected -12 to 12")
     return channel
+
+
+def _left_out(commodity: str, uom: str) -> str | None:
+    """Why a series is not active energy; null where it is, or where nothing says what it is."""
+    if commodity.isdecimal() and commodity not in ("0", *_ELECTRICITY):
+        return f"commodity {commodity}: no electricity"
+    if uom.isdecimal() and uom not in ("0", "72"):
+        return f"uom {uom}: no active energy"
+    return None
 
 
 def _block_readings(
@@ -230,6 +265,8 @@ def _block_readings(
             ", ".join(codes),
             updated,
             problem,
+            channel.left_out,
+            id(channel),
         )
 
 
@@ -253,7 +290,9 @@ _READING = {
     "quality": pl.String,
     "quality_codes": pl.String,
     "updated": pl.String,
-    "problem": pl.String,
+    REJECT_REASON: pl.String,
+    LEFT_OUT_REASON: pl.String,
+    "series": pl.Int64,
 }
 
 
@@ -278,6 +317,12 @@ def _meter_readings(readings: list[tuple[object, ...]]) -> pl.DataFrame:
         pl.when(pl.col("exponent") < 0).then(value.value / scale).otherwise(value.value * scale)
     )
     is_missing = pl.col("quality") == "missing"
+    energy = quantity * pl.col("unit").replace_strict(_WH_PER_UNIT, default=None)
+    interval = ["meter_id", "flow", start, duration]
+    is_counted = ~is_missing & pl.col(REJECT_REASON).is_null() & pl.col(LEFT_OUT_REASON).is_null()
+    is_told_twice = (
+        pl.when(is_counted).then(energy.round(3)).drop_nulls().n_unique().over(interval) > 1
+    ) & (pl.when(is_counted).then("series").drop_nulls().n_unique().over(interval) > 1)
     none = pl.lit(None, pl.String)
     return assemble(
         rows,
@@ -317,5 +362,13 @@ def _meter_readings(readings: list[tuple[object, ...]]) -> pl.DataFrame:
             ),
             "known_at": Field(parsed_instant(pl.col("updated")), none),
         },
-        reasons=(pl.col("problem"),),
+        reasons=(
+            pl.when(is_told_twice & is_counted).then(
+                pl.format(
+                    "value '{}': another MeterReading of the UsagePoint tells other energy of the"
+                    " interval: expected one; ask for the total alone",
+                    shown(pl.col("value")),
+                )
+            ),
+        ),
     )

@@ -5,9 +5,10 @@ and which site a meter belongs to (data/reference).
 
 Times are market time, UTC+10 all year. Directions are the market's: E (energy the market exports to
 the customer) is import, B is export. The meter id is the NMI; a second register of the same kind,
-as E2, has the id `NMI-E2`, so that two registers never overwrite each other. Reactive channels
-(K, Q) hold no energy and are rejected. `UpdateDateTime` of the record, else the header's, is
-`known_at`.
+as E2, has the id `NMI-E2`, so that two registers never overwrite each other. Channels of reactive
+or apparent energy, power, voltage and the like (K, Q, kVArh …) are left out, as are those of a
+check meter (C, F), whose master's stand beside them. `UpdateDateTime` of the record, else the
+header's, is `known_at`.
 
 The records are read here and not by nemreader, which drops the update time and skips a day with a
 wrong count of values without trace; the tests compare with it.
@@ -19,13 +20,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipelines.connectors.common import Context, Tables, UnreadableFile
+from pipelines.connectors.common import LEFT_OUT_REASON, Context, Tables, UnreadableFile
 from pipelines.connectors.parsing import Field, assemble, csv_records, decode, number, shown, text
 
 _EXPECTED = "a NEM12 file: a 100 header record, 200 and 300 records, a 900 end record"
 _MARKET_AHEAD = pl.duration(hours=10)
 _FLOW = {"E": "import", "B": "export"}
 _UNIT = {"wh": "Wh", "kwh": "kWh", "mwh": "MWh"}
+_NO_ENERGY = re.compile(r"[mk]?(varh|var|vah|va|w|v|a)|pf", re.IGNORECASE)
+_CHECK_METER = ("C", "F")
 _QUALITY = {
     "A": "measured",
     "E": "estimated",
@@ -47,6 +50,7 @@ class _Channel:
     unit: str | None
     slots: int
     problem: str | None
+    left_out: str | None
 
 
 @dataclass
@@ -116,7 +120,13 @@ def _days(records: list[list[str]]) -> list[_Day]:
 
 def _channel(record: list[str]) -> _Channel:
     nmi, suffix, unit, length = (_at(record, index) for index in (1, 4, 7, 8))
-    flow = _FLOW.get(suffix[:1].upper())
+    kind = suffix[:1].upper()
+    flow = _FLOW.get(kind)
+    left_out = None
+    if flow is None and _NO_ENERGY.fullmatch(unit):
+        left_out = f"suffix {suffix[:2]}, {unit}: no active energy"
+    elif kind in _CHECK_METER and unit.lower() in _UNIT:
+        left_out = f"suffix {suffix[:2]}: a check meter"
     problems = []
     if not nmi:
         problems.append("the NMI of a 200 record is empty")
@@ -132,6 +142,7 @@ def _channel(record: list[str]) -> _Channel:
         unit=_UNIT.get(unit.lower()),
         slots=_SLOTS.get(length, 0),
         problem="; ".join(problems) or None,
+        left_out=left_out,
     )
 
 
@@ -146,7 +157,7 @@ def _day(record: list[str], channel: _Channel, header_time: str) -> _Day:
         values=[value or None for value in values],
         qualities=[None if is_variable else quality] * slots,
         updated=_at(record, 5 + slots) or header_time,
-        problem=channel.problem,
+        problem=None if channel.left_out else channel.problem,
     )
     # The quality stands right after the last value: if it is not there, the count is wrong.
     if slots and not (is_variable or _QUALITY_FORM.match(quality)):
@@ -197,6 +208,7 @@ def _meter_readings(days: list[_Day]) -> pl.DataFrame:
             "minutes": [_DAY_MINUTES // (day.channel.slots or 1) for day in days],
             "updated": [day.updated for day in days],
             "problem": [day.problem for day in days],
+            LEFT_OUT_REASON: [day.channel.left_out for day in days],
             # A day that is rejected as a whole stands as one row without a value.
             "slot": [list(range(max(len(day.values), 1))) for day in days],
             "value": [list(day.values) or [None] for day in days],
@@ -210,6 +222,7 @@ def _meter_readings(days: list[_Day]) -> pl.DataFrame:
             "minutes": pl.Int64,
             "updated": pl.String,
             "problem": pl.String,
+            LEFT_OUT_REASON: pl.String,
             "slot": pl.List(pl.Int64),
             "value": pl.List(pl.String),
             "quality": pl.List(pl.String),

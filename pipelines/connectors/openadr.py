@@ -5,11 +5,21 @@ other payloads, and which site a target is (`grid_event_target` in data/referenc
 
 A file holds one event, a list of events, an object with a list `events`, or notifications of them.
 IMPORT_CAPACITY_LIMIT becomes a curtailment_order, in KW or MW as `payloadDescriptors` say; ALERT_*
-becomes an alert. Targets are 3.1's list of names or 3.0's list of type and values; an event
-without targets is for its whole program, so `programID` is the target. An interval without a
-period of its own takes the event's; P9999Y means open end. With several intervals each has the id
-`event#interval`. A version of an event tells all its intervals and targets: what the one before
-had beyond it no longer holds, and `whole_event_id` says which rows belong together.
+becomes an alert. Prices, greenhouse gas and other payloads that ask for no less import are left
+out, as are events that only ask for reports; what asks for it in other words (SIMPLE,
+DISPATCH_SETPOINT …) is rejected. Targets are 3.1's list of names or 3.0's list of type and values;
+an event without targets is for its whole program, so `programID` is the target. A version of an
+event tells all its intervals and targets: what the one before had beyond it no longer holds, and
+`whole_event_id` says which rows belong together.
+
+The event's `intervalPeriod` starts the first interval and gives each its duration; start and
+duration of an interval's own override these, one by one. An interval without a start of its own, or
+that starts at 0001-01-01, begins where the one before it ends. Several values of a limit share the
+interval evenly. P9999Y means open end. The event's own `duration` cuts its intervals off, or
+repeats them, one after the other, until it is over. `randomizeStart` shifts starts by what each
+client draws, which no file tells: times are those ordered. An event that starts "now" (0001-01-01)
+and has no end holds since `createdDateTime`. Where there are several intervals each has the id
+`event#interval`, and `event#interval.n` where one holds several times.
 
 OpenADR has no cancelled state: a VTN deletes the event and notifies its subscribers with operation
 DELETE. Such a notification, in which the event stands as it was, cancels it. An event with an empty
@@ -18,20 +28,35 @@ list of intervals says nothing and is rejected; it does not cancel.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+from pipelines.connectors.common import (
+    LEFT_OUT_REASON,
+    REJECT_REASON,
+    Context,
+    Tables,
+    UnreadableFile,
+)
 from pipelines.connectors.parsing import UTC_TIME, decode
 
 _EXPECTED = "an OpenADR 3 event, a list of events or a notification of one (JSON)"
 _LIMIT = "IMPORT_CAPACITY_LIMIT"
+_NO_ORDER = re.compile(
+    r"PRICE|GHG|CURVE|EXPORT_\w+"
+    r"|IMPORT_CAPACITY_(SUBSCRIPTION|RESERVATION|RESERVATION_FEE|AVAILABLE|AVAILABLE_PRICE)"
+)
 _KW_PER_UNIT = {"KW": 1.0, "MW": 1000.0}
 _LARGEST_LIMIT = 1e12
 _FOREVER = "P9999Y"
+_NOW = "0001-01-01"
+_LAST = datetime.max.replace(tzinfo=UTC)
+_MOST_PARTS = 10_000
+"""Intervals of one event, repeated ones included: those of a quarter at 15 minutes."""
 _DURATION = re.compile(
     r"P(?:(\d{1,6})W)?(?:(\d{1,6})D)?"
     r"(?:T(?:(\d{1,7})H)?(?:(\d{1,9})M)?(?:(\d{1,9}(?:\.\d{1,6})?)S)?)?\Z"
@@ -48,11 +73,32 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "is_cancelled": pl.Boolean,
     "known_at": UTC_TIME,
     REJECT_REASON: pl.String,
+    LEFT_OUT_REASON: pl.String,
 }
 
 
 class _RejectedError(ValueError):
     """Why an event or interval is rejected."""
+
+
+class _LeftOutError(ValueError):
+    """Why an event or interval is not for this book."""
+
+
+class _Span(NamedTuple):
+    """From when to when; open without an end."""
+
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class _Order(NamedTuple):
+    """What an interval of the event, by its place in the list, says for a span of time."""
+
+    interval: int
+    event_type: str
+    limit_kw: float | None
+    span: _Span
 
 
 def read(content: bytes, *, file_name: str, context: Context) -> Tables:
@@ -81,69 +127,209 @@ def _document_rows(document: object) -> Iterator[dict[str, Any]]:
     event = document.get("object", document)
     if not isinstance(event, dict) or event.get("objectType", "EVENT") != "EVENT":
         raise UnreadableFile(f"objectType is not EVENT: expected {_EXPECTED}")
-    if "intervals" not in event:
+    if "intervals" not in event and "programID" not in event:
         raise UnreadableFile(f"an event has no intervals: expected {_EXPECTED}")
-    is_cancelled = str(document.get("operation", "")).upper() == "DELETE"
     event_id = _text(event.get("id"))
     row: dict[str, Any] = dict.fromkeys(_SCHEMA) | {
         "event_id": event_id,
         "whole_event_id": event_id,
-        "is_cancelled": is_cancelled,
+        "is_cancelled": str(document.get("operation", "")).upper() == "DELETE",
     }
     try:
         changed = event.get("modificationDateTime") or event.get("createdDateTime")
         row["known_at"] = None if changed is None else _instant("modificationDateTime", changed)
         if event_id is None:
             raise _RejectedError("id is empty: expected the event's id")
-        intervals = event["intervals"]
-        if not isinstance(intervals, list) or not intervals:
-            raise _RejectedError(
-                "intervals is empty: expected at least one, or a DELETE notification"
-            )
+        intervals = _intervals(event)
         targets = _targets(event)
-    except _RejectedError as problem:
-        yield row | {REJECT_REASON: str(problem)}
+        told = list(_interval_rows(event, event_id, intervals))
+    except (_RejectedError, _LeftOutError) as problem:
+        yield row | _problem(problem)
         return
-    for index, interval in enumerate(intervals):
-        try:
-            told = _interval(event, interval)
-            if len(intervals) > 1:
-                told["event_id"] = f"{event_id}#{_text(interval.get('id')) or index}"
-        except _RejectedError as problem:
-            told = {REJECT_REASON: str(problem)}
+    for of_interval in told:
         for target in targets:
-            yield row | told | {"target": target}
+            yield row | of_interval | {"target": target}
 
 
-def _interval(event: dict[str, Any], interval: object) -> dict[str, Any]:
-    """What one interval says: type, times and limit."""
-    if not isinstance(interval, dict):
-        raise _RejectedError(f"interval {str(interval)[:40]!r}: expected an object with payloads")
+def _problem(problem: _RejectedError | _LeftOutError) -> dict[str, Any]:
+    column = LEFT_OUT_REASON if isinstance(problem, _LeftOutError) else REJECT_REASON
+    return {column: str(problem)}
+
+
+def _intervals(event: dict[str, Any]) -> list[dict[str, Any]]:
+    intervals = event.get("intervals") or []
+    if not isinstance(intervals, list):
+        raise _RejectedError(f"intervals {str(intervals)[:40]!r}: expected a list")
+    is_report = bool(event.get("reportDescriptors")) and not any(
+        interval.get("payloads") for interval in intervals if isinstance(interval, dict)
+    )
+    if is_report:
+        raise _LeftOutError("the event asks for reports alone")
+    if not intervals:
+        raise _RejectedError("intervals is empty: expected at least one, or a DELETE notification")
+    for interval in intervals:
+        if not isinstance(interval, dict):
+            raise _RejectedError(
+                f"interval {str(interval)[:40]!r}: expected an object with payloads"
+            )
+    return intervals
+
+
+def _interval_rows(
+    event: dict[str, Any], event_id: str, intervals: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """What each interval says: type, times and limit, or why it says nothing here."""
+    spans = _spans(event, intervals)
+    orders: list[_Order] = []
+    for index, (interval, span) in enumerate(zip(intervals, spans, strict=True)):
+        try:
+            if isinstance(span, _RejectedError):
+                raise span
+            orders += _orders(event, interval, index, span)
+        except (_RejectedError, _LeftOutError) as problem:
+            yield _problem(problem)
+    ids = [_text(interval.get("id")) for interval in intervals]
+    if None in ids or len(set(ids)) < len(ids):
+        ids = [str(index) for index in range(len(ids))]
+    counts: Counter[int] = Counter()
+    placed = list(_within_duration(event, orders, spans))
+    is_alone = len(placed) == len(intervals) == 1
+    for order in placed:
+        if order is None:
+            yield _problem(_LeftOutError("the interval begins after the event's duration"))
+            continue
+        nth = counts[order.interval]
+        counts[order.interval] += 1
+        part = f"{ids[order.interval]}.{nth}" if nth else ids[order.interval]
+        yield {
+            "event_id": event_id if is_alone else f"{event_id}#{part}",
+            "event_type": order.event_type,
+            "import_limit_kw": order.limit_kw,
+            "started_at": order.span.started_at,
+            "ended_at": order.span.ended_at,
+        }
+
+
+def _spans(event: dict[str, Any], intervals: list[dict[str, Any]]) -> list[_Span | _RejectedError]:
+    """When each interval holds, or why that cannot be told."""
+    spans: list[_Span | _RejectedError] = []
+    default = event.get("intervalPeriod")
+    start = default.get("start") if isinstance(default, dict) else None
+    # An event without several intervals may tell its length once, for the whole of it.
+    length = None if intervals[1:] else event.get("duration")
+    for interval in intervals:
+        period = interval.get("intervalPeriod")
+        try:
+            if not isinstance(period, dict) and not isinstance(default, dict):
+                raise _RejectedError("intervalPeriod is missing on the interval and on the event")
+            own = period if isinstance(period, dict) else {}
+            common = default if isinstance(default, dict) else {}
+            duration = own.get("duration") or common.get("duration") or length
+            told = own.get("start")
+            if told is not None and not str(told).startswith(_NOW):
+                started_at = _instant("intervalPeriod.start", told)
+            elif not spans:
+                started_at = _first_start(event, start or told, duration)
+            elif isinstance(spans[-1], _Span) and spans[-1].ended_at is not None:
+                started_at = spans[-1].ended_at
+            else:
+                raise _RejectedError("it follows an interval whose end is not known")
+            spans.append(_Span(started_at, _end(started_at, duration)))
+        except _RejectedError as problem:
+            spans.append(problem)
+    return spans
+
+
+def _first_start(event: dict[str, Any], told: object, duration: object) -> datetime:
+    """Start of the first interval; "now" is when the event was created, if it has no end."""
+    created = event.get("createdDateTime")
+    is_now = str(told).startswith(_NOW)
+    if is_now and created and _FOREVER in (duration, event.get("duration")):
+        return _instant("createdDateTime", created)
+    return _instant("intervalPeriod.start", told)
+
+
+def _end(started_at: datetime, duration: object) -> datetime | None:
+    if duration == _FOREVER:
+        return None
+    length = _length(duration)
+    try:
+        return started_at + length
+    except OverflowError as error:
+        raise _RejectedError(
+            f"duration '{str(duration)[:40]}' ends beyond the year 9999"
+        ) from error
+
+
+def _orders(
+    event: dict[str, Any], interval: dict[str, Any], index: int, span: _Span
+) -> list[_Order]:
+    """What one interval says; several values share its time evenly."""
     payloads = interval.get("payloads")
     if not isinstance(payloads, list):
         raise _RejectedError("payloads of an interval: expected a list")
-    by_type = {
-        str(payload.get("type")): payload.get("values")
-        for payload in payloads
-        if isinstance(payload, dict)
-    }
-    if _LIMIT in by_type:
-        event_type, limit = "curtailment_order", _limit_kw(event, by_type[_LIMIT])
-    elif any(name.startswith("ALERT_") for name in by_type):
-        event_type, limit = "alert", None
-    else:
-        found = ", ".join(by_type)[:80] or "none"
-        raise _RejectedError(f"payload types {found}: expected {_LIMIT} or ALERT_*")
-    started_at, ended_at = _span(event, interval)
-    return {
-        "event_type": event_type,
-        "import_limit_kw": limit,
-        "started_at": started_at,
-        "ended_at": ended_at,
-    }
+    told = [payload for payload in payloads if isinstance(payload, dict)]
+    types = [str(payload.get("type")) for payload in told]
+    if _LIMIT not in types:
+        if any(name.startswith("ALERT_") for name in types):
+            return [_Order(index, "alert", None, span)]
+        found = f"payload types {', '.join(types)[:80] or 'none'}"
+        if types and all(_NO_ORDER.fullmatch(name) for name in types):
+            raise _LeftOutError(f"{found}: no limit of import")
+        raise _RejectedError(f"{found}: expected {_LIMIT} or ALERT_*")
+    if types.count(_LIMIT) > 1:
+        raise _RejectedError(f"{types.count(_LIMIT)} payloads of {_LIMIT}: expected one")
+    limits = _limits_kw(event, told[types.index(_LIMIT)].get("values"))
+    if len(limits) == 1:
+        return [_Order(index, "curtailment_order", limits[0], span)]
+    if span.ended_at is None:
+        raise _RejectedError(
+            f"{len(limits)} values of {_LIMIT} in an interval without end: expected one"
+        )
+    whole = span.ended_at - span.started_at
+    edges = [span.started_at + whole * nth / len(limits) for nth in range(len(limits) + 1)]
+    return [
+        _Order(index, "curtailment_order", limit, _Span(*edges[nth : nth + 2]))
+        for nth, limit in enumerate(limits)
+    ]
 
 
-def _limit_kw(event: dict[str, Any], values: object) -> float:
+def _within_duration(
+    event: dict[str, Any], orders: list[_Order], spans: list[_Span | _RejectedError]
+) -> Iterator[_Order | None]:
+    """The orders, cut off or repeated as the event's own duration says; None where all is cut."""
+    duration = event.get("duration")
+    # Servers fill in PT0S, the default of the field, where nothing was told.
+    if duration in (None, "", "PT0S", "P0D") or not orders:
+        yield from orders
+        return
+    known = [span for span in spans if isinstance(span, _Span)]
+    if len(known) < len(spans):
+        raise _RejectedError(f"duration '{duration}' of an event with an interval without times")
+    first = min(span.started_at for span in known)
+    last = max(span.ended_at or _LAST for span in known)
+    until = _end(first, duration) or _LAST
+    if len(orders) == len(spans) == 1:
+        orders = [orders[0]._replace(span=_Span(first, None if until == _LAST else until))]
+        last = until
+    rounds = -((first - until) // (last - first))
+    if rounds * len(orders) > _MOST_PARTS or (until == _LAST and rounds > 1):
+        raise _RejectedError(
+            f"duration '{duration}' repeats {len(spans)} intervals without end, or for too long:"
+            f" expected at most {_MOST_PARTS} in all; ask for events that end"
+        )
+    for nth in range(rounds):
+        later = nth * (last - first)
+        for order in orders:
+            ended_at = min(order.span.ended_at or _LAST, until - later)
+            if order.span.started_at < ended_at:
+                end = None if ended_at == _LAST else ended_at + later
+                yield order._replace(span=_Span(order.span.started_at + later, end))
+            elif nth == 0:
+                yield None
+
+
+def _limits_kw(event: dict[str, Any], values: object) -> list[float]:
     descriptors = event.get("payloadDescriptors") or []
     units = [
         str(descriptor.get("units") or "").upper()
@@ -155,30 +341,13 @@ def _limit_kw(event: dict[str, Any], values: object) -> float:
         raise _RejectedError(
             f"units '{unit[:20]}' of {_LIMIT} in payloadDescriptors: expected KW or MW"
         )
-    value = values[0] if isinstance(values, list) and values else None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None or not is_number or not 0 <= value <= _LARGEST_LIMIT:
-        raise _RejectedError(f"{_LIMIT} {str(value)[:40]!r}: expected a number, at least 0")
-    return float(value) * _KW_PER_UNIT[unit]
-
-
-def _span(event: dict[str, Any], interval: dict[str, Any]) -> tuple[datetime, datetime | None]:
-    """Start and end of an interval; null for an open end."""
-    period = interval.get("intervalPeriod") or event.get("intervalPeriod")
-    if not isinstance(period, dict):
-        raise _RejectedError("intervalPeriod is missing on the interval and on the event")
-    started_at = _instant("intervalPeriod.start", period.get("start"))
-    duration = period.get("duration") or event.get("duration")
-    if duration == _FOREVER:
-        return started_at, None
-    length = _length(duration)
-    try:
-        ended_at = started_at + length
-    except OverflowError as error:
-        raise _RejectedError(
-            f"duration '{str(duration)[:40]}' ends beyond the year 9999"
-        ) from error
-    return started_at, ended_at
+    limits = []
+    for value in values if isinstance(values, list) and values else [None]:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is None or not is_number or not 0 <= value <= _LARGEST_LIMIT:
+            raise _RejectedError(f"{_LIMIT} {str(value)[:40]!r}: expected a number, at least 0")
+        limits.append(float(value) * _KW_PER_UNIT[unit])
+    return limits
 
 
 def _length(duration: object) -> timedelta:
@@ -195,7 +364,7 @@ def _length(duration: object) -> timedelta:
 def _instant(name: str, told: object) -> datetime:
     if not isinstance(told, str) or not _UTC_FORM.match(told):
         raise _RejectedError(f"{name} '{str(told)[:40]}': expected a time with Z or an offset")
-    if told.startswith("0001-01-01"):
+    if told.startswith(_NOW):
         raise _RejectedError(
             f"{name} '{told}' means now, which a file does not tell: expected a time"
         )

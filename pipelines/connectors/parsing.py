@@ -20,7 +20,7 @@ import polars as pl
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from pipelines.connectors.common import REJECT_REASON, UnreadableFile
+from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON, UnreadableFile
 
 UTC_TIME = pl.Datetime("us", "UTC")
 _ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
@@ -258,10 +258,19 @@ def shown(raw: pl.Expr) -> pl.Expr:
 def assemble(
     rows: pl.DataFrame, fields: dict[str, Field], *, reasons: tuple[pl.Expr, ...] = ()
 ) -> pl.DataFrame:
-    """Columns of the fields, and `reject_reason` from the fields, `reasons` and the rows' own."""
+    """Columns of the fields, and `reject_reason` from the fields, `reasons` and the rows' own.
+
+    A row that has a `left_out_reason` keeps it and is not rejected.
+    """
     own = [pl.col(REJECT_REASON)] if REJECT_REASON in rows.columns else []
-    found = joined_reasons(*(field.reason for field in fields.values()), *reasons)
+    found = pl.coalesce(
+        *own, joined_reasons(*(field.reason for field in fields.values()), *reasons)
+    )
+    left_out = [pl.col(LEFT_OUT_REASON)] if LEFT_OUT_REASON in rows.columns else []
+    if left_out:
+        found = pl.when(left_out[0].is_null()).then(found)
     return rows.select(
         *(field.value.alias(name) for name, field in fields.items()),
-        pl.coalesce(*own, found).alias(REJECT_REASON),
+        found.alias(REJECT_REASON),
+        *left_out,
     )

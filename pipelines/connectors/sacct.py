@@ -3,6 +3,12 @@
 What belongs here: both formats, and the local times of a cluster made instants. What does not:
 which site a cluster is and how many GPUs a node has where the accounting shows none (dbt).
 
+Of the fields, in any order, JobID or JobIDRaw, State, Start and one of End, ElapsedRaw and Elapsed
+must be there. A listing without Cluster is of the cluster whose name is a folder above it, as in
+`landing/sacct/<cluster>/`, else of the only one that is declared. Seconds elapsed are ElapsedRaw,
+else Elapsed (`D-HH:MM:SS`), else from Start to End; an end that is not told is the start and the
+elapsed time of a job that no longer runs. Steps are left out: their allocation stands for them.
+
 sacct prints local times without an offset, so each cluster needs a time zone. In the hour that the
 clocks repeat, the elapsed seconds tell which of the two is meant: end - elapsed = start. Where even
 that leaves both, the earlier one stands.
@@ -10,14 +16,21 @@ that leaves both, the earlier one stands.
 
 import json
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
 
-from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+from pipelines.connectors.common import (
+    LEFT_OUT_REASON,
+    REJECT_REASON,
+    Context,
+    Tables,
+    UnreadableFile,
+)
 from pipelines.connectors.parsing import UTC_TIME, joined_reasons, reason
 
-_MANDATORY = ("JobID", "Cluster", "State", "Start", "End", "ElapsedRaw")
+_ONE_OF = (("JobID", "JobIDRaw"), ("State",), ("Start",), ("End", "ElapsedRaw", "Elapsed"))
 _TEXTS = {
     "partition": "Partition",
     "qos": "QOS",
@@ -65,11 +78,22 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     Raises:
         UnreadableFile: no header with the fields needed, or no answer of slurmrestd.
     """
+    zones = context.cluster_time_zones
+    cluster = next((name for name in PurePosixPath(file_name).parts if name in zones), None)
+    if cluster is None and len(zones) == 1:
+        (cluster,) = zones
     if content.lstrip()[:1] == b"{":
-        return {"jobs": _read_answer(content, file_name)}
+        return {"jobs": _read_answer(content, file_name, cluster)}
     fields = _fields(content, file_name)
-    allocations = fields.filter(~pl.col("JobID").fill_null("").str.contains(".", literal=True))
-    return {"jobs": _jobs(allocations, context.cluster_time_zones)}
+    if "Cluster" not in fields.columns and cluster is None:
+        raise UnreadableFile(
+            f"{file_name}: found no field Cluster, and no folder named as one of the clusters"
+            f" {', '.join(zones)}; expected to know whose jobs these are; add the field to --format"
+            " or move the file to landing/sacct/<cluster>/"
+        )
+    told = pl.col("Cluster") if "Cluster" in fields.columns else pl.lit(None, pl.String)
+    fields = fields.with_columns(Cluster=pl.coalesce(told, pl.lit(cluster, pl.String)))
+    return {"jobs": _jobs(fields, zones)}
 
 
 def _fields(content: bytes, file_name: str) -> pl.DataFrame:
@@ -85,15 +109,15 @@ def _fields(content: bytes, file_name: str) -> pl.DataFrame:
     # --parsable ends every line with a delimiter; after --parsable2 it is an empty last field.
     line = pl.col("line").str.strip_suffix("|") if first.endswith("|") else pl.col("line")
     header = first.removesuffix("|").split("|")
-    missing = [name for name in _MANDATORY if name not in header]
+    missing = [" or ".join(names) for names in _ONE_OF if not set(names) & set(header)]
     if len(set(header)) < len(header):
         raise UnreadableFile(
             f"{file_name}: found a field twice in the header {header}, expected each once; {_HELP}"
         )
     if missing:
         raise UnreadableFile(
-            f"{file_name}: found the header {header}, expected the fields {', '.join(_MANDATORY)} "
-            f"(missing: {', '.join(missing)}); {_HELP}"
+            f"{file_name}: found the header {header}, expected the fields of a job"
+            f" (missing: {', '.join(missing)}); {_HELP}"
         )
     parts = pl.col("parts")
     return (
@@ -119,15 +143,25 @@ def _fields(content: bytes, file_name: str) -> pl.DataFrame:
 
 def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
     has = set(fields.columns)
-    tres = pl.col("AllocTRES") if "AllocTRES" in has else pl.lit(None, pl.String)
-    energy = pl.col("ConsumedEnergyRaw") if "ConsumedEnergyRaw" in has else pl.lit(None, pl.String)
+    nothing = pl.lit(None, pl.String)
+    tres = pl.col("AllocTRES") if "AllocTRES" in has else nothing
+    energy = pl.col("ConsumedEnergyRaw") if "ConsumedEnergyRaw" in has else nothing
     nodes = [pl.col(name) for name in ("NNodes", "AllocNodes") if name in has]
     node_count = pl.coalesce(*nodes, tres.str.extract(r"(?:^|,)node=(\d+)"))
     energy = pl.when(~energy.is_in(_NO_VALUE)).then(energy)
+    elapsed = pl.coalesce(
+        pl.col("ElapsedRaw") if "ElapsedRaw" in has else nothing,
+        _seconds(pl.col("Elapsed")) if "Elapsed" in has else nothing,
+    )
+    job_id = pl.coalesce(pl.col(name) for name in ("JobID", "JobIDRaw") if name in has)
     times = [name for name in _TIMES if name in has]
     zone = pl.col("Cluster").replace_strict(zones, default=None, return_dtype=pl.String)
     counts = {
-        "elapsed_s": ("ElapsedRaw", pl.col("ElapsedRaw"), "whole seconds"),
+        "elapsed_s": (
+            "ElapsedRaw" if "ElapsedRaw" in has else "Elapsed",
+            elapsed,
+            "whole seconds, or D-HH:MM:SS of Elapsed",
+        ),
         "node_count": ("NNodes", node_count, "a whole number of nodes"),
         "consumed_energy_j": ("ConsumedEnergyRaw", energy, "whole joules"),
     }
@@ -150,29 +184,50 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
             ),
         )
     )
+    if "End" not in has:
+        parsed = parsed.with_columns(End_instants=pl.lit(None, parsed.schema["Start_instants"]))
     started, ended = _start_and_end()
+    state = pl.col("State").str.extract(r"^(\w+)").str.to_uppercase()
+    is_over = ~state.is_in([*_NOT_STARTED, *_NOT_ENDED])
+    if "End" not in has:
+        ended = pl.when(is_over).then(started + pl.duration(seconds="elapsed_s", time_unit="us"))
+    from_times = pl.coalesce(
+        (ended - started).dt.total_seconds(), pl.when(started.is_null()).then(0)
+    )
+    is_step = job_id.str.contains(".", literal=True) & pl.col("line_reason").is_null()
     submitted = pl.col("Submit_instants").struct.field("earlier") if "Submit" in has else None
     return parsed.select(
         cluster="Cluster",
-        job_id="JobID",
+        job_id=job_id,
         **{
             column: pl.col(name) if name in has else pl.lit(None, pl.String)
             for column, name in _TEXTS.items()
         },
-        state=pl.col("State").str.extract(r"^(\w+)").str.to_uppercase(),
+        state=state,
         submitted_at=pl.lit(None, UTC_TIME) if submitted is None else submitted,
         started_at=started,
         ended_at=ended,
-        elapsed_s="elapsed_s",
+        elapsed_s=pl.coalesce("elapsed_s", from_times),
         node_count="node_count",
         gpu_count=_gpu_count(tres),
         consumed_energy_j="consumed_energy_j",
         **{
-            REJECT_REASON: joined_reasons(
-                pl.col("reasons"), *(_time_reason(name) for name in times)
-            )
+            REJECT_REASON: pl.when(~is_step.fill_null(value=False)).then(
+                joined_reasons(pl.col("reasons"), *(_time_reason(name) for name in times))
+            ),
+            LEFT_OUT_REASON: pl.when(is_step).then(pl.lit("a step, for which its job stands")),
         },
     )
+
+
+def _seconds(elapsed: pl.Expr) -> pl.Expr:
+    """Seconds of `D-HH:MM:SS`, `HH:MM:SS` or `MM:SS` as text; other text as it is."""
+    parts = elapsed.str.extract_groups(r"^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$").struct
+    seconds = pl.sum_horizontal(
+        parts.field(str(index)).cast(pl.Int64, strict=False) * unit
+        for index, unit in enumerate((86_400, 3_600, 60, 1), start=1)
+    )
+    return pl.when(parts.field("4").is_not_null()).then(seconds.cast(pl.String)).otherwise(elapsed)
 
 
 def _instants(name: str, zones: Mapping[str, str]) -> pl.Expr:
@@ -251,7 +306,7 @@ def _gpu_count(tres: pl.Expr) -> pl.Expr:
     return pl.coalesce(untyped, pl.when(typed.list.len() > 0).then(of_each.list.sum()))
 
 
-def _read_answer(content: bytes, file_name: str) -> pl.DataFrame:
+def _read_answer(content: bytes, file_name: str, cluster: str | None) -> pl.DataFrame:
     """Jobs of slurmrestd's `/slurm/<version>/jobs`, with the moment of the answer as `known_at`."""
     try:
         answer = json.loads(content)
@@ -293,7 +348,7 @@ def _read_answer(content: bytes, file_name: str) -> pl.DataFrame:
     }
     return rows.select(
         job_id=pl.col("job_id").cast(pl.String),
-        **texts,
+        **texts | {"cluster": pl.coalesce(texts["cluster"], pl.lit(cluster, pl.String))},
         state=pl.col("job_state").str.to_uppercase(),
         submitted_at=_from_epoch(pl.when(pl.col("submit_time") > 0).then("submit_time")),
         started_at=_from_epoch(started),

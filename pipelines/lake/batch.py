@@ -5,6 +5,7 @@ not: which files are new, and the order of batches (`loading.py`).
 """
 
 import hashlib
+from typing import Any
 
 import polars as pl
 from hostlist import BadHostlist, expand_hostlist
@@ -71,8 +72,9 @@ class Batch:
         name = hashlib.sha256("".join(load_ids).encode()).hexdigest()[:16]
         rows: list[pl.DataFrame] = []
         bad_rows: list[pl.DataFrame] = []
+        left_out_rows: list[pl.DataFrame] = []
         for table, frames in self.frames.items():
-            good, bad = split(pl.concat(frames), RAW_TABLES[table], self.declared)
+            good, bad, left_out = split(pl.concat(frames), RAW_TABLES[table], self.declared)
             if table == "jobs":
                 nodes, bad_nodes = _expand_nodes(good)
                 good = good.join(bad_nodes, on=["load_id", "source_row"], how="anti")
@@ -83,12 +85,17 @@ class Batch:
             if not bad.is_empty():
                 write_parquet(bad, book.quarantine / table / f"{name}.parquet")
             bad_rows.append(bad.select("load_id", "reason", pl.lit(table).alias("table")))
-        records = self._records(name, rows, bad_rows)
+            left_out_rows.append(left_out.select("load_id", "reason", pl.lit(table).alias("table")))
+        records = self._records(name, rows, bad_rows, left_out_rows)
         write_parquet(record_frame(records), book.lake / "loads" / f"{name}.parquet")
         return records
 
     def _records(
-        self, batch: str, rows: list[pl.DataFrame], bad_rows: list[pl.DataFrame]
+        self,
+        batch: str,
+        rows: list[pl.DataFrame],
+        bad_rows: list[pl.DataFrame],
+        left_out_rows: list[pl.DataFrame],
     ) -> list[LoadRecord]:
         touched = (
             pl.concat(rows)
@@ -102,26 +109,11 @@ class Batch:
             if rows
             else {}
         )
-        refused = (
-            pl.concat(bad_rows)
-            .group_by("load_id", maintain_order=True)
-            .agg(
-                pl.len().alias("row_count"),
-                pl.col("table").unique().sort(),
-                pl.col("reason").first(),
-                pl.col("reason").n_unique().alias("reason_count"),
-            )
-            .rows_by_key("load_id", named=True, unique=True)
-            if bad_rows
-            else {}
-        )
+        refused, left_out = _counted(bad_rows), _counted(left_out_rows)
         records = []
         for landed in self.files:
             good, bad = touched.get(landed.load_id), refused.get(landed.load_id)
-            reason = None
-            if bad:
-                more = bad["reason_count"] - 1
-                reason = bad["reason"] + (f" (and {more} more reasons)" if more else "")
+            other = left_out.get(landed.load_id)
             records.append(
                 LoadRecord(
                     load_id=landed.load_id,
@@ -131,10 +123,12 @@ class Batch:
                     status="partial" if bad else "loaded",
                     row_count=good["row_count"] if good else 0,
                     quarantined_row_count=bad["row_count"] if bad else 0,
-                    reason=reason,
+                    left_out_row_count=other["row_count"] if other else 0,
+                    reason=bad["reason"] if bad else None,
+                    left_out_reason=other["reason"] if other else None,
                     known_at=landed.known_at,
                     tables=sorted(
-                        {*(good["table"] if good else ()), *(bad["table"] if bad else ())}
+                        {table for found in (good, bad, other) if found for table in found["table"]}
                     ),
                     touched_dates=good["touched_dates"] if good else [],
                     reference_digest=self.declared.digest,
@@ -143,6 +137,26 @@ class Batch:
                 )
             )
         return records
+
+
+def _counted(rows: list[pl.DataFrame]) -> dict[str, dict[str, Any]]:
+    """Per load the rows that were not kept: their count, their tables and the first reason."""
+    if not rows:
+        return {}
+    more = pl.col("reason").n_unique() - 1
+    return (
+        pl.concat(rows)
+        .group_by("load_id", maintain_order=True)
+        .agg(
+            pl.len().alias("row_count"),
+            pl.col("table").unique().sort(),
+            pl.when(more > 0)
+            .then(pl.format("{} (and {} more reasons)", pl.col("reason").first(), more))
+            .otherwise(pl.col("reason").first())
+            .alias("reason"),
+        )
+        .rows_by_key("load_id", named=True, unique=True)
+    )
 
 
 def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

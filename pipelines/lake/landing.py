@@ -21,7 +21,12 @@ from typing import IO
 import polars as pl
 
 from pipelines.connectors import FORMATS, connector
-from pipelines.connectors.common import REJECT_REASON, Context, UnreadableFile
+from pipelines.connectors.common import (
+    LEFT_OUT_REASON,
+    REJECT_REASON,
+    Context,
+    UnreadableFile,
+)
 from pipelines.lake.schemas import RAW_TABLES, RawTable, payload_columns
 
 MAX_FILE_BYTES = 2 * 1024**3
@@ -60,8 +65,9 @@ def read_file(landed: LandedFile, context: Context) -> list[tuple[str, pl.DataFr
     row_counts: dict[str, int] = defaultdict(int)
     for member, content in _unpack(landed):
         name = f"{landed.source_file}!{member}" if member else landed.source_file
-        base = member or landed.path.name.removesuffix(".gz")
-        for table, frame in parse(content, file_name=base, context=context).items():
+        below = name.removeprefix(f"{landed.format}/").replace("!", "/")
+        file_name = below if member else below.removesuffix(".gz")
+        for table, frame in parse(content, file_name=file_name, context=context).items():
             frames.append(
                 (table, _with_provenance(frame, RAW_TABLES[table], landed, name, row_counts[table]))
             )
@@ -132,7 +138,7 @@ def _read_limited(stream: IO[bytes] | gzip.GzipFile, limit: int) -> bytes:
 def _with_provenance(
     frame: pl.DataFrame, table: RawTable, landed: LandedFile, source_file: str, first_row: int
 ) -> pl.DataFrame:
-    """The frame in the raw table's columns, with where it came from, and its reject reason.
+    """The frame in the raw table's columns, with where it came from, and why a row is not kept.
 
     Rows are numbered on across the members of an archive, so that load and row name one row.
     """
@@ -141,7 +147,10 @@ def _with_provenance(
     known_at = (
         pl.col("known_at").fill_null(landing_time) if "known_at" in frame.columns else landing_time
     )
-    reason = pl.col(REJECT_REASON) if REJECT_REASON in frame.columns else pl.lit(None, pl.String)
+    reasons = [
+        pl.col(name) if name in frame.columns else pl.lit(None, pl.String).alias(name)
+        for name in (REJECT_REASON, LEFT_OUT_REASON)
+    ]
     return frame.select(
         known_at.alias("known_at"),
         pl.lit(source_file).alias("source_file"),
@@ -151,5 +160,5 @@ def _with_provenance(
             (pl.col(name) if name in frame.columns else pl.lit(None)).cast(schema[name]).alias(name)
             for name in payload_columns(table)
         ),
-        reason.alias(REJECT_REASON),
+        *reasons,
     )

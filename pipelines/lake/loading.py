@@ -46,7 +46,7 @@ BATCH_ROWS = 2_000_000
 
 @dataclass(frozen=True)
 class LoadSummary:
-    """What one load did: counts of files, rows quarantined, and the records it wrote."""
+    """What one load did: counts of files, rows not kept, and the records it wrote."""
 
     loaded: int
     skipped: int
@@ -55,12 +55,22 @@ class LoadSummary:
     quarantined_rows: int
     records: list[LoadRecord] = field(default_factory=list)
 
+    def left_out(self) -> list[tuple[str, int, int]]:
+        """What was in order and not for this book: format and reason, rows, files."""
+        counts: dict[str, list[int]] = defaultdict(list)
+        for record in self.records:
+            if record.left_out_reason:
+                what = f"{record.format}: {record.left_out_reason}"
+                counts[what].append(record.left_out_row_count)
+        return [(what, sum(rows), len(rows)) for what, rows in sorted(counts.items())]
+
 
 def load(book: Book, *, progress: Progress | None = None) -> LoadSummary:
     """Load whatever is new in landing; the same bytes load once, whatever they are called.
 
-    Files that failed are tried again each time, files with quarantined rows when the reference data
-    has changed. The outcome does not depend on the order of the files nor on how often it is run.
+    Files that failed are tried again each time, files of which rows were not kept when the
+    reference data has changed. The outcome does not depend on the order of the files nor on how
+    often it is run.
 
     Raises:
         reference.ReferenceErrors: The reference data has a mistake; nothing is loaded.
@@ -76,7 +86,7 @@ def load(book: Book, *, progress: Progress | None = None) -> LoadSummary:
         records = read_load_records(book)
         new, skipped, failed = _find_new(book, records, declared.digest, report)
         again = pl.Series([file.load_id for file in new], dtype=pl.String).implode()
-        _forget(book, records.filter(pl.col("status") == "partial", pl.col("load_id").is_in(again)))
+        _forget(book, records.filter(pl.col("status") != "failed", pl.col("load_id").is_in(again)))
         written, unread = _load_batches(book, new, declared, report)
         loaded = {record.sha256 for record in written}
         failed += [record for record in unread if record.sha256 not in loaded]
@@ -137,9 +147,9 @@ def _find_new(
     sha256. Of files with the same bytes the one that arrived first counts; in several formats'
     folders they are all tried: only one can be the right one.
     """
+    is_whole = (pl.col("status") == "loaded") & (pl.col("left_out_row_count").fill_null(0) == 0)
     final = records.filter(
-        (pl.col("status") == "loaded")
-        | ((pl.col("status") == "partial") & (pl.col("reference_digest") == digest))
+        pl.col("status") != "failed", is_whole | (pl.col("reference_digest") == digest)
     )
     unchanged = set(final.select("source_file", "file_bytes", "known_at").iter_rows())
     known = set(final["sha256"])

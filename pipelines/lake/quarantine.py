@@ -1,4 +1,4 @@
-"""Which raw rows are right, and why the others are not, in words.
+"""Which raw rows are right, and why the others are not kept, in words.
 
 What belongs here: checking rows against `schemas.py` and against the names that the reference data
 declares, the shape of refused rows, and counting them. What does not: writing either (`batch.py`),
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipelines.book import Book
-from pipelines.connectors.common import REJECT_REASON, Context
+from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON, Context
 from pipelines.lake.schemas import PROVENANCE_COLUMNS, RawTable
 
 QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
@@ -82,9 +82,12 @@ class Declared:
 
 def split(
     frame: pl.DataFrame, table: RawTable, declared: Declared
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Good rows in the table's schema, and quarantine rows with the reason in words."""
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Good rows in the table's schema, quarantine rows and rows left out, each with its reason."""
     frame = _reject_undeclared(frame, table.name, declared)
+    is_left_out = pl.col(LEFT_OUT_REASON).is_not_null()
+    left_out = frame.filter(is_left_out).select("load_id", reason=LEFT_OUT_REASON)
+    frame = frame.filter(~is_left_out).drop(LEFT_OUT_REASON)
     is_refused = pl.col(REJECT_REASON).is_not_null()
     refused = frame.filter(is_refused)
     good, failure = table.schema.filter(frame.filter(~is_refused).drop(REJECT_REASON))
@@ -102,7 +105,7 @@ def split(
             ).alias(REJECT_REASON)
         ).select(frame.columns)
         refused = pl.concat([refused, broken])
-    return good, quarantine_rows(refused)
+    return good, quarantine_rows(refused), left_out
 
 
 def _explanation(rule: str, columns: Sequence[str]) -> pl.Expr:
@@ -122,14 +125,21 @@ def _reject_undeclared(frame: pl.DataFrame, table: str, declared: Declared) -> p
         return frame
     columns, names, where = declared.names[table]
     text = ", ".join(f"{column} {{}}" for column in columns)
+    is_undeclared = pl.col("_declared").is_null()
     reason = pl.format(f"{text} is not declared: add it to {where} and load again", *columns)
+    reasons = {REJECT_REASON: pl.when(is_undeclared).then(reason)}
+    if table == "grid_events":
+        # An event that is for others too is in order; one for others alone may miss a declaration.
+        has_site = (~is_undeclared).any().over("load_id", "whole_event_id")
+        other = pl.format("target {} of an event that is for a site too", "target")
+        is_other = is_undeclared & has_site & pl.col("whole_event_id").is_not_null()
+        reasons = {
+            LEFT_OUT_REASON: pl.when(is_other).then(other),
+            REJECT_REASON: pl.when(is_undeclared & ~is_other).then(reason),
+        }
     return (
         frame.join(names.with_columns(_declared=True), on=columns, how="left")
-        .with_columns(
-            pl.coalesce(REJECT_REASON, pl.when(pl.col("_declared").is_null()).then(reason)).alias(
-                REJECT_REASON
-            )
-        )
+        .with_columns(pl.coalesce(column, told).alias(column) for column, told in reasons.items())
         .drop("_declared")
     )
 

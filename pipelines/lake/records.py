@@ -21,7 +21,9 @@ LOAD_RECORD_SCHEMA: dict[str, pl.DataType] = {
     "status": pl.String(),
     "row_count": pl.Int64(),
     "quarantined_row_count": pl.Int64(),
+    "left_out_row_count": pl.Int64(),
     "reason": pl.String(),
+    "left_out_reason": pl.String(),
     "known_at": pl.Datetime("us", "UTC"),
     "tables": pl.List(pl.String()),
     "touched_dates": pl.List(pl.Date()),
@@ -47,7 +49,9 @@ class LoadRecord:
     """`loaded`, `partial` (some rows quarantined) or `failed` (nothing could be read)."""
     row_count: int
     quarantined_row_count: int
+    left_out_row_count: int
     reason: str | None
+    left_out_reason: str | None
     known_at: datetime
     tables: list[str]
     touched_dates: list[date]
@@ -60,7 +64,7 @@ def read_load_records(book: Book) -> pl.DataFrame:
     """All load records, one row per file, columns of `LOAD_RECORD_SCHEMA`."""
     files = sorted((book.lake / "loads").glob("*.parquet"))
     frames = [pl.read_parquet(file) for file in files]
-    return pl.concat([pl.DataFrame(schema=LOAD_RECORD_SCHEMA), *frames])
+    return pl.concat([pl.DataFrame(schema=LOAD_RECORD_SCHEMA), *frames], how="diagonal")
 
 
 def failed_record(landed: LandedFile, reason: str, digest: str) -> LoadRecord:
@@ -73,7 +77,9 @@ def failed_record(landed: LandedFile, reason: str, digest: str) -> LoadRecord:
         status="failed",
         row_count=0,
         quarantined_row_count=0,
+        left_out_row_count=0,
         reason=reason,
+        left_out_reason=None,
         known_at=landed.known_at,
         tables=[],
         touched_dates=[],

@@ -85,7 +85,9 @@ class Jobs(Provenance):
     submitted_at = _instant(nullable=True)
     started_at = _instant(nullable=True)
     ended_at = _instant(nullable=True)
-    elapsed_s = dy.Int64(min=0)
+    elapsed_s = dy.Int64(
+        nullable=True, min=0, description="Null where it runs and its seconds were not asked for."
+    )
     node_count = dy.Int64(min=0)
     gpu_count = dy.Int64(
         nullable=True, min=0, description="Null where the accounting shows no GPUs at all."

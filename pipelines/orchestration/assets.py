@@ -16,6 +16,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
 
 from pipelines import lake, pack, warehouse
 from pipelines.book import Book
+from pipelines.lake import read_load_records
 from pipelines.lake.quarantine import quarantined
 from pipelines.lake.schemas import RAW_TABLES
 from pipelines.orchestration.resources import DAYS, WEEKS, BookResource, all_days, days_of, manifest
@@ -307,6 +308,16 @@ def table_metadata(book: Book, table: str) -> dict[str, Any]:
         metadata["rows_per_day"] = dg.MetadataValue.md(markdown(days))
     if table in RAW_TABLES:
         metadata["quarantined_row_count"] = int(quarantined(book, table)["row_count"].sum())
+    if table == "raw_loads":
+        left_out = (
+            read_load_records(book)
+            .filter(pl.col("left_out_row_count") > 0)
+            .group_by("format", reason="left_out_reason")
+            .agg(row_count=pl.col("left_out_row_count").sum(), file_count=pl.len())
+            .sort("format", "reason")
+        )
+        metadata["left_out_row_count"] = int(left_out["row_count"].sum())
+        metadata["left_out"] = dg.MetadataValue.md(markdown(left_out.head(50)))
     return metadata
 
 

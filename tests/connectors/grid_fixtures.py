@@ -2,19 +2,24 @@
 
 import polars as pl
 
-from pipelines.connectors.common import REJECT_REASON, Context
+from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON, Context
 from pipelines.lake.schemas import RAW_TABLES, payload_columns
 
 CONTEXT = Context(cluster_time_zones={})
 
 
 def accepted(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows without a reject reason, without the column of reasons."""
-    return frame.filter(pl.col(REJECT_REASON).is_null()).drop(REJECT_REASON)
+    """Rows that are kept, without the columns of reasons."""
+    columns = [name for name in (REJECT_REASON, LEFT_OUT_REASON) if name in frame.columns]
+    return frame.filter(pl.all_horizontal(pl.col(columns).is_null())).drop(columns)
 
 
 def reasons(frame: pl.DataFrame) -> list[str]:
     return frame[REJECT_REASON].drop_nulls().to_list()
+
+
+def left_out(frame: pl.DataFrame) -> list[str]:
+    return frame[LEFT_OUT_REASON].drop_nulls().to_list()
 
 
 def assert_fits_raw_table(frame: pl.DataFrame, table: str) -> None:

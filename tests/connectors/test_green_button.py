@@ -16,6 +16,7 @@ from tests.connectors.grid_fixtures import (
     CONTEXT,
     accepted,
     assert_fits_raw_table,
+    left_out,
     reasons,
 )
 from tests.real_files import real_file
@@ -65,7 +66,7 @@ def reading(value, quality=None, start=None):
 def test_readings_take_meter_unit_and_direction_by_link_and_not_by_order():
     frame = feed(reading(5) + reading(7))
 
-    assert frame.rows() == [
+    assert accepted(frame).rows() == [
         (
             "SPK-PCC",
             "import",
@@ -75,7 +76,6 @@ def test_readings_take_meter_unit_and_direction_by_link_and_not_by_order():
             "Wh",
             "measured",
             PUBLISHED,
-            None,
         ),
         (
             "SPK-PCC",
@@ -86,7 +86,6 @@ def test_readings_take_meter_unit_and_direction_by_link_and_not_by_order():
             "Wh",
             "measured",
             PUBLISHED,
-            None,
         ),
     ]
 
@@ -129,14 +128,98 @@ def test_quality_codes_become_the_books_qualities(code, quality, quantity):
     assert frame.select("quality", "quantity").rows() == [(quality, quantity)]
 
 
-def test_what_is_not_energy_of_an_interval_is_rejected_with_the_reason():
-    told = {"uom": "38", "flowDirection": "4", "commodity": "7", "accumulationBehaviour": "3"}
-
-    assert reasons(feed(**told)) == [
+def test_energy_that_is_not_of_an_interval_or_a_direction_is_rejected_with_the_reason():
+    assert reasons(feed(flowDirection="4", accumulationBehaviour="3")) == [
         "flowDirection '4': expected 1 (import) or 19 (export); "
-        "commodity 7: expected 1 or 2 (electricity); uom 38: expected 72 (Wh); "
         "accumulationBehaviour 3: expected 4 (energy per interval)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"uom": "38", "accumulationBehaviour": "12"}, "uom 38: no active energy"),
+        ({"uom": "61", "flowDirection": "4"}, "uom 61: no active energy"),
+        ({"uom": "119", "commodity": "7"}, "commodity 7: no electricity"),
+    ],
+)
+def test_a_series_that_is_no_active_energy_is_left_out(told, reason):
+    frame = feed(reading(5) + reading("x"), **told)
+
+    assert left_out(frame) == [reason] * 2
+    assert reasons(frame) == []
+
+
+SECOND_TYPE = "<e:flowDirection>19</e:flowDirection>\n<e:uom>38</e:uom>"
+SECOND_SERIES = """<entry><link rel="self" href="U/SPK-PCC/M/2"/><link rel="up" href="U/SPK-PCC/M"/>
+<link rel="related" href="U/SPK-PCC/M/2/I"/><link rel="related" href="R/2"/>
+<content><e:MeterReading/></content></entry>
+<entry><link rel="self" href="U/SPK-PCC/M/2/I/1"/><link rel="up" href="U/SPK-PCC/M/2/I"/><content>
+<e:IntervalBlock><e:interval><e:duration>1800</e:duration><e:start>1775347200</e:start></e:interval>
+{readings}</e:IntervalBlock></content></entry></feed>"""
+ONE_TYPE = "".join(f"<e:{name}>{value}</e:{name}>" for name, value in TYPE.items())
+
+
+def two_series(first, second, second_type=SECOND_TYPE):
+    content = FEED.format(readings=first, type=ONE_TYPE).replace(SECOND_TYPE, second_type)
+    return read(content.replace("</feed>", SECOND_SERIES.format(readings=second)).encode())
+
+
+def test_power_beside_the_energy_of_a_usage_point_is_left_out():
+    frame = two_series(reading(5) + reading(7), reading(20) + reading(28))
+
+    assert accepted(frame)["quantity"].to_list() == [5.0, 7.0]
+    assert left_out(frame) == ["uom 38: no active energy"] * 2
+    assert reasons(frame) == []
+
+
+def test_a_series_whose_links_lead_nowhere_is_rejected_and_the_others_load():
+    content = FEED.format(readings=reading(5), type=ONE_TYPE)
+    lost = SECOND_SERIES.format(readings=reading(9)).replace('href="R/2"', 'href="R/9"')
+
+    frame = read(content.replace("</feed>", lost).encode())
+
+    assert accepted(frame)["quantity"].to_list() == [5.0]
+    assert reasons(frame) == [
+        "no ReadingType in the feed for MeterReading 'U/SPK-PCC/M/2', so its unit and direction "
+        "are not known: ask for the whole subscription (Batch) in one feed"
+    ]
+
+
+def test_of_two_series_that_tell_different_energy_of_an_interval_neither_is_taken():
+    in_kwh = ONE_TYPE.replace(
+        "<e:powerOfTenMultiplier>0</e:powerOfTenMultiplier>",
+        "<e:powerOfTenMultiplier>3</e:powerOfTenMultiplier>",
+    )
+
+    frame = two_series(reading(5000) + reading(7000), reading(5) + reading(8), in_kwh)
+
+    assert accepted(frame).select("quantity", "unit").rows() == [(5000, "Wh"), (5, "kWh")]
+    assert reasons(frame) == [
+        f"value '{value}': another MeterReading of the UsagePoint tells other energy of the "
+        "interval: expected one; ask for the total alone"
+        for value in (7000, 8)
+    ]
+
+
+def test_all_blocks_of_all_contents_of_an_entry_are_read():
+    block = """<e:IntervalBlock><e:interval><e:start>{start}</e:start></e:interval>
+        <e:IntervalReading><e:value>{value}</e:value></e:IntervalReading></e:IntervalBlock>"""
+    more = "".join(
+        f"<content>{first}{second}</content>"
+        for first, second in [
+            (block.format(start=1775348100, value=6), block.format(start=1775349000, value=7)),
+            (block.format(start=1775349900, value=8), ""),
+        ]
+    )
+    content = FEED.format(readings=reading(5), type=ONE_TYPE).replace(
+        "</content><updated>2026", f"</content>{more}<updated>2026"
+    )
+
+    frame = read(content.encode())
+
+    assert accepted(frame)["quantity"].to_list() == [5, 6, 7, 8]
+    assert accepted(frame)["interval_started_at"].is_unique().all()
 
 
 def test_a_reading_that_cannot_be_understood_is_rejected_and_the_rest_loads():

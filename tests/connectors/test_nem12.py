@@ -1,3 +1,4 @@
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -14,6 +15,7 @@ from tests.connectors.grid_fixtures import (
     CONTEXT,
     accepted,
     assert_fits_raw_table,
+    left_out,
     reasons,
 )
 from tests.real_files import real_file
@@ -40,7 +42,7 @@ def test_a_day_starts_at_midnight_of_market_time_and_knows_its_update():
     frame = read(file("200,NMI1,E1B1,E1,E1,,,KWH,30,", day(range(48))))
 
     assert frame.height == 48
-    assert frame.row(1) == (
+    assert accepted(frame).row(1) == (
         "NMI1",
         "import",
         DAY + timedelta(minutes=30),
@@ -49,7 +51,6 @@ def test_a_day_starts_at_midnight_of_market_time_and_knows_its_update():
         "kWh",
         "measured",
         datetime(2026, 4, 6, 3, tzinfo=UTC),
-        None,
     )
 
 
@@ -111,18 +112,49 @@ def test_a_day_with_a_wrong_count_of_values_is_rejected_and_the_rest_loads():
     assert accepted(frame)["quantity"].to_list() == [2.0] * 48
 
 
-def test_reactive_channels_and_values_that_are_no_numbers_are_rejected_in_words():
+def test_channels_that_hold_no_energy_of_their_own_are_left_out_and_the_others_load():
     frame = read(
         file(
-            "200,NMI1,E1Q1,Q1,Q1,,,kVArh,30,",
+            "200,NMI1,E1F1K1Q1,Q1,Q1,,,kVArh,30,",
             day([1] * 48),
-            "200,NMI1,E1Q1,E1,E1,,,kWh,30,",
+            day([1] * 47),
+            "200,NMI1,E1F1K1Q1,K1,K1,,,KVAR,30,",
+            day([-1] * 48, "V"),
+            "400,1,48,S14,,",
+            "200,NMI1,E1F1K1Q1,F1,F1,,,kWh,30,",
+            day([2] * 48),
+            "200,NMI1,E1F1K1Q1,E1,E1,,,kWh,30,",
+            day([3] * 48),
+        )
+    )
+
+    assert Counter(left_out(frame)) == {
+        "suffix Q1, kVArh: no active energy": 49,
+        "suffix K1, KVAR: no active energy": 48,
+        "suffix F1: a check meter": 48,
+    }
+    assert reasons(frame) == []
+    assert (
+        accepted(frame).select("meter_id", "flow", "quantity").rows()
+        == [("NMI1", "import", 3.0)] * 48
+    )
+
+
+def test_what_contradicts_itself_and_values_that_are_no_numbers_are_rejected_in_words():
+    frame = read(
+        file(
+            "200,NMI1,E1,E1,E1,,,kVArh,30,",
+            day([1] * 48),
+            "200,NMI1,E1,Q1,Q1,,,kWh,30,",
+            day([1] * 48),
+            "200,NMI1,E1,E1,E1,,,kWh,30,",
             day(["", "x", "-1", *[1] * 45]),
         )
     )
 
     assert reasons(frame) == [
-        "suffix 'Q1': expected E (import) or B (export); UOM 'kVArh': expected Wh, kWh or MWh",
+        "UOM 'kVArh': expected Wh, kWh or MWh",
+        "suffix 'Q1': expected E (import) or B (export)",
         "value is empty: expected the energy of the interval, or quality N",
         "value 'x': expected a number, at least 0",
         "value '-1': expected a number, at least 0",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipelines.connectors import sacct
-from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.connectors.common import LEFT_OUT_REASON, Context, UnreadableFile
 from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers.sacct import write_sacct
 from tests.real_files import real_file
@@ -18,10 +18,17 @@ ZONES = {"juelich": "Europe/Berlin", "santis": "Europe/Zurich"}
 HEADER = "JobID|Cluster|State|Submit|Start|End|ElapsedRaw|NNodes|AllocTRES"
 
 
-def read(content: str | bytes) -> list[dict]:
+def listing(content: str | bytes, name: str = "jobs", zones: dict | None = None) -> pl.DataFrame:
     data = content if isinstance(content, bytes) else content.encode()
-    tables = sacct.read(data, file_name="jobs", context=Context(ZONES))
-    return tables["jobs"].to_dicts()
+    return sacct.read(data, file_name=name, context=Context(zones or ZONES))["jobs"]
+
+
+def read(content: str | bytes, **where) -> list[dict]:
+    """The jobs of a listing, its steps left out."""
+    rows = listing(content, **where)
+    if LEFT_OUT_REASON in rows.columns:
+        rows = rows.filter(pl.col(LEFT_OUT_REASON).is_null()).drop(LEFT_OUT_REASON)
+    return rows.to_dicts()
 
 
 def job(line: str) -> dict:
@@ -207,12 +214,12 @@ def test_a_cluster_without_a_time_zone_needs_one_unless_its_times_have_offsets()
 def test_values_that_cannot_be_read_are_rejected_with_field_found_and_expected():
     rows = read(
         f"{HEADER}\n"
-        "1|juelich|COMPLETED||yesterday|2026-10-01T01:00:00|1:00|1|\n"
+        "1|juelich|COMPLETED||yesterday|2026-10-01T01:00:00|1h|1|\n"
         "2|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|cpu=1|too|many\n"
     )
     assert [row["reject_reason"] for row in rows] == [
-        "ElapsedRaw '1:00': expected whole seconds; Start 'yesterday': "
-        "expected a time such as 2026-11-01T00:00:00, with or without an offset",
+        "ElapsedRaw '1h': expected whole seconds, or D-HH:MM:SS of Elapsed; "
+        "Start 'yesterday': expected a time such as 2026-11-01T00:00:00, with or without an offset",
         "line '11 fields': expected 9 as in the header (a value may hold a '|')",
     ]
 
@@ -224,10 +231,98 @@ def test_the_trailing_delimiter_of_parsable_is_no_field():
     assert plain[0]["reject_reason"] is None
 
 
+def test_steps_are_left_out_and_counted():
+    rows = listing(
+        f"{HEADER}\n"
+        "1|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|\n"
+        "1.batch|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|\n"
+        "1.0|juelich|COMPLETED||2026-10-01T00:00:00|soon|3600|1|\n"
+        "1.1|juelich|COMPLETED|\n"
+    )
+    assert rows.select("job_id", LEFT_OUT_REASON, "reject_reason").rows() == [
+        ("1", None, None),
+        ("1.batch", "a step, for which its job stands", None),
+        ("1.0", "a step, for which its job stands", None),
+        ("1.1", None, "line '4 fields': expected 9 as in the header (a value may hold a '|')"),
+    ]
+
+
+JOB_OF_A_DAY = "2026-10-01T00:00:00|2026-10-02T01:02:03"
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ("Start|End|ElapsedRaw", f"{JOB_OF_A_DAY}|90123"),
+        ("Start|End|Elapsed", f"{JOB_OF_A_DAY}|1-01:02:03"),
+        ("Start|End|ElapsedRaw|Elapsed", f"{JOB_OF_A_DAY}||1-01:02:03"),
+        ("Start|End", JOB_OF_A_DAY),
+        ("Elapsed|Start", "1-01:02:03|2026-10-01T00:00:00"),
+    ],
+)
+def test_the_seconds_are_elapsed_raw_else_elapsed_else_from_start_to_end(fields: str, line: str):
+    (row,) = read(f"JobIDRaw|State|NNodes|{fields}|Cluster\n7|COMPLETED|1|{line}|juelich\n")
+    assert (row["job_id"], row["started_at"], row["ended_at"], row["elapsed_s"]) == (
+        "7",
+        utc(2026, 9, 30, 22),
+        utc(2026, 10, 1, 23, 2, 3),
+        90_123,
+    )
+    assert row["reject_reason"] is None
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "seconds"),
+    [("3-08:24:04", 289_444), ("08:24:04", 30_244), ("24:04", 1_444), ("00:00:00", 0)],
+)
+def test_elapsed_is_days_hours_minutes_and_seconds(elapsed: str, seconds: int):
+    (row,) = read(
+        f"JobID|Cluster|State|Start|Elapsed\n1|juelich|RUNNING|2026-10-01T00:00:00|{elapsed}\n"
+    )
+    assert (row["elapsed_s"], row["ended_at"]) == (seconds, None)
+
+
+def test_seconds_that_nothing_tells_of_a_running_job_are_null_and_of_a_waiting_one_0():
+    rows = read(
+        "JobID|Cluster|State|Start|End\n"
+        "1|juelich|RUNNING|2026-10-01T00:00:00|Unknown\n"
+        "2|juelich|PENDING|Unknown|Unknown\n"
+    )
+    assert [(row["elapsed_s"], row["reject_reason"]) for row in rows] == [(None, None), (0, None)]
+
+
+NO_CLUSTER = "JobID|State|Start|Elapsed\n1|COMPLETED|2026-10-01T00:00:00|01:00:00\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "zones", "cluster"),
+    [
+        ("santis/2026/jobs.txt", ZONES, "santis"),
+        ("dumps/juelich/jobs.txt", ZONES, "juelich"),
+        ("2026/jobs.txt", {"juelich": "Europe/Berlin"}, "juelich"),
+    ],
+)
+def test_a_listing_without_cluster_is_of_its_folder_or_of_the_only_one(name, zones, cluster):
+    (row,) = read(NO_CLUSTER, name=name, zones=zones)
+    assert row["cluster"] == cluster
+    assert row["started_at"] == utc(2026, 9, 30, 22)
+
+
+def test_a_listing_of_one_of_several_clusters_says_where_to_put_it():
+    with pytest.raises(UnreadableFile, match="move the file to landing/sacct/<cluster>/"):
+        read(NO_CLUSTER, name="2026/jobs.txt")
+
+
+def test_a_cluster_that_is_told_counts_more_than_the_folder():
+    told = f"{HEADER}\n1|juelich|RUNNING||2026-10-01T00:00:00|Unknown|60|1|\n"
+    (row,) = read(told, name="santis/jobs.txt")
+    assert row["cluster"] == "juelich"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"38113|santis|COMPLETED\n", "missing: JobID, Cluster, State, Start, End, ElapsedRaw"),
+        (b"38113|santis|COMPLETED\n", "missing: JobID or JobIDRaw, State, Start, End or"),
         (b"", "missing: JobID"),
         (b"\xff\xfe\n", "not UTF-8"),
         (b"{", "not valid JSON"),
@@ -281,4 +376,7 @@ def test_what_the_writer_writes_is_read_back_unchanged(written: pl.DataFrame):
     content = write_sacct(written, time_zone="Europe/Berlin")
     rows = sacct.read(content, file_name="jobs", context=Context(ZONES))["jobs"]
     assert rows["reject_reason"].drop_nulls().to_list() == []
-    assert_frame_equal(rows.drop("reject_reason"), written, check_column_order=False)
+    jobs = rows.filter(pl.col(LEFT_OUT_REASON).is_null())
+    assert set(jobs["job_id"].str.contains(".", literal=True)) == {False}
+    back = jobs.drop("reject_reason", LEFT_OUT_REASON)
+    assert_frame_equal(back, written, check_column_order=False)

@@ -98,12 +98,13 @@ def test_a_damaged_file_is_refused_in_words_or_read_into_the_raw_columns(
     assert refusal.startswith(f"{NAME}: ")
     for name, rows in tables.items():
         columns = RAW_TABLES[name].schema.columns()
-        extra = set(rows.columns) - set(columns) - {"reject_reason"}
+        reasons = {"reject_reason", "left_out_reason"}
+        extra = set(rows.columns) - set(columns) - reasons
         assert extra == set()
         assert {
             column: dtype
             for column, dtype in rows.schema.items()
-            if column != "reject_reason" and dtype != columns[column].dtype
+            if column not in reasons and dtype != columns[column].dtype
         } == {}
 
 

@@ -1,6 +1,7 @@
 """Small landings of good, damaged and hostile files, and what loading makes of them."""
 
 import io
+import json
 import os
 import shutil
 import zipfile
@@ -129,12 +130,56 @@ def test_a_good_file_is_loaded_with_where_it_came_from_and_a_record(book):
         "status": "loaded",
         "row_count": 1,
         "quarantined_row_count": 0,
+        "left_out_row_count": 0,
         "reason": None,
+        "left_out_reason": None,
         "known_at": ARRIVED,
         "tables": ["battery_samples"],
         "touched_dates": [date(2026, 4, 5)],
         "file_bytes": len(BATTERY),
     }
+
+
+def openadr_event(*targets: str) -> str:
+    return json.dumps(
+        {
+            "id": "order-7",
+            "programID": "p",
+            "targets": targets,
+            "payloadDescriptors": [{"payloadType": "IMPORT_CAPACITY_LIMIT", "units": "KW"}],
+            "intervalPeriod": {"start": "2026-08-14T23:30:00Z", "duration": "PT1H"},
+            "intervals": [{"payloads": [{"type": "IMPORT_CAPACITY_LIMIT", "values": [5]}]}],
+        }
+    )
+
+
+def test_an_event_that_is_for_others_too_is_loaded_for_the_site_and_the_others_are_counted(book):
+    put(book, "openadr/both.json", openadr_event("sparks-pcc", "81"))
+    put(book, "openadr/others.json", openadr_event("82"))
+    summary = lake.load(book)
+    assert rows(book, "grid_events").select("target", "source_file").rows() == [
+        ("sparks-pcc", "openadr/both.json")
+    ]
+    assert outcome(book) == {
+        "openadr/both.json": ("loaded", None),
+        "openadr/others.json": (
+            "partial",
+            "target 82 is not declared: add it to grid_event_target of a file in"
+            " data/reference/sites and load again",
+        ),
+    }
+    assert summary.left_out() == [("openadr: target 81 of an event that is for a site too", 1, 1)]
+
+
+def test_what_was_left_out_is_read_again_once_the_reference_data_declares_it(book):
+    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
+    put(book, "openadr/both.json", openadr_event("sparks-pcc", "81"))
+    lake.load(book)
+    assert counts(lake.load(book))["skipped"] == 1
+    site = book.reference / "sites" / "franklin.yml"
+    site.write_text(site.read_text().replace("franklin-poi", '"81"'))
+    assert counts(lake.load(book))["loaded"] == 1
+    assert sorted(rows(book, "grid_events")["target"]) == ["81", "sparks-pcc"]
 
 
 UNKNOWN_FOLDER = f"found landing folder 'misc', expected one of {', '.join(FORMATS)}: move the file"
