@@ -92,11 +92,9 @@ select
         when merit_order.marginal_source <> 'grid' then 0
         when merit_order.marginal_source = 'grid'
             then
-                case
-                    when peaks.raises_billed_demand then prices.demand_charge_per_kw
-                    when not peaks.raises_billed_demand then 0
-                end
-    end as added_demand_charge_per_kw,
+                {{ used_times("peaks.peak_charge_ratio", "prices.demand_charge_per_kw * 1000") }}
+                / peaks.demand_period_hours
+    end as demand_charge_per_mwh,
     peaks.is_new_monthly_peak,
     prices.currency_code
 from merit_order

@@ -55,7 +55,7 @@ joined as (
         sources.marginal_source,
         sources.energy_price_per_mwh,
         sources.network_and_levies_per_mwh,
-        sources.added_demand_charge_per_kw,
+        sources.demand_charge_per_mwh,
         sources.is_new_monthly_peak,
         energy.incremental_kwh_per_gpu_hour,
         energy.is_incremental_power_measured,
@@ -117,7 +117,7 @@ components as (
             as network_and_levies_cost_per_gpu_hour,
         case
             when venue_kind <> 'own_site' and marginal_source is not null then 0
-            else {{ used_times("added_demand_charge_per_kw", "(facility_mwh_per_gpu_hour * 1000)") }}
+            else {{ used_times("demand_charge_per_mwh", "facility_mwh_per_gpu_hour") }}
         end as demand_charge_cost_per_gpu_hour,
         cast(0 as double) as cloud_charge_per_gpu_hour,
         case
