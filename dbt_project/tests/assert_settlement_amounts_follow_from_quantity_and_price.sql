@@ -10,5 +10,7 @@ select
 from {{ ref("fct_contract_settlements") }}
 where
     abs(contract_amount - quantity * unit_price) > 0.000001
-    -- Nothing of something costs nothing, known price or not.
-    or (contract_amount is null) <> (quantity is null or (unit_price is null and quantity <> 0))
+    -- Nothing of something costs nothing, known price or not, and what is free nothing however much of it there was.
+    or (contract_amount is null) <> (
+        coalesce(quantity <> 0, true) and coalesce(unit_price <> 0, true) and (quantity is null or unit_price is null)
+    )
