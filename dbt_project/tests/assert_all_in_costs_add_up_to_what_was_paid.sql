@@ -1,6 +1,7 @@
 -- Over all rows of a site and local date, what contracts charged stands in the all-in cost once, and the cost that left
 -- the batteries is taken by work and given by the stock. What a battery gave at a cost that is not known leaves the
--- day's all-in cost unknown. Rounded day sums of up to 96 intervals: a hundredth of a cent.
+-- day's all-in cost unknown, and work that nothing could be given to has none. Rounded day sums of up to 96 intervals: a
+-- hundredth of a cent.
 with
 
 paid as (
@@ -20,8 +21,7 @@ all_in as (
     select
         site_id,
         local_date,
-        sum(all_in_energy_cost) as cost,
-        count(all_in_energy_cost) = count(*) as is_settled
+        sum(all_in_energy_cost) as cost
     from {{ ref("fct_all_in_costs") }}
     group by site_id, local_date
 
@@ -39,4 +39,4 @@ left join all_in
         and paid.local_date = all_in.local_date
 where
     paid.is_settled
-    and (all_in.is_settled is not true or abs(paid.cost - all_in.cost) > 0.0001)
+    and (all_in.site_id is null or abs(paid.cost - coalesce(all_in.cost, 0)) > 0.0001)

@@ -33,10 +33,7 @@ flows as (
         meters.cooling_load_kwh as cooling_kwh,
         meters.facility_total_kwh as facility_kwh,
         {{ round_kwh("meters.facility_total_kwh - meters.it_load_kwh - meters.cooling_load_kwh") }} as other_kwh,
-        {{ round_kwh(
-            "meters.grid_import_kwh + meters.onsite_generation_kwh + meters.battery_discharge_kwh"
-            ~ " - meters.battery_charge_kwh - meters.grid_export_kwh"
-        ) }} as consumption_kwh,
+        meters.consumption_kwh,
         meters.coverage_ratio,
         meters.estimated_ratio,
         -- No contract: nothing contracted. A contract whose plant was not read: not known.

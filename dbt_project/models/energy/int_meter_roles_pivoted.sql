@@ -46,16 +46,29 @@ expected as (
         and {{ in_build_dates("utc_date") }}
 
     {% endfor %}
+),
+
+pivoted as (
+
+    select
+        site_id,
+        interval_started_at,
+        interval_ended_at,
+        utc_date,
+        {{ role_energies() }},
+        count(*) filter (where role = 'it_load') > 0 as has_it_meter,
+        count(*) filter (where role = 'facility_total') > 0 as has_facility_meter,
+        count(energy_kwh) / count(*) as coverage_ratio,
+        count(*) filter (where is_estimated) / count(*) as estimated_ratio,
+        bool_or(is_profiled) as is_profiled
+    from expected
+    group by site_id, interval_started_at, interval_ended_at, utc_date
+
 )
 
 select
-    site_id,
-    interval_started_at,
-    interval_ended_at,
-    utc_date,
-    {{ role_energies() }},
-    count(energy_kwh) / count(*) as coverage_ratio,
-    count(*) filter (where is_estimated) / count(*) as estimated_ratio,
-    bool_or(is_profiled) as is_profiled
-from expected
-group by site_id, interval_started_at, interval_ended_at, utc_date
+    *,
+    {{ round_kwh(
+        "grid_import_kwh + onsite_generation_kwh + battery_discharge_kwh - battery_charge_kwh - grid_export_kwh"
+    ) }} as consumption_kwh
+from pivoted

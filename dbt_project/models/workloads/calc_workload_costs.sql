@@ -12,16 +12,17 @@ select
     work.used_gpu_hours,
     work.idle_gpu_hours,
     work.energy_kwh,
+    work.is_pue_assumed,
     round(work.energy_kwh * balance.local_kwh / nullif(balance.consumption_kwh, 0), 6) as local_kwh,
     round(work.energy_kwh * balance.contracted_kwh / nullif(balance.consumption_kwh, 0), 6) as contracted_kwh,
     round(work.energy_kwh * balance.grid_uncontracted_kwh / nullif(balance.consumption_kwh, 0), 6)
         as grid_uncontracted_kwh,
-    round(work.energy_kwh * costs.market_valued_energy_cost / nullif(balance.facility_kwh, 0), 6)
+    round(work.energy_kwh * costs.market_valued_energy_cost / nullif(work.site_kwh, 0), 6)
         as market_valued_energy_cost,
-    round(work.energy_kwh * costs.contract_effect_cost / nullif(balance.facility_kwh, 0), 6) as contract_effect_cost,
-    round(work.energy_kwh * carbon.location_based_kg / nullif(balance.facility_kwh, 0), 6) as location_based_kg,
-    round(work.energy_kwh * carbon.market_based_kg / nullif(balance.facility_kwh, 0), 6) as market_based_kg,
-    round(work.energy_kwh * carbon.hourly_matched_kg / nullif(balance.facility_kwh, 0), 6) as hourly_matched_kg
+    round(work.energy_kwh * costs.contract_effect_cost / nullif(work.site_kwh, 0), 6) as contract_effect_cost,
+    round(work.energy_kwh * carbon.location_based_kg / nullif(work.site_kwh, 0), 6) as location_based_kg,
+    round(work.energy_kwh * carbon.market_based_kg / nullif(work.site_kwh, 0), 6) as market_based_kg,
+    round(work.energy_kwh * carbon.hourly_matched_kg / nullif(work.site_kwh, 0), 6) as hourly_matched_kg
 from {{ ref("int_workload_intervals") }} as work
 inner join {{ ref("int_site_intervals") }} as intervals
     on

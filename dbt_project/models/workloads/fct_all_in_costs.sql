@@ -146,6 +146,17 @@ gpu_days as (
 
 ),
 
+-- Days of which something that was paid could not be given to work: what work is missing from is not free.
+part_days as (
+
+    select distinct
+        site_id,
+        local_date
+    from paid_days
+    where workload_id = 'unallocated'
+
+),
+
 -- Machines cost as much free as in use: free GPU-hours bear their part in the row idle.
 gpu_shares as (
 
@@ -208,7 +219,10 @@ joined as (
         coalesce(gpu_days.allocated_gpu_hours, 0) as allocated_gpu_hours,
         coalesce(gpu_days.idle_gpu_hours, 0) as idle_gpu_hours,
         {%- for component in paid_components + ["battery"] %}
-        case when paid_days.site_id is null then 0 else paid_days.{{ component }}_cost end as {{ component }}_cost,
+        case
+            when paid_days.site_id is not null then paid_days.{{ component }}_cost
+            when part_days.site_id is null then 0
+        end as {{ component }}_cost,
         {%- endfor %}
         case when cloud_days.site_id is null then 0 else cloud_days.cloud_cost end as cloud_cost,
         {%- for kind in ["depreciation", "operations"] %}
@@ -222,6 +236,10 @@ joined as (
             keys.site_id = paid_days.site_id
             and keys.workload_id = paid_days.workload_id
             and keys.local_date = paid_days.local_date
+    left join part_days
+        on
+            keys.site_id = part_days.site_id
+            and keys.local_date = part_days.local_date
     left join cloud_days
         on
             keys.site_id = cloud_days.site_id

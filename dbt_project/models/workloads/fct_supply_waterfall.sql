@@ -22,7 +22,7 @@ intervals as (
         work.energy_kwh as work_kwh,
         round(work.energy_kwh * sources.energy_kwh / nullif(balance.consumption_kwh, 0), 6) as energy_kwh,
         {%- for amount in amounts[1:] %}
-        round(work.energy_kwh * sources.{{ amount }} / nullif(balance.facility_kwh, 0), 6) as {{ amount }},
+        round(work.energy_kwh * sources.{{ amount }} / nullif(work.site_kwh, 0), 6) as {{ amount }},
         {%- endfor %}
         sources.currency_code
     from {{ ref("int_workload_intervals") }} as work

@@ -36,6 +36,7 @@ days as (
         {{ sum_if_all_known(amount, of="count(energy_kwh)") }} as {{ amount }},
         {%- endfor %}
         cast(null as double) as cloud_cost,
+        coalesce(bool_or(is_pue_assumed) filter (where energy_kwh is not null), false) as is_pue_assumed,
         count(energy_kwh) / count(*) as coverage_ratio
     from intervals
     group by site_id, workload_id, local_date
@@ -54,6 +55,7 @@ days as (
         cast(null as double) as {{ amount }},
         {%- endfor %}
         {{ exact_sum("hours.cloud_cost") }} as cloud_cost,
+        false as is_pue_assumed,
         0 as coverage_ratio
     from {{ ref("int_cloud_workload_hours") }} as hours
     inner join {{ source("raw", "sites") }} as sites
@@ -118,6 +120,7 @@ select
     loaded.location_based_kg,
     loaded.market_based_kg,
     loaded.hourly_matched_kg,
+    coalesce(loaded.is_pue_assumed, false) as is_pue_assumed,
     loaded.coverage_ratio,
     organization.reporting_currency as currency_code
 from loaded

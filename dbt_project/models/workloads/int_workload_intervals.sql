@@ -121,8 +121,14 @@ metered as (
         intervals.interval_ended_at,
         intervals.utc_date,
         intervals.local_date,
-        meters.it_load_kwh,
-        meters.facility_total_kwh
+        -- Without a facility meter the site is what it takes in; without an IT meter IT follows from the stated PUE.
+        case when meters.has_facility_meter then meters.facility_total_kwh else meters.consumption_kwh end as site_kwh,
+        case
+            when meters.has_it_meter then meters.it_load_kwh
+            when meters.has_facility_meter then meters.facility_total_kwh / intervals.design_pue_ratio
+            else meters.consumption_kwh / intervals.design_pue_ratio
+        end as it_kwh,
+        not meters.has_it_meter as is_pue_assumed
     from intervals
     inner join {{ ref("int_meter_roles_pivoted") }} as meters
         on
@@ -142,7 +148,9 @@ select
     round(shares.measured_gpu_s / 3600, 6) as measured_gpu_hours,
     round(shares.busy_gpu_s / 3600, 6) as used_gpu_hours,
     round(shares.idle_gpu_s / 3600, 6) as idle_gpu_hours,
-    {{ round_kwh("metered.it_load_kwh * shares.share_ratio") }} as energy_kwh
+    {{ round_kwh("metered.it_kwh * shares.share_ratio") }} as energy_kwh,
+    metered.site_kwh,
+    metered.is_pue_assumed
 from metered
 inner join shares
     on
@@ -162,5 +170,7 @@ select
     cast(null as double) as measured_gpu_hours,
     cast(null as double) as used_gpu_hours,
     0 as idle_gpu_hours,
-    {{ round_kwh("facility_total_kwh - it_load_kwh") }} as energy_kwh
+    {{ round_kwh("site_kwh - it_kwh") }} as energy_kwh,
+    site_kwh,
+    is_pue_assumed
 from metered
