@@ -90,7 +90,7 @@ OUTCOMES: dict[str, tuple[str, int, int, list[str]]] = {
         "partial",
         0,
         2,
-        ["hostname xyz0001", "not declared", "add it to node_groups"],
+        ["hostname xyz0001", "not declared", "add it to hostnames of node_groups"],
     ),
     "dcgm_scrape/jwb0001_20261001T120000Z.prom": (
         "partial",

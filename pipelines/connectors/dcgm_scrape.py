@@ -6,14 +6,16 @@ and the file name does. What does not: which metric gives which column (`prometh
 
 import re
 from datetime import UTC, datetime
+from io import StringIO
 
 import polars as pl
 from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.parser import text_fd_to_metric_families
 
 from pipelines.connectors.common import Context, Tables, UnreadableFile
 from pipelines.connectors.prometheus import is_gpu_metric, tables_of_samples
 
+_EXPECTED = "the answer of dcgm-exporter's /metrics"
 _TIME_IN_NAME = re.compile(r"_(\d{8}T\d{6}Z)(?=\.|$)")
 
 
@@ -26,7 +28,18 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     del context
     scraped_at = _scraped_at(file_name)
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(
+            f"{file_name}: not UTF-8 text ({error}); expected {_EXPECTED}; scrape it again"
+        ) from error
+    if not text.endswith("\n"):
+        raise UnreadableFile(
+            f"{file_name}: the last line has no end, so the scrape may be cut off; expected the "
+            f"whole of {_EXPECTED}; scrape it again"
+        )
+    stream = StringIO(text)
+    try:
         samples = [
             {
                 **sample.labels,
@@ -35,14 +48,17 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
                 "time": scraped_at,
                 "time_found": file_name,
             }
-            for family in text_string_to_metric_families(text)
+            for family in text_fd_to_metric_families(stream)
             for sample in family.samples
             if is_gpu_metric(_name(family, sample.name))
         ]
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
+        # The parser runs off the end of some damaged lines, and says nothing of others.
+        told = str(error) if isinstance(error, ValueError) and str(error) else "a damaged label"
+        number = text.count("\n", 0, stream.tell())
         raise UnreadableFile(
-            f"{file_name}: not Prometheus text exposition ({error}); expected the answer of "
-            "dcgm-exporter's /metrics; scrape it again"
+            f"{file_name}: line {number} is no Prometheus text exposition ({told[:200]}); expected "
+            f"{_EXPECTED}; scrape it again"
         ) from error
     if not samples:
         raise UnreadableFile(

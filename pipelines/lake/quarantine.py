@@ -40,7 +40,7 @@ class Declared:
         tables = {file.stem: pl.read_parquet(file) for file in sorted(folder.glob("*.parquet"))}
         clusters = tables["clusters"]
         hosts = tables["nodes"].select("hostname").unique()
-        in_sites = "node_groups of a file in data/reference/sites"
+        in_sites = "hostnames of node_groups of a file in data/reference/sites"
         names = {
             "meter_readings": (
                 ("meter_id", "flow"),

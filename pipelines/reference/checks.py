@@ -95,7 +95,7 @@ class CrossChecks:
         # A mistyped range repeats thousands of names; the first few show it.
         for name in repeated([name for site in sites for name in hostnames(site)])[:5]:
             self.mistakes.causes.append(
-                f"host name {name!r} belongs to several node_groups: number them apart"
+                f"host name {name!r} is declared twice in node_groups: leave it to one"
             )
 
     def _meters(self) -> None:

@@ -4,9 +4,11 @@ What belongs here: the files of `sites/`, `gpu_models.yml` and `meters.yml`. Wha
 paid (`contracts/`).
 """
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
+from hostlist import BadHostlist, expand_hostlist
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -44,16 +46,59 @@ class GpuModels(Model):
 
 
 class NodeGroup(Model):
-    """Nodes of one kind: host names are the prefix and a number of so many digits."""
+    """Nodes of one kind, by their host names as telemetry and accounting write them.
 
-    name_prefix: str
-    first: Annotated[int, Field(ge=0)]
-    last: Annotated[int, Field(ge=0, le=999_999)]
-    digits: Annotated[int, Field(ge=1, le=9)]
+    Either a prefix and a number of so many digits, or `hostnames`: a list of names, as cloud and
+    Kubernetes nodes have them, or of Slurm host list expressions such as `gpu[01-16]-ib`.
+    """
+
+    name_prefix: str | None = None
+    first: Annotated[int, Field(ge=0)] | None = None
+    last: Annotated[int, Field(ge=0, le=999_999)] | None = None
+    digits: Annotated[int, Field(ge=1, le=9)] | None = None
+    hostnames: Annotated[list[str], Field(min_length=1)] | None = None
     gpus_per_node: Annotated[int, Field(ge=0, le=64)]
     gpu_model: str
     host_idle_w: Amount
     host_peak_w: Amount
+
+    @model_validator(mode="after")
+    def _names_its_nodes_in_one_way(self) -> "NodeGroup":
+        numbered = (self.name_prefix, self.first, self.last, self.digits)
+        if (None in numbered) == (self.hostnames is None) or (
+            self.hostnames is not None and any(part is not None for part in numbered)
+        ):
+            raise PydanticCustomError(
+                "hostnames",
+                "expected either name_prefix, first, last and digits, or hostnames: add what is"
+                " missing or remove one of the two",
+            )
+        for name in self.hostnames or []:
+            if not re.fullmatch(r"[\w.,\[\]-]+", name):
+                raise PydanticCustomError(
+                    "hostnames",
+                    "found host name {name}, expected letters, digits, '-', '.' and '_', or a host"
+                    " list such as gpu[01-16]: correct the name",
+                    {"name": repr(name)},
+                )
+            try:
+                expand_hostlist(name)
+            except BadHostlist as error:
+                raise PydanticCustomError(
+                    "hostnames",
+                    "found host list {name} ({error}), expected one such as gpu[01-16]: correct it",
+                    {"name": repr(name), "error": str(error)},
+                ) from error
+        return self
+
+    def names(self) -> list[str]:
+        """The host names of its nodes."""
+        if self.hostnames is not None:
+            return [host for name in self.hostnames for host in expand_hostlist(name)]
+        assert self.first is not None
+        assert self.last is not None
+        numbers = range(self.first, self.last + 1)
+        return [f"{self.name_prefix}{number:0{self.digits}d}" for number in numbers]
 
 
 class SiteTerms(Terms):
@@ -189,8 +234,7 @@ class Site(Model):
 def hostnames(site: Site) -> Iterator[str]:
     """The host names of all nodes of a site."""
     for group in site.node_groups:
-        for number in range(group.first, group.last + 1):
-            yield f"{group.name_prefix}{number:0{group.digits}d}"
+        yield from group.names()
 
 
 class Meter(Dated):

@@ -16,7 +16,6 @@ from pipelines.reference.contracts.power import EnergyTerms, FixedShapePpa, Plan
 from pipelines.reference.fields import Dated, local_midnight
 from pipelines.reference.model import Reference
 from pipelines.reference.organization import CapacityPlan
-from pipelines.reference.sites import hostnames
 
 
 def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
@@ -383,7 +382,7 @@ def _node_rows(reference: Reference) -> Iterator[dict[str, Any]]:
     for site in reference.sites:
         for group in site.node_groups:
             model = models[group.gpu_model]
-            for hostname in hostnames(site.model_copy(update={"node_groups": [group]})):
+            for hostname in group.names():
                 yield {
                     "hostname": hostname,
                     "site_id": site.site_id,

@@ -106,11 +106,30 @@ def test_a_member_of_an_archive_takes_the_time_of_its_own_name():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<html>", "not Prometheus text exposition"),
-        (b"\xff\xfe", "not Prometheus text exposition"),
+        (b"<html>\n", "line 1 is no Prometheus text exposition"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"up 1\nup 1", "the last line has no end, so the scrape may be cut off"),
         (b"up 1\n", "found no metric of a GPU"),
     ],
 )
 def test_other_text_is_refused_in_words(content: bytes, message: str):
     with pytest.raises(UnreadableFile, match=message):
         read(content)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "told"),
+    [
+        ('UUID="GPU-1",\t="0000:00"', " (a damaged label); expected"),
+        ('gpu="1",modelName=&NVIDIA', " (Invalid labels: "),
+        ('gpu="1",gpu="1"', " (Invalid labels: "),
+        ('gpu="1"', " (could not convert string to float: 'x'"),
+    ],
+)
+def test_a_damaged_line_is_named_with_its_number(damaged: str, told: str):
+    text = f'DCGM_FI_DEV_POWER_USAGE{{gpu="0",hostname="n"}} 412\nup{{{damaged}}} x\nup 1\n'
+    with pytest.raises(UnreadableFile) as failure:
+        read(text.encode())
+    assert str(failure.value).startswith(
+        "jwb0001_20261101T000000Z.prom: line 2 is no Prometheus text exposition" + told
+    )

@@ -448,7 +448,37 @@ MISTAKES = {
         "terms:\n",
         "  - {name_prefix: pln, first: 10, last: 11, digits: 4, gpus_per_node: 8, gpu_model: H100,"
         " host_idle_w: 900, host_peak_w: 2000}\nterms:\n",
-        "host name 'pln0010' belongs to several node_groups: number them apart",
+        "host name 'pln0010' is declared twice in node_groups: leave it to one",
+    ),
+    "a_group_of_nodes_without_their_last_number": (
+        "sites/plain.yml",
+        "    last: 10\n",
+        "",
+        "sites/plain.yml:14: node_groups.0: expected either name_prefix, first, last and digits, or"
+        " hostnames: add what is missing or remove one of the two",
+    ),
+    "a_group_of_nodes_named_in_two_ways": (
+        "sites/plain.yml",
+        "    last: 10\n",
+        "    last: 10\n    hostnames: [worker-9k2xq]\n",
+        "sites/plain.yml:14: node_groups.0: expected either name_prefix, first, last and digits, or"
+        " hostnames: add what is missing or remove one of the two",
+    ),
+    "a_host_list_that_does_not_end": (
+        "sites/plain.yml",
+        "terms:\n",
+        '  - {hostnames: ["gpu[01-16"], gpus_per_node: 8, gpu_model: H100, host_idle_w: 900,'
+        " host_peak_w: 2000}\nterms:\n",
+        "sites/plain.yml:22: node_groups.1: found host list 'gpu[01-16' (unbalanced brackets),"
+        " expected one such as gpu[01-16]: correct it",
+    ),
+    "a_host_name_with_a_space": (
+        "sites/plain.yml",
+        "terms:\n",
+        "  - {hostnames: [worker 1], gpus_per_node: 8, gpu_model: H100, host_idle_w: 900,"
+        " host_peak_w: 2000}\nterms:\n",
+        "sites/plain.yml:22: node_groups.1: found host name 'worker 1', expected letters, digits,"
+        " '-', '.' and '_', or a host list such as gpu[01-16]: correct the name",
     ),
     "a_cluster_at_two_sites": (
         "sites/plain.yml",
@@ -1154,6 +1184,23 @@ def test_nodes_rules_and_the_plan_are_spelt_out(folder: Path):
         (1, 12, 0, 17, "all", 1.2),
         (1, 12, 17, 24, "workday", 3.0),
         (1, 12, 17, 24, "weekend_or_holiday", 2.0),
+    ]
+
+
+def test_any_host_name_can_be_declared(folder: Path):
+    site = folder / "sites" / "plain.yml"
+    group = (
+        "  - {hostnames: [worker-9k2xq, 'ip-10-0-1-[2,4].ec2.internal'], gpus_per_node: 4,"
+        " gpu_model: H100, host_idle_w: 900, host_peak_w: 2000}\n"
+    )
+    site.write_text(site.read_text().replace("terms:\n", f"{group}terms:\n", 1))
+    nodes = reference.flatten(reference.load(folder))["nodes"]
+    assert nodes.select("hostname", "gpu_count").rows() == [
+        ("pln0009", 8),
+        ("pln0010", 8),
+        ("worker-9k2xq", 4),
+        ("ip-10-0-1-2.ec2.internal", 4),
+        ("ip-10-0-1-4.ec2.internal", 4),
     ]
 
 
