@@ -1,7 +1,7 @@
 -- Over all rows of a site and local date, what contracts charged stands in the all-in cost once, and the cost that left
 -- the batteries is taken by work and given by the stock. What a battery gave at a cost that is not known leaves the
--- day's all-in cost unknown, and work that nothing could be given to has none. Rounded day sums of up to 96 intervals: a
--- hundredth of a cent.
+-- day's all-in cost unknown, and work that nothing could be given to has none. Rounded day sums of up to 96 intervals:
+-- a hundredth of a cent.
 with
 
 paid as (
