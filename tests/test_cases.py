@@ -5,7 +5,6 @@ makes. What does not: the arithmetic of models and parsers, which is tested besi
 """
 
 import shutil
-import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,14 +15,11 @@ import pytest
 
 from pipelines import lake, warehouse
 from pipelines.book import Book
+from tests import small_world
 from tests.dbt_project.conftest import lake_vars
 
 CASES = Path(__file__).parent / "cases"
 BASE = CASES / "base"
-sys.path.insert(0, str(BASE))
-import base  # noqa: E402
-import gen  # noqa: E402
-
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
 IN_ONE_BOOK = {
@@ -100,7 +96,7 @@ def asking(book: Book) -> Ask:
 def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
     """The small world with every case of `IN_ONE_BOOK`, built as a whole."""
     book = with_base_reference(tmp_path_factory.mktemp("cases"))
-    base.base(book.data_dir)
+    small_world.write(book.data_dir)
     for case, landing_format in IN_ONE_BOOK.items():
         land(book, case, landing_format)
     build(book)
@@ -161,31 +157,25 @@ def test_battery_soc_105_is_refused_alone(ask):
 def test_battery_without_meters_counts_by_its_own_power(tmp_path):
     book = Book(tmp_path / "data")
     shutil.copytree(CASES / "battery-without-meters/reference", book.data_dir / "reference")
-    days = list(gen.days(date(2024, 1, 2), date(2024, 1, 3)))
-    gen.put(
+    days = list(small_world.days(date(2024, 1, 2), date(2024, 1, 3)))
+    small_world.put(
         book.data_dir,
         "nem12/meters.csv",
-        gen.nem12(
+        small_world.nem12(
             [("NL-POI", "E1", lambda day, slot: 100), ("NL-PV", "B1", lambda day, slot: 200)], days
         ),
     )
     prices = [f"{day} {hour:02}:00:00,{40 + hour}" for day in days for hour in range(24)]
-    gen.put(
+    small_world.put(
         book.data_dir,
         "prices_csv/US-TEX-ERCO_prices_2024.csv",
         "\n".join(["Datetime (UTC),Price (USD/MWh)", *prices]) + "\n",
     )
     noon = datetime(2024, 1, 2, 18, tzinfo=UTC)
-    samples = [
-        f"{noon + timedelta(minutes=5 * step):%Y-%m-%dT%H:%M:%SZ}"
-        f",nl-bess,50,{power},400,400,1000,standby"
-        for step, power in enumerate([200, 200, 200, -100, -100, -100])
-    ]
-    header = (
-        "timestamp,battery_id,state_of_charge_pct,power_kw,available_charge_kw,"
-        "available_discharge_kw,energy_capacity_kwh,state"
+    power = [200, 200, 200, -100, -100, -100]
+    small_world.put(
+        book.data_dir, "battery_csv/bess.csv", small_world.battery(noon, power, "nl-bess")
     )
-    gen.put(book.data_dir, "battery_csv/bess.csv", "\n".join([header, *samples]) + "\n")
 
     ask = build(book)
 
@@ -209,7 +199,7 @@ def test_dcgm_broken_line_fails_its_file_alone(ask):
 
 def test_estimated_read_above_facility_is_withheld_and_told(ask):
     assert ask(
-        "select rule_id, subject_id, occurrence_count, value, is_withheld, source_files"
+        "select rule_id, subject_id, occurrence_count, found_quantity, is_withheld, source_files"
         " from marts.fct_findings where rule_id = 'meter_contradiction'"
     ) == [("meter_contradiction", "CEDIT00001", 96, 3, True, ["nem12/it_estimated.csv"])]
     assert ask(

@@ -65,8 +65,9 @@ def findings(book: BookResource) -> Iterator[dg.AssetCheckResult]:
     """What breaks a rule, by subject and time; a warning, since all else was built."""
     with duckdb.connect(str(book.book.warehouse.resolve()), read_only=True) as connection:
         found = connection.sql(
-            "select rule_id, site_id, subject_id, started_at, ended_at, occurrence_count, value,"
-            " value_unit, expected, source_files, mend from marts.fct_findings"
+            "select rule_id, site_id, subject_id, started_at, ended_at, occurrence_count,"
+            " found_quantity, found_quantity_unit, expected, source_files, mend"
+            " from marts.fct_findings"
             " order by started_at desc, site_id, subject_id"
         ).pl()
     for rule in finding_rules():

@@ -477,8 +477,8 @@ select
     started_at,
     ended_at,
     occurrence_count,
-    value,
-    value_unit,
+    found_quantity,
+    found_quantity_unit,
     expected,
     is_withheld,
     mend

@@ -60,8 +60,8 @@ INCIDENTS = """
 """
 
 FINDINGS = """
-    select rule_id, site_id, subject_id, started_at, ended_at, value, value_unit, expected,
-        is_withheld
+    select rule_id, site_id, subject_id, started_at, ended_at, found_quantity,
+        found_quantity_unit, expected, is_withheld
     from fct_findings
     where coalesce(ended_at, timestamptz 'infinity') > timestamptz '{since} 00:00:00+00'
     order by is_withheld desc, started_at desc, site_id, subject_id
@@ -125,7 +125,7 @@ def _findings(book: Book, week: str | None) -> Iterator[Table | str]:
             row["subject_id"],
             query.show(row["started_at"]),
             query.show(row["ended_at"]),
-            f"{_number(row['value'], 1)} {row['value_unit'] or ''}",
+            f"{_number(row['found_quantity'], 1)} {row['found_quantity_unit'] or ''}",
             row["expected"],
             "yes" if row["is_withheld"] else "no",
         )

@@ -46,7 +46,7 @@ MONEY = ("amount", "cost", "costs", "penalties", "price", "value")
 # A quantity has its unit beside it.
 ORDINALS = (
     *("price_sequence", "severity", "rank", "statement_line_number", "invoice_line_number"),
-    *("quantity", "reported_quantity", "invoiced_quantity", "settled_quantity"),
+    *("quantity", "reported_quantity", "invoiced_quantity", "settled_quantity", "found_quantity"),
     *("expected_change", "measured_change"),
 )
 WITHOUT_ORIGIN = {
