@@ -15,7 +15,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from xml.etree.ElementTree import Element, ParseError
 
 import polars as pl
@@ -26,7 +26,6 @@ from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON, Unreadab
 
 UTC_TIME = pl.Datetime("us", "UTC")
 _ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
-_FIELDS = "fields"
 _CHUNK_ROWS = 50_000
 CUT_OFF = (
     "the file ends within this row: expected a line end after it; send the whole file again, or end"
@@ -129,32 +128,30 @@ def _chunks(
     records: Iterator[list[str]], names: list[str], expected: str
 ) -> Iterator[pl.DataFrame]:
     """Frames of so many records that their text is never in memory twice; at least one."""
-    fields = pl.col(_FIELDS)
-    is_whole = fields.list.len() == len(names)
-    trimmed = [
-        fields.list.get(index, null_on_oob=True).str.strip_chars().alias(name)
-        for index, name in enumerate(names)
-    ]
-    reason = pl.format(
-        f"the row has {{}} fields: expected {len(names)} as in the header", fields.list.len()
-    )
-    chunk = list(islice(records, _CHUNK_ROWS))
+    width = len(names)
     while True:
-        frame = pl.DataFrame({_FIELDS: chunk}, schema={_FIELDS: pl.List(pl.String)})
-        swallows = fields.list.eval(pl.element().str.contains("\n", literal=True)).list.any()
-        swallowing = frame.filter(~is_whole & swallows)
-        if len(swallowing):
-            raise UnreadableFile(
-                f"a row that starts with '{','.join(swallowing[_FIELDS][0])[:60]}' goes over lines"
-                f" and has {len(swallowing[_FIELDS][0])} fields, not {len(names)}: a quote is left"
-                f" open; expected {expected}; send the whole file again"
-            )
-        yield frame.select(
-            *(pl.when(is_whole & (field != "")).then(field) for field in trimmed),
-            pl.when(~is_whole).then(reason).alias(REJECT_REASON),
-        )
         chunk = list(islice(records, _CHUNK_ROWS))
-        if not chunk:
+        counts = pl.Series(map(len, chunk), dtype=pl.Int64)
+        for record in (chunk[row] for row in (counts != width).arg_true()):
+            if any("\n" in field for field in record):
+                raise UnreadableFile(
+                    f"a row that starts with '{','.join(record)[:60]}' goes over lines and has"
+                    f" {len(record)} fields, not {width}: a quote is left open; expected"
+                    f" {expected}; send the whole file again"
+                )
+        columns = dict(zip(names, zip_longest(*chunk), strict=False))
+        frame = pl.DataFrame(columns, schema_overrides=dict.fromkeys(columns, pl.String))
+        reason = pl.format(f"the row has {{}} fields: expected {width} as in the header", counts)
+        yield frame.select(
+            *(
+                pl.when(counts == width).then(pl.col(name).str.strip_chars().replace("", None))
+                if name in columns
+                else pl.lit(None, pl.String).alias(name)
+                for name in names
+            ),
+            pl.when(counts != width).then(reason).alias(REJECT_REASON),
+        )
+        if len(chunk) < _CHUNK_ROWS:
             return
 
 
