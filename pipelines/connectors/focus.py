@@ -8,8 +8,23 @@ from io import BytesIO
 
 import polars as pl
 
-from pipelines.connectors.common import Context, Tables, UnreadableFile
-from pipelines.connectors.parsing import DAMAGED_TABLE, assemble, instant, number, text
+from pipelines.connectors.common import (
+    LEFT_OUT_REASON,
+    REJECT_REASON,
+    Context,
+    Tables,
+    UnreadableFile,
+)
+from pipelines.connectors.parsing import (
+    CUT_OFF,
+    DAMAGED_TABLE,
+    assemble,
+    csv_rows,
+    instant,
+    is_whole_text,
+    number,
+    text,
+)
 
 _TEXTS = {
     "ProviderName": "provider_name",
@@ -60,6 +75,7 @@ _MANDATORY = (
     "EffectiveCost",
 )
 _NOTHING = ("", "NULL", "null")
+_EXPECTED = "a FOCUS bill, CSV or Parquet"
 
 
 def read(content: bytes, *, file_name: str, context: Context) -> Tables:
@@ -76,10 +92,14 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
             f"{file_name}: found the columns {charges.columns[:8]}, expected those of FOCUS 1.0 "
             f"to 1.2 (missing: {', '.join(missing)}); export the bill as FOCUS with all columns"
         )
+    kept = (name for name in (REJECT_REASON, LEFT_OUT_REASON) if name in charges.columns)
     rows = charges.select(
-        _as_text(name, charges.schema[name])
-        for name in (*_TEXTS, *_TIMES, *_NUMBERS)
-        if name in charges.columns
+        *(
+            _as_text(name, charges.schema[name])
+            for name in (*_TEXTS, *_TIMES, *_NUMBERS)
+            if name in charges.columns
+        ),
+        *kept,
     )
     fields = {name: text(name) for name in _TEXTS}
     fields |= {name: instant(name, is_utc=True) for name in _TIMES}
@@ -91,14 +111,21 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
 
 
 def _charges(content: bytes, file_name: str) -> pl.DataFrame:
+    if not content.startswith(b"PAR1"):
+        try:
+            charges = csv_rows(content, expected=_EXPECTED)
+        except UnreadableFile as error:
+            raise UnreadableFile(f"{file_name}: {error}") from error
+        # A bill stands for its whole period, so one that is cut off is none.
+        if not is_whole_text(content[-1:].decode("latin-1")):
+            raise UnreadableFile(f"{file_name}: {CUT_OFF}")
+        return charges
     try:
-        if content.startswith(b"PAR1"):
-            return pl.read_parquet(BytesIO(content))
-        return pl.read_csv(content.removeprefix(b"\xef\xbb\xbf"), infer_schema=False)
+        return pl.read_parquet(BytesIO(content))
     except DAMAGED_TABLE as error:
         raise UnreadableFile(
-            f"{file_name}: neither CSV nor Parquet that can be read ({error}); expected a FOCUS "
-            "bill; export it again"
+            f"{file_name}: Parquet that cannot be read ({error}): expected {_EXPECTED}; export it"
+            " again"
         ) from error
 
 

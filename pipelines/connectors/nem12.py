@@ -72,7 +72,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
         UnreadableFile: when it is not NEM12, is cut off, or no day has as many values as it should.
     """
     del file_name, context
-    records = csv_records(decode(content, expected=_EXPECTED), expected=_EXPECTED)
+    records = list(csv_records(decode(content, expected=_EXPECTED), expected=_EXPECTED))
     if not records or records[0][0].strip() != "100":
         found = ",".join(records[0])[:40] if records else ""
         raise UnreadableFile(

@@ -13,7 +13,9 @@ column in the making: that value, and the reason in words where it rejects the r
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from xml.etree.ElementTree import Element, ParseError
 
 import polars as pl
@@ -24,7 +26,11 @@ from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON, Unreadab
 
 UTC_TIME = pl.Datetime("us", "UTC")
 _ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
-_FIELDS = "fields"
+_CHUNK_ROWS = 50_000
+CUT_OFF = (
+    "the file ends within this row: expected a line end after it; send the whole file again, or end"
+    " the line if the row is whole"
+)
 DAMAGED_TABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What Polars raises on a file it cannot read: it asserts some lengths within Parquet."""
 
@@ -65,49 +71,88 @@ def decode(content: bytes, *, expected: str) -> str:
     return text
 
 
-def csv_records(text: str, *, expected: str) -> list[list[str]]:
-    """All records of a comma-separated text, blank lines left out.
+def csv_records(text: str, *, expected: str) -> Iterator[list[str]]:
+    """The records of a comma-separated text, blank lines left out; any line ends.
 
     Raises:
-        UnreadableFile: for broken quoting.
+        UnreadableFile: for broken quoting, which may have swallowed lines.
     """
+    # Lines end in CR, LF or both, as the machine has it that wrote them.
+    lines = csv.reader(io.StringIO(text, newline=None), strict=True)
     try:
-        return [record for record in csv.reader(io.StringIO(text), strict=True) if record]
+        yield from (record for record in lines if len(record) > 1 or any(map(str.strip, record)))
     except csv.Error as error:
-        raise UnreadableFile(f"not a CSV file ({error}): expected {expected}") from error
+        raise UnreadableFile(
+            f"line {lines.line_num} is no CSV ({error}): expected {expected}; send the whole file"
+            " again"
+        ) from error
 
 
 def csv_rows(content: bytes, *, expected: str) -> pl.DataFrame:
     """Rows of a CSV with header, all columns text, empty fields null, names as in the header.
 
-    A row with too few or too many fields is kept with null fields and a `reject_reason`.
+    A row with too few or too many fields is kept with null fields and a `reject_reason`, as is the
+    last row where no line end says that it is whole. A row without any value is left out.
 
     Raises:
         UnreadableFile: when it is no CSV with a header of distinct names.
     """
-    found = csv_records(decode(content, expected=expected), expected=expected)
-    if not found:
+    text = decode(content, expected=expected)
+    records = csv_records(text, expected=expected)
+    header = next(records, None)
+    if header is None:
         raise UnreadableFile(f"the file holds no line: expected {expected}")
-    header, *records = found
     names = [name.strip() for name in header]
     if len(set(names)) != len(names) or "" in names:
         raise UnreadableFile(
             f"header '{','.join(names)[:200]}' has an empty or repeated name: expected {expected}"
         )
-    fields = pl.col(_FIELDS)
-    is_whole = fields.list.len() == len(names)
-    trimmed = [
-        fields.list.get(index, null_on_oob=True).str.strip_chars().alias(name)
-        for index, name in enumerate(names)
-    ]
-    reason = pl.format(
-        f"the row has {{}} fields: expected {len(names)} as in the header", fields.list.len()
-    )
-    frame = pl.DataFrame({_FIELDS: records}, schema={_FIELDS: pl.List(pl.String)})
-    return frame.select(
-        *(pl.when(is_whole & (field != "")).then(field) for field in trimmed),
-        pl.when(~is_whole).then(reason).alias(REJECT_REASON),
-    )
+    rows = pl.concat(_chunks(records, names, expected))
+    if not is_whole_text(text):
+        is_last = pl.int_range(pl.len()) == pl.len() - 1
+        cut = pl.when(is_last).then(pl.lit(CUT_OFF))
+        rows = rows.with_columns(pl.coalesce(cut, REJECT_REASON).alias(REJECT_REASON))
+    is_empty = pl.all_horizontal(pl.all().is_null())
+    if rows.select(is_empty.any()).item():
+        reason = pl.when(is_empty).then(pl.lit("a row without any value"))
+        rows = rows.with_columns(reason.alias(LEFT_OUT_REASON))
+    return rows
+
+
+def is_whole_text(text: str) -> bool:
+    """Whether the last line has an end; a text that was cut off mostly has none."""
+    return text.endswith(("\n", "\r"))
+
+
+def _chunks(
+    records: Iterator[list[str]], names: list[str], expected: str
+) -> Iterator[pl.DataFrame]:
+    """Frames of so many records that their text is never in memory twice; at least one."""
+    width = len(names)
+    while True:
+        chunk = list(islice(records, _CHUNK_ROWS))
+        counts = pl.Series(map(len, chunk), dtype=pl.Int64)
+        for record in (chunk[row] for row in (counts != width).arg_true()):
+            if any("\n" in field for field in record):
+                raise UnreadableFile(
+                    f"a row that starts with '{','.join(record)[:60]}' goes over lines and has"
+                    f" {len(record)} fields, not {width}: a quote is left open; expected"
+                    f" {expected}; send the whole file again"
+                )
+        columns = dict(zip(names, zip_longest(*chunk), strict=False))
+        frame = pl.DataFrame(columns, schema_overrides=dict.fromkeys(columns, pl.String))
+        reason = pl.format(f"the row has {{}} fields: expected {width} as in the header", counts)
+        yield frame.select(
+            *(
+                pl.when(counts == width).then(pl.col(name).str.strip_chars().replace("", None))
+                if name in columns
+                else pl.lit(None, pl.String).alias(name)
+                for name in names
+            ),
+            pl.when(counts != width).then(reason).alias(REJECT_REASON),
+        )
+        if len(chunk) < _CHUNK_ROWS:
+            return
 
 
 def require_columns(rows: pl.DataFrame, names: list[str], *, expected: str) -> None:

@@ -14,10 +14,17 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+from pipelines.connectors.common import (
+    LEFT_OUT_REASON,
+    REJECT_REASON,
+    Context,
+    Tables,
+    UnreadableFile,
+)
 from pipelines.connectors.parsing import (
     DAMAGED_TABLE,
     UTC_TIME,
+    csv_rows,
     joined_reasons,
     parsed_instant,
     parsed_number,
@@ -81,7 +88,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
         return _read_export(_parquet(content, file_name), file_name)
     if content.lstrip()[:1] == b"{":
         return _read_answer(content, file_name)
-    return _read_export(_csv(content, file_name), file_name)
+    return _read_csv(content, file_name)
 
 
 def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
@@ -189,14 +196,20 @@ def _parquet(content: bytes, file_name: str) -> pl.DataFrame:
         ) from error
 
 
-def _csv(content: bytes, file_name: str) -> pl.DataFrame:
+def _read_csv(content: bytes, file_name: str) -> Tables:
     try:
-        return pl.read_csv(content.removeprefix(b"\xef\xbb\xbf"), infer_schema=False)
-    except DAMAGED_TABLE as error:
-        raise UnreadableFile(
-            f"{file_name}: neither Parquet nor JSON, and not CSV either ({error}); expected a "
-            "Prometheus answer or a wide or long export of metrics"
-        ) from error
+        rows = csv_rows(content, expected="a Prometheus answer or a wide or long export of metrics")
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{file_name}: {error}") from error
+    reasons = [name for name in (REJECT_REASON, LEFT_OUT_REASON) if name in rows.columns]
+    is_sound = pl.all_horizontal(pl.col(reasons).is_null())
+    tables = _read_export(rows.filter(is_sound).drop(reasons), file_name)
+    unread = rows.filter(~is_sound).select(reasons)
+    if unread.height:
+        table = next(iter(tables), "gpu_samples")
+        read_rows = [tables[table]] if table in tables else []
+        tables[table] = pl.concat([*read_rows, unread], how="diagonal")
+    return tables
 
 
 def _read_export(export: pl.DataFrame, file_name: str) -> Tables:

@@ -28,7 +28,13 @@ from pipelines.connectors.common import (
     Tables,
     UnreadableFile,
 )
-from pipelines.connectors.parsing import UTC_TIME, joined_reasons, reason
+from pipelines.connectors.parsing import (
+    CUT_OFF,
+    UTC_TIME,
+    is_whole_text,
+    joined_reasons,
+    reason,
+)
 
 _ONE_OF = (("JobID", "JobIDRaw"), ("State",), ("Start",), ("End", "ElapsedRaw", "Elapsed"))
 _TEXTS = {
@@ -99,12 +105,12 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
 def _fields(content: bytes, file_name: str) -> pl.DataFrame:
     """The fields as text under sacct's names, null where sacct has nothing to say."""
     try:
-        lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise UnreadableFile(
             f"{file_name}: not UTF-8 text ({error}); expected the output of sacct; {_HELP}"
         ) from error
-    filled = pl.DataFrame({"line": lines}).filter(pl.col("line") != "")
+    filled = pl.DataFrame({"line": text.split("\n")}).filter(pl.col("line") != "")
     first = filled["line"][0] if filled.height else ""
     # --parsable ends every line with a delimiter; after --parsable2 it is an empty last field.
     line = pl.col("line").str.strip_suffix("|") if first.endswith("|") else pl.col("line")
@@ -120,6 +126,8 @@ def _fields(content: bytes, file_name: str) -> pl.DataFrame:
             f" (missing: {', '.join(missing)}); {_HELP}"
         )
     parts = pl.col("parts")
+    is_last = pl.int_range(pl.len()) == pl.len() - 1
+    is_cut_off = is_last & (not is_whole_text(text))
     return (
         filled[1:]
         .select(line.str.split("|").alias("parts"))
@@ -128,11 +136,14 @@ def _fields(content: bytes, file_name: str) -> pl.DataFrame:
                 parts.list.get(position, null_on_oob=True).alias(name)
                 for position, name in enumerate(header)
             ),
-            reason(
-                parts.list.len() != len(header),
-                field="line",
-                found=pl.format("{} fields", parts.list.len()),
-                expected=f"{len(header)} as in the header (a value may hold a '|')",
+            joined_reasons(
+                pl.when(is_cut_off).then(pl.lit(CUT_OFF)),
+                reason(
+                    parts.list.len() != len(header),
+                    field="line",
+                    found=pl.format("{} fields", parts.list.len()),
+                    expected=f"{len(header)} as in the header (a value may hold a '|')",
+                ),
             ).alias("line_reason"),
         )
         .with_columns(

@@ -122,8 +122,10 @@ def test_a_real_bill_of_three_clouds_is_read_whole():
     ("content", "message"),
     [
         (HEADER.replace("EffectiveCost,", "").encode(), "missing: EffectiveCost"),
-        (b"", "empty CSV"),
-        (b"PAR1", "neither CSV nor Parquet"),
+        (b"", "the file is empty: expected a FOCUS bill"),
+        (b"PAR1", "Parquet that cannot be read"),
+        (HEADER.encode() + b"AWS", "the file ends within this row"),
+        (HEADER.encode() + b'AWS,"1,USD\n', "line 2 is no CSV"),
     ],
 )
 def test_what_is_no_bill_is_refused_in_words(content: bytes, message: str):

@@ -3,7 +3,8 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from pipelines.connectors.parsing import assemble, instant, number
+from pipelines.connectors.common import UnreadableFile
+from pipelines.connectors.parsing import CUT_OFF, assemble, csv_rows, instant, number
 
 NOON = datetime(2026, 4, 5, 12, tzinfo=UTC)
 
@@ -68,3 +69,47 @@ def test_a_bound_is_told_and_an_empty_required_field_is_named():
         None,
         "told is empty: expected a power",
     )
+
+
+HEADER = "a,b,c"
+
+
+def csv(text: str) -> list[tuple]:
+    """Values, reject reason and, where there is one, the reason to leave a row out."""
+    return csv_rows(text.encode(), expected="a table").rows()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_the_senders_machine_has_it(end):
+    lines = [HEADER, "1,2,3", "", '4,"5, or 6",', "  ", ""]
+
+    assert csv(end.join(lines)) == [("1", "2", "3", None), ("4", "5, or 6", None, None)]
+
+
+def test_a_row_of_another_length_is_rejected_and_a_row_without_any_value_left_out():
+    assert csv(f"{HEADER}\n1,2\n1,2,3\n,,\n1,2,3,4\n") == [
+        (None, None, None, "the row has 2 fields: expected 3 as in the header", None),
+        ("1", "2", "3", None, None),
+        (None, None, None, None, "a row without any value"),
+        (None, None, None, "the row has 4 fields: expected 3 as in the header", None),
+    ]
+
+
+def test_a_last_row_without_a_line_end_may_be_cut_off():
+    assert csv(f"{HEADER}\n1,2,3\n1,2,30") == [
+        ("1", "2", "3", None),
+        ("1", "2", "30", CUT_OFF),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('1,"2,3\n4,5,6\n', "line 3 is no CSV"),
+        ('1,"2,3\n4,5"\n7,8,9\n', "a quote is left open"),
+        ('1,"2"x,3\n', "line 2 is no CSV"),
+    ],
+)
+def test_a_quote_that_is_left_open_swallows_no_line(text, message):
+    with pytest.raises(UnreadableFile, match=message):
+        csv(f"{HEADER}\n{text}")

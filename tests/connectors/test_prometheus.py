@@ -261,7 +261,7 @@ def test_an_answer_without_series_is_empty_and_no_error():
         (b"PAR1 and no more", "Parquet that cannot be read"),
         (b"a,b\n1,2\n", r"expected one of \['timestamp'"),
         (b"time,b\n1,2\n", "expected either one column per metric"),
-        (b"", "empty CSV"),
+        (b"", "the file is empty"),
     ],
 )
 def test_what_is_no_telemetry_is_refused_in_words(content: bytes, message: str):

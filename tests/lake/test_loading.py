@@ -259,8 +259,12 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_of_their_file_lo
         + "2026-04-05T12:00:00,sparks-second-life,50,1,charging\n"
         + "2026-04-05T12:00:00Z,nobody,50,1,charging\n",
     )
-    put(book, "outages_csv/target.csv", OUTAGE + OUTAGE.splitlines()[1].replace("sparks-pcc", "x"))
-    put(book, "sacct/jobs.txt", JOBS + JOBS.splitlines()[1].replace("[0001-0002,0009]", "[1-"))
+    put(
+        book,
+        "outages_csv/target.csv",
+        OUTAGE + OUTAGE.splitlines(True)[1].replace("sparks-pcc", "x"),
+    )
+    put(book, "sacct/jobs.txt", JOBS + JOBS.splitlines(True)[1].replace("[0001-0002,0009]", "[1-"))
     summary = lake.load(book)
     assert quarantined(book) == [
         ("battery_csv/rows.csv", 1, "power_kw 'NaN': expected a number"),
