@@ -4,8 +4,16 @@
     What is not known is null and absent from means; only what was counted and did not occur is 0.
 #}
 
-{# Supply and marginal cost: what a site, or all sites together, had in each interval. #}
-{% macro kpi_supply_aggregates() %}
+{# What may serve the next GPU-hour. #}
+{% macro marginal_sources() -%}
+    {{ return(["local_surplus", "grid", "battery", "constrained", "on_demand", "commitment"]) }}
+{%- endmacro %}
+
+{#
+    Supply and marginal cost: what a site, or all sites together, had in each interval. `source_ratio` is the share in
+    which a source served the next GPU-hour of the interval.
+#}
+{% macro kpi_supply_aggregates(source_ratio="cast(marginal_source = '{}' as integer)") %}
     {{ exact_sum("coverage_ratio") }} / max(expected_interval_count) as coverage_ratio,
     count(availability_ratio) / max(expected_interval_count) as availability_coverage_ratio,
     {{ mean_of("effective_it_mw") }} as mean_effective_it_mw,
@@ -25,10 +33,10 @@
     count(*) filter (where local_committed_mw > 0 and is_local_available is null) as local_excluded_interval_count,
     {{ mean_of("marginal_cost_per_gpu_hour") }} as mean_marginal_cost_per_gpu_hour,
     quantile_cont(marginal_cost_per_gpu_hour, 0.95) as p95_marginal_cost_per_gpu_hour,
-    {%- for source in ["local_surplus", "grid", "battery", "constrained", "on_demand", "commitment"] %}
-    avg(cast(marginal_source = '{{ source }}' as integer)) as marginal_{{ source }}_ratio,
+    {%- for source in marginal_sources() %}
+    {{ mean_of(source_ratio.format(source)) }} as marginal_{{ source }}_ratio,
     {%- endfor %}
-    count(marginal_source) / max(expected_interval_count) as marginal_cost_coverage_ratio
+    count({{ source_ratio.format("grid") }}) / max(expected_interval_count) as marginal_cost_coverage_ratio
 {% endmacro %}
 
 {# The intervals of a model with the number of intervals their week of the organization's clock should have. #}

@@ -224,7 +224,7 @@ def summary(pack: Document, place: str) -> str:
     """
     sections = {name: section["rows"] for name, section in pack["sections"].items()}
     kpis = [row for row in sections["scorecard"] if row["scope"] == "organization"]
-    with_target = [row for row in kpis if row["target_value"] is not None]
+    with_target = [row for row in sections["scorecard"] if row["target_value"] is not None]
     met = sum(row["target_status"] == "met" for row in with_target)
     incidents = sections["incidents"]
     revision = f", revision {pack['revision']}" if pack["revision"] > 1 else ""

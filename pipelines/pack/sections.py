@@ -50,7 +50,7 @@ cross join (
         count(*) filter (where target_status = 'unknown' and target_value is not null)
             as unknown_count
     from governance_scorecard
-    where week = '{week}' and scope = 'organization'
+    where week = '{week}'
 ) as targets
 where totals.week = '{week}'
 """
@@ -203,9 +203,11 @@ order by site_id, local_date, local_hour
 
 MARGINAL_COST_WEEK = """
 select
+    'site' as scope,
     site_id,
     mean_marginal_cost_per_gpu_hour,
     p95_marginal_cost_per_gpu_hour,
+    null as capacity_weighted_cost_per_gpu_hour,
     marginal_local_surplus_ratio,
     marginal_commitment_ratio,
     marginal_grid_ratio,
@@ -216,7 +218,26 @@ select
     currency_code
 from kpi_site_weekly
 where week = '{week}'
-order by site_id
+
+union all
+
+select
+    'organization' as scope,
+    null as site_id,
+    mean_marginal_cost_per_gpu_hour,
+    p95_marginal_cost_per_gpu_hour,
+    capacity_weighted_cost_per_gpu_hour,
+    marginal_local_surplus_ratio,
+    marginal_commitment_ratio,
+    marginal_grid_ratio,
+    marginal_battery_ratio,
+    marginal_on_demand_ratio,
+    marginal_constrained_ratio,
+    marginal_cost_coverage_ratio,
+    currency_code
+from kpi_organization_weekly
+where week = '{week}'
+order by scope, site_id
 """
 
 CARBON = """
@@ -478,7 +499,7 @@ SECTIONS = (
     Section("supply_week", ("site_id",), SUPPLY_WEEK),
     Section("incidents", ("incident_id",), INCIDENTS),
     Section("marginal_cost", ("site_id", "local_date", "local_hour"), MARGINAL_COST),
-    Section("marginal_cost_week", ("site_id",), MARGINAL_COST_WEEK),
+    Section("marginal_cost_week", ("scope", "site_id"), MARGINAL_COST_WEEK),
     Section("carbon", ("scope", "site_id"), CARBON),
     Section("carbon_free_hours", ("site_id", "local_hour"), CARBON_FREE_HOURS),
     Section("segments", ("workload_id", "site_id"), SEGMENTS),

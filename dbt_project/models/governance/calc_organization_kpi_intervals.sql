@@ -39,39 +39,38 @@ sums as (
         count(*) filter (where local_committed_mw > 0) as local_site_count,
         count(local_available_committed_mw) as known_local_site_count,
         {{ exact_sum("local_available_committed_mw") }} as local_available_committed_mw,
-        bool_and(is_local_available) as is_local_available,
-        count(marginal_source) as priced_venue_count,
-        -- The next GPU-hour goes where it costs least; constrained only where no venue has one left.
-        min(marginal_cost_per_gpu_hour) as marginal_cost_per_gpu_hour,
-        arg_min(marginal_source, (marginal_cost_per_gpu_hour, site_id)) filter (
-            where marginal_cost_per_gpu_hour is not null
-        ) as cheapest_source
+        bool_and(is_local_available) as is_local_available
     from site_intervals
     group by interval_started_at, utc_date, week
 
 )
 
 select
-    interval_started_at,
-    utc_date,
-    week,
-    coverage_ratio,
-    effective_it_mw,
-    committed_it_mw,
-    available_committed_mw / nullif(committed_it_mw, 0) as availability_ratio,
-    is_fully_available,
-    grid_mw,
-    local_mw,
-    local_generation_mw,
-    local_storage_mw,
-    local_committed_mw,
+    sums.interval_started_at,
+    sums.utc_date,
+    sums.week,
+    sums.coverage_ratio,
+    sums.effective_it_mw,
+    sums.committed_it_mw,
+    sums.available_committed_mw / nullif(sums.committed_it_mw, 0) as availability_ratio,
+    sums.is_fully_available,
+    sums.grid_mw,
+    sums.local_mw,
+    sums.local_generation_mw,
+    sums.local_storage_mw,
+    sums.local_committed_mw,
     case
-        when local_site_count > 0 and known_local_site_count = local_site_count
-            then local_available_committed_mw / local_committed_mw
+        when sums.local_site_count > 0 and sums.known_local_site_count = sums.local_site_count
+            then sums.local_available_committed_mw / sums.local_committed_mw
     end as local_availability_ratio,
     case
-        when local_site_count > 0 and known_local_site_count = local_site_count then is_local_available
+        when sums.local_site_count > 0 and sums.known_local_site_count = sums.local_site_count
+            then sums.is_local_available
     end as is_local_available,
-    marginal_cost_per_gpu_hour,
-    case when priced_venue_count > 0 then coalesce(cheapest_source, 'constrained') end as marginal_source
+    margins.marginal_cost_per_gpu_hour,
+    {%- for source in marginal_sources() %}
+    margins.marginal_{{ source }}_ratio,
+    {%- endfor %}
+    margins.capacity_weighted_cost_per_gpu_hour
 from sums
+left join {{ ref("calc_work_margins") }} as margins on sums.interval_started_at = margins.interval_started_at

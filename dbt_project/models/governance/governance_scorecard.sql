@@ -149,7 +149,8 @@ compared as (
         lag(comparable_value) over weeks as previous_value,
         min(comparable_value) over weeks_before as lowest_8_weeks_value,
         max(comparable_value) over weeks_before as highest_8_weeks_value,
-        count(comparable_value) over weeks_before as week_count
+        count(comparable_value) over weeks_before as week_count,
+        count(kpi_value) over (partition by scope, site_id, kpi_id) > 0 as is_ever_known
     from known
     window
         weeks as (partition by scope, site_id, kpi_id order by monday_at),
@@ -161,7 +162,7 @@ compared as (
 
 ),
 
--- A site's own target comes before the one for all.
+-- A site's own target comes before the one for all, which is none for what a site never has.
 targeted as (
 
     select
@@ -177,6 +178,7 @@ targeted as (
         on
             compared.kpi_id = general.kpi_id
             and general.site_id is null
+            and (compared.scope = 'organization' or compared.is_ever_known)
 
 )
 

@@ -6,7 +6,8 @@ supply as (
 
     select
         week,
-        {{ kpi_supply_aggregates() }}
+        {{ kpi_supply_aggregates("marginal_{}_ratio") }},
+        {{ mean_of("capacity_weighted_cost_per_gpu_hour") }} as capacity_weighted_cost_per_gpu_hour
     from intervals
     group by week
 

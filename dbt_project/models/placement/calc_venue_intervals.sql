@@ -40,6 +40,7 @@ select
     marginal.site_id,
     marginal.interval_started_at,
     marginal.week,
+    marginal.marginal_source,
     marginal.marginal_cost_per_gpu_hour,
     marginal.marginal_cost_per_gpu_hour - marginal.demand_charge_cost_per_gpu_hour as avoidable_cost_per_gpu_hour,
     marginal.marginal_energy_cost_per_gpu_hour + marginal.network_and_levies_cost_per_gpu_hour
@@ -71,6 +72,7 @@ select
     quarters.site_id,
     quarters.quarter_started_at as interval_started_at,
     quarters.week,
+    quarters.marginal_source,
     quarters.marginal_cost_per_gpu_hour,
     quarters.marginal_cost_per_gpu_hour as avoidable_cost_per_gpu_hour,
     cast(null as double) as energy_and_network_cost_per_gpu_hour,

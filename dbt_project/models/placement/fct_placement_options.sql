@@ -11,38 +11,6 @@
 
 with
 
-gpus as (
-
-    select
-        site_id,
-        gpu_model
-    from {{ source("raw", "nodes") }}
-
-    union all
-
-    select
-        site_id,
-        gpu_model
-    from {{ source("raw", "cloud_skus") }}
-
-),
-
--- Of one GPU whose model is not known the venue's are not known.
-venues as (
-
-    select
-        sites.site_id,
-        sites.venue_kind,
-        sites.country_code,
-        {{ if_all_known(
-            "gpus.gpu_model", "string_agg(distinct gpus.gpu_model, ', ' order by gpus.gpu_model)"
-        ) }} as gpu_models
-    from {{ source("raw", "sites") }} as sites
-    left join gpus on sites.site_id = gpus.site_id
-    group by sites.site_id, sites.venue_kind, sites.country_code
-
-),
-
 runs as (
 
     select
@@ -52,7 +20,10 @@ runs as (
         venues.gpu_models,
         {{ exact_sum("placed.allocated_gpu_hours") }} as allocated_gpu_hours
     from {{ ref("calc_placed_intervals") }} as placed
-    inner join venues on placed.site_id = venues.site_id
+    inner join {{ ref("calc_workload_venues") }} as venues
+        on
+            placed.workload_id = venues.workload_id
+            and placed.site_id = venues.site_id
     group by placed.workload_id, placed.week, placed.site_id, venues.gpu_models
 
 ),
@@ -61,12 +32,8 @@ runs as (
 options as (
 
     select
-        runs.workload_id,
         runs.week,
-        venues.site_id,
-        venues.venue_kind,
-        venues.country_code,
-        venues.gpu_models,
+        venues.*,
         bool_or(runs.site_id = venues.site_id) as is_current,
         coalesce({{ exact_sum("runs.allocated_gpu_hours", "runs.site_id <> venues.site_id") }}, 0)
             as elsewhere_gpu_hours,
@@ -75,7 +42,7 @@ options as (
         {%- set is_same = "runs.site_id = venues.site_id or runs.gpu_models = venues.gpu_models" %}
         {{ if_all_known(is_same, "bool_and(" ~ is_same ~ ")") }} as is_same_gpu_model
     from runs
-    cross join venues
+    inner join {{ ref("calc_workload_venues") }} as venues on runs.workload_id = venues.workload_id
     group by all
 
 ),
@@ -191,13 +158,8 @@ ruled as (
         figures.* exclude (workload_id, site_id, week), -- noqa: RF02
         conditions.mean_availability_ratio,
         conditions.spare_gpu_hours,
-        workloads.criticality,
-        list_contains(workloads.allowed_venues, options.venue_kind) as is_venue_kind_allowed,
-        workloads.allowed_countries is null
-        or list_contains(workloads.allowed_countries, options.country_code) as is_country_allowed,
-        workloads.max_latency_ms is null or latencies.latency_ms <= workloads.max_latency_ms as is_latency_allowed,
         case
-            when options.elsewhere_gpu_hours = 0 or workloads.max_deferral_hours > 0 then true
+            when options.elsewhere_gpu_hours = 0 or options.max_deferral_hours > 0 then true
             when conditions.minimum_availability_ratio < organization.full_availability_ratio then false
             when conditions.is_availability_known then true
         end as is_deferral_allowed,
@@ -209,20 +171,15 @@ ruled as (
         case
             when options.elsewhere_gpu_hours = 0 then true
             -- Tolerant work may move in part; what cannot wait must fit whole.
-            when workloads.criticality = 'tolerant' and figures.fitting_gpu_hours > 0 then true
+            when options.criticality = 'tolerant' and figures.fitting_gpu_hours > 0 then true
             when figures.is_spare_known
                 then
-                    workloads.criticality = 'sensitive'
+                    options.criticality = 'sensitive'
                     and figures.fitting_gpu_hours >= figures.compared_gpu_hours
         end as has_spare_capacity,
         case when figures.known_gpu_hours > 0 then true end as is_cost_known
     from options
     cross join {{ source("raw", "organization") }} as organization
-    inner join {{ source("raw", "workloads") }} as workloads on options.workload_id = workloads.workload_id
-    left join {{ source("raw", "workload_latencies") }} as latencies
-        on
-            options.workload_id = latencies.workload_id
-            and options.site_id = latencies.site_id
     inner join figures
         on
             options.workload_id = figures.workload_id
