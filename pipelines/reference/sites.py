@@ -238,7 +238,10 @@ def hostnames(site: Site) -> Iterator[str]:
 
 
 class Meter(Dated):
-    """One flow of a meter and the part it plays in its site's balance."""
+    """One flow of a meter and the part it plays in its site's balance.
+
+    With `estimate: like_days` readings that are missing are estimated from those of like days.
+    """
 
     meter_id: str
     flow: Literal["import", "export"] = "import"
@@ -260,6 +263,7 @@ class Meter(Dated):
     battery_id: str | None = None
     contract_id: str | None = None
     variable_cost_per_mwh: Amount | None = None
+    estimate: Literal["like_days"] | None = None
 
 
 class Meters(Model):

@@ -248,7 +248,8 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         text="site_id provider_name region_id sku_id gpu_model", number="gpu_count"
     ),
     "meters": _columns(
-        text="meter_id flow site_id role accuracy_class energy_source battery_id contract_id",
+        text="meter_id flow site_id role accuracy_class energy_source battery_id contract_id"
+        " estimate",
         number="multiplier variable_cost_per_mwh",
         instant=_VALIDITY,
     ),

@@ -21,6 +21,7 @@ MODELS = (
     "stg_meter_readings",
     "int_meter_readings",
     "stg_market_prices",
+    "int_market_prices",
     "int_contract_prices",
     "int_contract_volumes",
     "int_ppa_settlements",
@@ -175,6 +176,11 @@ class SettlementModels:
             "create table warehouse.intermediate.int_meter_findings as"
             " select '' as meter_id, '' as flow, now() as interval_started_at, '' as rule_id"
             " limit 0"
+        )
+        connection.execute(
+            "create table warehouse.intermediate.int_price_findings as"
+            " select '' as rule_id, '' as zone, '' as market, 1 as sequence,"
+            " now() as interval_started_at limit 0"
         )
         for name, node in self.nodes.items():
             if name == "fct_contract_settlements":

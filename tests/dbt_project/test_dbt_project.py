@@ -413,11 +413,11 @@ def test_a_day_without_exchange_rate_is_a_finding_and_stops_nothing(book):
     )
 
     answer = warehouse.invoke_dbt(
-        book, book.warehouse, ["run", "--select", "+int_rate_findings", "--vars", lake_vars(book)]
+        book, book.warehouse, ["run", "--select", "+int_price_findings", "--vars", lake_vars(book)]
     )
 
     assert answer.success, answer.exception
     with duckdb.connect(str(book.warehouse), read_only=True) as connection:
         assert connection.execute(
-            "select rule_id, site_id, subject_id, utc_date from intermediate.int_rate_findings"
+            "select rule_id, site_id, subject_id, utc_date from intermediate.int_price_findings"
         ).fetchall() == [("fx_rate_missing", None, "USD", at.date())]

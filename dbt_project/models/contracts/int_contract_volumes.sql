@@ -66,7 +66,7 @@ prices as (
         prices.price_per_mwh,
         prices.source_price_per_mwh,
         prices.source_currency_code
-    from {{ ref("stg_market_prices") }} as prices
+    from {{ ref("int_market_prices") }} as prices
     inner join contracts
         on
             prices.zone = contracts.settlement_zone

@@ -206,6 +206,23 @@ sides as (
 
 ),
 
+-- Nodes that were watched drew no more than all of IT did, whatever part of them that was.
+node_sides as (
+
+    select
+        interval_sides.site_id,
+        interval_sides.compared_from_at,
+        {{ exact_sum("greatest(telemetry.gpu_kwh, telemetry.node_kwh)") }} as node_kwh
+    from interval_sides
+    inner join {{ ref("int_site_telemetry_intervals") }} as telemetry
+        on
+            interval_sides.site_id = telemetry.site_id
+            and interval_sides.interval_started_at = telemetry.interval_started_at
+            and {{ in_build_dates("telemetry.utc_date") }}
+    group by interval_sides.site_id, interval_sides.compared_from_at
+
+),
+
 -- Of two meters that contradict each other the one that stands still is wrong, else the one that was estimated, else
 -- the one further from the meter the grid operator bills by.
 supply_judged as (
@@ -244,11 +261,21 @@ outer_meters as (
 nested as (
 
     select
-        *,
-        case outer_side when 'facility' then facility_kwh when 'supply' then supply_kwh end as outer_kwh,
-        case outer_side when 'facility' then is_facility_estimated when 'supply' then is_supply_estimated end
-            as is_outer_estimated
+        outer_meters.*,
+        node_sides.node_kwh,
+        case outer_meters.outer_side
+            when 'facility' then outer_meters.facility_kwh
+            when 'supply' then outer_meters.supply_kwh
+        end as outer_kwh,
+        case outer_meters.outer_side
+            when 'facility' then outer_meters.is_facility_estimated
+            when 'supply' then outer_meters.is_supply_estimated
+        end as is_outer_estimated
     from outer_meters
+    left join node_sides
+        on
+            outer_meters.site_id = node_sides.site_id
+            and outer_meters.compared_from_at = node_sides.compared_from_at
 
 ),
 
@@ -256,6 +283,7 @@ judged as (
 
     select
         *,
+        coalesce(it_kwh < node_kwh * (1 - {{ tolerances["telemetry_ratio"] }}), false) as is_it_below_nodes,
         case
             when it_kwh > outer_kwh * (1 + {{ tolerances["nesting_ratio"] }})
                 then
@@ -292,7 +320,7 @@ broken as (
                     readings.role = 'facility_total'
                     and 'facility' in (judged.wrong_of_supply_and_facility, judged.wrong_of_nested)
                 )
-                or (readings.role = 'it_load' and judged.wrong_of_nested = 'it')
+                or (readings.role = 'it_load' and (judged.wrong_of_nested = 'it' or judged.is_it_below_nodes))
                 or (readings.role = 'cooling_load' and judged.wrong_of_nested = 'cooling')
                 then
                     case
@@ -305,7 +333,9 @@ broken as (
         judged.it_kwh,
         judged.cooling_kwh,
         judged.outer_side,
-        judged.outer_kwh
+        judged.outer_kwh,
+        judged.node_kwh,
+        judged.is_it_below_nodes
     from plausible as readings
     left join judged
         on
@@ -336,6 +366,8 @@ select
                 'at most {{ tolerances["spike_factor"] }} times its neighbours, '
                 || round(previous_kwh, 3) || ' and ' || round(next_kwh, 3)
                 || ' kWh, or another meter that moves with it'
+        when role = 'it_load' and is_it_below_nodes
+            then 'no less than the ' || round(node_kwh, 3) || ' kWh that the nodes drew which were watched'
         when role in {{ supply_roles }}
             then 'a supply near the ' || round(coalesce(facility_kwh, it_kwh), 3) || ' kWh that the site took'
         when role = 'facility_total'

@@ -6,7 +6,7 @@
     "int_meter_findings": "source_file",
     "int_battery_findings": "source_file",
     "int_node_findings": none,
-    "int_rate_findings": none,
+    "int_price_findings": none,
 } %}
 
 with

@@ -122,7 +122,7 @@ priced as (
             "tariffed.exchange_rate"
         ) }} as contract_spot_price_per_mwh
     from tariffed
-    left join {{ ref("stg_market_prices") }} as spot
+    left join {{ ref("int_market_prices") }} as spot
         on
             tariffed.bidding_zone = spot.zone
             and tariffed.price_market = spot.market

@@ -1,12 +1,10 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
-{#
-    Amounts in a currency without a rate: the terms of sites and what the market prices them at. `subject_id` is the
-    currency.
-#}
+{% set tolerances = var("finding_tolerances") %}
+
 with
 
-missing as (
+without_rate as (
 
     select
         site_id,
@@ -36,9 +34,35 @@ select
     site_id,
     'currency' as subject_kind,
     currency_code as subject_id,
+    null as zone,
+    null as market,
+    cast(null as bigint) as sequence,
     cast(utc_date as timestamp) at time zone 'UTC' as interval_started_at,
     cast(utc_date + interval 1 day as timestamp) at time zone 'UTC' as interval_ended_at,
     utc_date,
     cast(null as double) as value,
     'a rate of the day in fx_rates.csv' as expected
-from missing
+from without_rate
+
+union all
+
+select
+    'price_range' as rule_id,
+    null as site_id,
+    'zone' as subject_kind,
+    zone || ' ' || market || ' ' || sequence as subject_id,
+    zone,
+    market,
+    sequence,
+    interval_started_at,
+    interval_ended_at,
+    utc_date,
+    price_per_mwh as value,
+    '{{ tolerances["lowest_price_per_mwh"] }} to {{ tolerances["highest_price_per_mwh"] }} per MWh' as expected
+from {{ ref("stg_market_prices") }}
+where
+    (
+        price_per_mwh < {{ tolerances["lowest_price_per_mwh"] }}
+        or price_per_mwh > {{ tolerances["highest_price_per_mwh"] }}
+    )
+    and {{ in_build_dates("utc_date") }}
