@@ -62,7 +62,7 @@ _ENERGY_SOURCES = {
 _STATUSES = {
     **{name: name for name in ("active", "cancelled", "claimed", "expired")},
     **{name: name for name in ("withdrawn", "locked", "reserved")},
-    "bundle split": "bundle_split",
+    **dict.fromkeys(("bundle split", "bundle_split"), "bundle_split"),
 }
 
 

@@ -307,6 +307,9 @@ def assemble(
 
     A row that has a `left_out_reason` keeps it and is not rejected.
     """
+    if rows.is_empty():
+        # Polars panics where the hour that clocks repeat is told by a column without rows.
+        return assemble(rows.clear(1), fields, reasons=reasons).clear()
     own = [pl.col(REJECT_REASON)] if REJECT_REASON in rows.columns else []
     found = pl.coalesce(
         *own, joined_reasons(*(field.reason for field in fields.values()), *reasons)

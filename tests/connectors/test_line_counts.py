@@ -1,0 +1,376 @@
+"""Of every format: each line of a file is loaded, quarantined or left out, and none is made up.
+
+A file that breaks off is refused, or gives no row that the whole file does not give.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.connectors import FORMATS
+from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.lake.landing import LandedFile, read_file
+from pipelines.lake.quarantine import Declared, split
+from pipelines.lake.schemas import RAW_TABLES
+
+START = datetime(2026, 5, 4, tzinfo=UTC)
+DECLARED = Declared(
+    digest="0" * 16,
+    context=Context({"alder": "Europe/Berlin"}),
+    names={"grid_events": (("target",), pl.DataFrame({"target": ["poc"]}), "sites")},
+)
+
+Kinds = Sequence[str]
+
+
+def iso(hours: int) -> str:
+    return f"{START + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def csv(line: Callable[[int], dict[str, str]], **wrong: str) -> Callable[[Kinds], tuple[str, int]]:
+    """Writes a CSV of good lines, of lines with `wrong` fields, and of others than the header's."""
+
+    def write(kinds: Kinds) -> tuple[str, int]:
+        rows = [",".join(line(0))]
+        for number, kind in enumerate(kinds):
+            told = line(number) | (wrong if kind == "bad" else {})
+            fields = [""] * len(told) if kind == "empty" else list(told.values())
+            rows.append(",".join([*fields, "x"] if kind == "long" else fields[kind == "short" :]))
+        return "\r\n".join([*rows, ""]), len(kinds)
+
+    return write
+
+
+CSV = {
+    "battery_csv/a.csv": csv(
+        lambda n: {
+            "timestamp": iso(n),
+            "battery_id": "bess",
+            "state_of_charge_pct": "50",
+            "state": "standby",
+            "power_kw": f"12.{n}5",
+        },
+        power_kw="x",
+    ),
+    "outages_csv/a.csv": csv(
+        lambda n: {
+            "event_id": f"e{n}",
+            "target": "poc",
+            "event_type": "curtailment_order",
+            "started_at": iso(n),
+            "ended_at": iso(n + 10),
+            "import_limit_kw": f"{n}250",
+        },
+        event_type="x",
+    ),
+    "prices_csv/ercot.csv": csv(
+        lambda n: {
+            "DeliveryDate": "05/04/2026",
+            "DeliveryHour": "7",
+            "DeliveryInterval": f"{n % 4 + 1}",
+            "SettlementPointName": f"LZ_{n}",
+            "SettlementPointType": "LZ",
+            "DSTFlag": "N",
+            "SettlementPointPrice": f"1{n}.25",
+        },
+        SettlementPointPrice="x",
+    ),
+    "prices_csv/DE-LU_prices.csv": csv(
+        lambda n: {"Datetime (UTC)": iso(n)[:-1], "Price (EUR/MWh)": f"{n}5.25"},
+        **{"Price (EUR/MWh)": "x"},
+    ),
+    "electricity_maps/em_hourly.csv": csv(
+        lambda n: {
+            "Datetime (UTC)": iso(n),
+            "Zone id": "DE",
+            "Data estimated": "false",
+            "Carbon intensity gCO₂eq/kWh (direct)": "300",
+            "Carbon intensity gCO₂eq/kWh (Life cycle)": f"4{n}0.5",
+        },
+        **{"Data estimated": "x"},
+    ),
+    "certificates/a.csv": csv(
+        lambda n: {
+            "issuance_id": f"i{n}",
+            "bundle_quantity": "10",
+            "certificate_bundle_id_range_start": "0",
+            "certificate_bundle_id_range_end": "9",
+            "energy_carrier": "electricity",
+            "energy_source": "wind",
+            "face_value": "1",
+            "production_starting_interval": iso(n),
+            "production_ending_interval": iso(n + 1),
+            "expiry_datestamp": "",
+            "is_storage": "false",
+            "issuing_body": "UBA",
+            "issue_market_zone": "DE-LU",
+        },
+        is_storage="x",
+    ),
+    "invoices/a.csv": csv(
+        lambda n: {
+            "invoice_id": "R1",
+            "line_number": f"{n + 1}",
+            "contract_id": "c",
+            "billing_month": "2026-05",
+            "line": "energy",
+            "currency_code": "EUR",
+            "issued_at": iso(900),
+            "amount": f"{n}7.25",
+        },
+        amount="x",
+    ),
+    "focus/a.csv": csv(
+        lambda n: {
+            "ProviderName": "Nimbus",
+            "BillingAccountId": "A",
+            "BillingCurrency": "EUR",
+            "BillingPeriodStart": "2026-05-01T00:00:00Z",
+            "BillingPeriodEnd": "2026-06-01T00:00:00Z",
+            "ChargePeriodStart": iso(n),
+            "ChargePeriodEnd": iso(n + 1),
+            "ChargeCategory": "Usage",
+            "EffectiveCost": f"{n}7.25",
+            "BilledCost": f"{n}7.25",
+        },
+        BilledCost="x",
+    ),
+    "prometheus/wide.csv": csv(
+        lambda n: {
+            "timestamp": iso(n),
+            "Hostname": "ald01",
+            "gpu": "0",
+            "DCGM_FI_DEV_POWER_USAGE": f"41{n}.5",
+        },
+        DCGM_FI_DEV_POWER_USAGE="x",
+    ),
+    "prometheus/long.csv": csv(
+        lambda n: {
+            "timestamp": iso(n),
+            "__name__": "DCGM_FI_DEV_POWER_USAGE",
+            "Hostname": "ald01",
+            "gpu": "0",
+            "value": f"41{n}.5",
+        },
+        value="x",
+    ),
+}
+
+
+def sacct(kinds: Kinds) -> tuple[str, int]:
+    rows = ["JobID|State|Start|End|NNodes|AllocTRES|ElapsedRaw"]
+    for number, kind in enumerate(kinds):
+        job_id = f"{number}.batch" if kind == "empty" else f"{number}"
+        elapsed = "x" if kind == "bad" else "3600"
+        line = f"{job_id}|COMPLETED|2026-05-04T00:00:00|2026-05-04T01:00:00|1|gres/gpu=4|{elapsed}"
+        rows.append({"short": line[2:].lstrip("|"), "long": f"{line}|x"}.get(kind, line))
+    return "\n".join([*rows, ""]), len(kinds)
+
+
+def nem12(kinds: Kinds) -> tuple[str, int]:
+    """A channel a line, with two days: kWh, kVArh, a unit that is none, a day with a value less."""
+    records, count = ["100,NEM12,202605040000,M,R"], 0
+    for number, kind in enumerate(kinds):
+        suffix = "Q1" if kind == "empty" else "E1"
+        unit = {"empty": "kVArh", "bad": "l"}.get(kind, "kWh")
+        slots = 48 - (kind == "short") + (kind == "long")
+        records.append(f"200,NMI{number},{suffix},{suffix},{suffix},,,{unit},30,")
+        for day, width in (("20260504", 48), ("20260505", slots)):
+            values = ",".join(f"{slot}.5" for slot in range(width))
+            records.append(f"300,{day},{values},A,,,20260506000000,")
+            count += 48 if width == 48 and kind != "bad" else 1
+    return "\n".join([*records, "900", ""]), count
+
+
+def green_button(kinds: Kinds) -> tuple[str, int]:
+    """A series of two readings a line: energy, power, of no direction, of no type, a bad value."""
+    entries = ['<entry><link rel="self" href="U/M1"/><link rel="related" href="U/M1/M"/><content>'
+               "<UsagePoint/></content></entry>"]  # fmt: skip
+    for number, kind in enumerate(kinds):
+        uom, flow = (38 if kind == "empty" else 72), (4 if kind == "long" else 1)
+        start = 1777852800 + 7200 * number
+        readings = "".join(
+            "<IntervalReading><timePeriod><duration>3600</duration>"
+            f"<start>{start + 3600 * hour}</start></timePeriod><value>{value}</value>"
+            "</IntervalReading>"
+            for hour, value in enumerate(["5", "x" if kind == "bad" else "7"])
+        )
+        entries += [
+            f'<entry><link rel="self" href="R/{number}"/><content><ReadingType><uom>{uom}</uom>'
+            f"<flowDirection>{flow}</flowDirection></ReadingType></content></entry>"
+            if kind != "short"
+            else "",
+            f'<entry><link rel="self" href="U/M1/M/{number}"/><link rel="up" href="U/M1/M"/>'
+            f'<link rel="related" href="U/M1/M/{number}/I"/>'
+            f'<link rel="related" href="R/{number}"/><content><MeterReading/></content></entry>',
+            f'<entry><link rel="self" href="U/M1/M/{number}/I/1"/>'
+            f'<link rel="up" href="U/M1/M/{number}/I"/><content><IntervalBlock>{readings}'
+            "</IntervalBlock></content></entry>",
+        ]
+    return f"<feed>{''.join(entries)}</feed>", 2 * len(kinds)
+
+
+def entsoe(kinds: Kinds) -> tuple[str, int]:
+    """A Period of four quarters a line: all told, repeated ones left out, or of no layout."""
+    series = []
+    for number, kind in enumerate(kinds):
+        curve = "A03" if kind == "empty" else "A01"
+        told = range(1, 2 if kind == "empty" else 5)
+        points = "".join(
+            f"<Point><position>{place}</position><price.amount>{value}</price.amount></Point>"
+            for place, value in ((n, "x" if kind == "bad" and n == 3 else f"9{n}.5") for n in told)
+        )
+        resolution = {"short": "PT7M", "long": "P1X"}.get(kind, "PT15M")
+        series.append(
+            "<TimeSeries><in_Domain.mRID>10Y1001A1001A82H</in_Domain.mRID>"
+            f"<currency_Unit.name>EUR</currency_Unit.name><curveType>{curve}</curveType><Period>"
+            f"<timeInterval><start>{iso(number)}</start><end>{iso(number + 1)}</end>"
+            f"</timeInterval><resolution>{resolution}</resolution>{points}</Period></TimeSeries>"
+        )
+    count = sum(1 if kind in ("short", "long") else 4 for kind in kinds)
+    return (
+        "<Publication_MarketDocument><type>A44</type>"
+        f"{''.join(series)}</Publication_MarketDocument>",
+        count,
+    )
+
+
+def openadr(kinds: Kinds) -> tuple[str, int]:
+    """An interval a line, of one event for a site and another customer; one without is a line."""
+    payload = {
+        "good": {"type": "IMPORT_CAPACITY_LIMIT", "values": [50]},
+        "bad": {"type": "IMPORT_CAPACITY_LIMIT", "values": ["x"]},
+        "empty": {"type": "PRICE", "values": [0.2]},
+        "short": {"type": "SIMPLE", "values": [1]},
+        "long": {"type": "ALERT_FLEX_ALERT", "values": ["now"]},
+    }
+    event = {
+        "id": "ev",
+        "programID": "p",
+        "targets": ["poc", "81"],
+        "payloadDescriptors": [{"payloadType": "IMPORT_CAPACITY_LIMIT", "units": "KW"}],
+        "intervalPeriod": {"start": iso(0), "duration": "PT1H"},
+        "intervals": [{"id": n, "payloads": [payload[kind]]} for n, kind in enumerate(kinds)],
+    }
+    return json.dumps([event]), 2 * len(kinds) or 1
+
+
+def answer(kinds: Kinds) -> tuple[str, int]:
+    """A board a line, of one moment, with two of its metrics and one that is of no use."""
+    series = []
+    for number, kind in enumerate(kinds):
+        gpu = {} if kind == "short" else {"gpu": f"{number}"}
+        for name, value in (("POWER_USAGE", "x" if kind == "bad" else "412.5"), ("FB_USED", "1")):
+            labels = {"__name__": f"DCGM_FI_DEV_{name}", "Hostname": f"ald{number}", **gpu}
+            series.append({"metric": labels, "values": [[1777852800, value]]})
+    return json.dumps({"data": {"resultType": "matrix", "result": series}}), len(kinds)
+
+
+def scrape(kinds: Kinds) -> tuple[str, int]:
+    lines = [
+        f'DCGM_FI_DEV_{name}{{Hostname="ald{number}",'
+        f'gpu="{"" if kind == "short" else number}"}} {"NaN" if kind == "bad" else 412.5}'
+        for number, kind in enumerate(kinds)
+        for name in ("POWER_USAGE", "FB_USED")
+    ]
+    return "\n".join([*lines, ""]), len(kinds)
+
+
+def carbon(kinds: Kinds) -> tuple[str, int]:
+    history = [
+        {
+            "zone": "DE",
+            "datetime": "soon" if kind == "bad" else iso(number),
+            "carbonIntensity": 300,
+            "isEstimated": False,
+        }
+        for number, kind in enumerate(kinds)
+    ]
+    return json.dumps({"zone": "DE", "history": history}), len(kinds)
+
+
+def slurmrestd(kinds: Kinds) -> tuple[str, int]:
+    jobs = [
+        {
+            "job_id": number,
+            "job_state": ["COMPLETED"],
+            "start_time": 10**15 if kind == "bad" else 1777852800,
+            "end_time": 1777856400,
+            "node_count": 1,
+        }
+        for number, kind in enumerate(kinds)
+    ]
+    return json.dumps({"jobs": jobs, "last_update": 1777856400}), len(kinds)
+
+
+FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
+    **CSV,
+    "sacct/jobs.txt": sacct,
+    "sacct/jobs.json": slurmrestd,
+    "nem12/a.csv": nem12,
+    "green_button/a.xml": green_button,
+    "entsoe/a.xml": entsoe,
+    "openadr/a.json": openadr,
+    "prometheus/a.json": answer,
+    "dcgm_scrape/ald_20260504T000000Z.prom": scrape,
+    "electricity_maps/a_hourly.json": carbon,
+}
+KINDS = st.lists(st.sampled_from(["good", "good", "bad", "short", "long", "empty"]), max_size=6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("landing")
+
+
+def load(folder: Path, name: str, content: bytes) -> tuple[set[tuple], int]:
+    """The rows a file gives, and how many of its lines are loaded, quarantined or left out."""
+    path = folder / name.replace("/", "_")
+    path.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    landed = LandedFile(path, name, name.split("/")[0], sha256, len(content), START)
+    rows, count = set(), 0
+    for table, frame in read_file(landed, DECLARED.context):
+        good, bad, left_out = split(frame, RAW_TABLES[table], DECLARED)
+        count += len(good) + len(bad) + len(left_out)
+        rows |= set(good.drop("load_id", "source_row").rows())
+    return rows, count
+
+
+def test_every_format_is_told_here():
+    assert {name.split("/")[0] for name in FILES} == set(FORMATS)
+
+
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=25, deadline=None)
+@given(kinds=KINDS)
+def test_every_line_is_loaded_quarantined_or_left_out(folder, name, kinds):
+    text, lines = FILES[name](kinds)
+    try:
+        _, count = load(folder, name, text.encode())
+    except UnreadableFile:
+        # Nothing of it can be read, which is said of the file as a whole.
+        assert "good" not in kinds
+    else:
+        assert count == lines
+
+
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=40, deadline=None)
+@given(kinds=st.lists(st.sampled_from(["good", "empty"]), min_size=2, max_size=4), data=st.data())
+def test_a_file_that_breaks_off_is_refused_or_gives_no_other_row(folder, name, kinds, data):
+    content = FILES[name](kinds)[0].encode()
+    whole, _ = load(folder, name, content)
+    cut = data.draw(st.integers(1, len(content) - 1))
+    try:
+        part, _ = load(folder, name, content[:cut])
+    except UnreadableFile:
+        return
+    assert part <= whole
