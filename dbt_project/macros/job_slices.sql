@@ -1,8 +1,9 @@
 {#
     CTEs that cut the jobs that held GPUs at the borders of the book's grain: the last, `job_slices`, has one row per
-    job and 15-minute interval, as `slice_started_at`, with the seconds `overlap_s` for which it held its `gpu_count`
-    GPUs. A job that still runs holds them up to the end of the book. For incremental models: only the days a run
-    rebuilds are cut. A macro, as one row per job and interval is too many to keep.
+    job and 15-minute interval, as `slice_started_at`, with the seconds `held_s` for which it held its `gpu_count`
+    GPUs: up to its end, or to where it was last seen running, less the time it was suspended. Where in its time that
+    was, stands in int_suspended_job_intervals. For incremental models: only the days a run rebuilds are cut. A macro,
+    as one row per job and interval is too many to keep.
 #}
 {% macro job_slice_ctes() -%}
 book_ends as (
@@ -20,17 +21,18 @@ started_jobs as (
         jobs.site_id,
         jobs.workload_id,
         jobs.gpu_count,
+        jobs.run_s / epoch(jobs.held_until_at - jobs.started_at) as run_ratio,
         greatest(
             jobs.started_at,
             {{ "cast(" ~ build_from() ~ " as timestamptz)" if build_from() else "jobs.started_at" }}
         ) as interval_started_at,
-        least(coalesce(jobs.ended_at, book_ends.ended_at), book_ends.ended_at) as interval_ended_at
+        least(jobs.held_until_at, book_ends.ended_at) as interval_ended_at
     from {{ ref("stg_jobs") }} as jobs
     cross join book_ends
     where
         jobs.gpu_count > 0
-        and jobs.started_at is not null
-        and {{ in_build_dates("coalesce(jobs.ended_at, book_ends.ended_at)") }}
+        and jobs.held_until_at > jobs.started_at
+        and {{ in_build_dates("jobs.held_until_at") }}
 
 ),
 
@@ -42,5 +44,19 @@ held_jobs as (
 
 ),
 
-job_slices as ({{ cut_to_intervals("held_jobs") }})
+cut_jobs as ({{ cut_to_intervals("held_jobs") }}),
+
+job_slices as (
+
+    select
+        cut_jobs.*,
+        coalesce(suspended.held_s, round(cut_jobs.overlap_s * cut_jobs.run_ratio, 6)) as held_s
+    from cut_jobs
+    left join {{ ref("int_suspended_job_intervals") }} as suspended
+        on
+            cut_jobs.load_id = suspended.load_id
+            and cut_jobs.source_row = suspended.source_row
+            and cut_jobs.slice_started_at = suspended.interval_started_at
+
+)
 {%- endmacro %}

@@ -6,12 +6,16 @@ which site a cluster is and how many GPUs a node has where the accounting shows 
 Of the fields, in any order, JobID or JobIDRaw, State, Start and one of End, ElapsedRaw and Elapsed
 must be there. A listing without Cluster is of the cluster whose name is a folder above it, as in
 `landing/sacct/<cluster>/`, else of the only one that is declared. Seconds elapsed are ElapsedRaw,
-else Elapsed (`D-HH:MM:SS`), else from Start to End; an end that is not told is the start and the
-elapsed time of a job that no longer runs. Steps are left out: their allocation stands for them.
+else Elapsed (`D-HH:MM:SS`), else from Start to End, of a job that runs to the latest time in the
+listing. An end that is not told is the start and the elapsed time of a job that no longer runs.
+Steps are left out: their allocation stands for them.
 
 sacct prints local times without an offset, so each cluster needs a time zone. In the hour that the
-clocks repeat, the elapsed seconds tell which of the two is meant: end - elapsed = start. Where even
-that leaves both, the earlier one stands.
+clocks repeat, the seconds that the job ran and was suspended tell which of the two is meant:
+end - elapsed - suspended = start. Where even that leaves both, the earlier one stands.
+
+GPUs are counted in boards: an instance of a partitioned board (MIG) is the share of the board's
+compute slices that its profile names, three of seven for 3g.40gb.
 """
 
 import json
@@ -51,6 +55,11 @@ _NOTHING = ("", "Unknown", "None", "None assigned", "N/A", "(null)")
 _NO_VALUE = ("18446744073709551614", "4294967294")  # Slurm's NO_VAL64 and NO_VAL
 # The separators sites choose with SLURM_TIME_FORMAT, turned into the default form before parsing.
 _DATE_AND_TIME = r"^(\d{4})[-/](\d{2})[-/](\d{2})[-T ](\d{2}:\d{2}:\d{2})"
+_GPUS = r"^gres[/:](gpu|mig)(?::([^=:]*[^=:\d][^=:]*))?(?:[=:](\d+))?$"  # what, type, count
+_PART_OF_GPUS = r"(?:^|,)gres[/:](?:mps|shard)\b"
+_MIG_PROFILE = r"(?:(\d)c\.)?(\d)g\.\d+gb"  # slices of a compute instance, else of all of it
+# Boards that have four slices instead of seven: A30 and RTX PRO 6000.
+_MIG_OF_FOUR = r"1g\.6gb|2g\.12gb|4g\.24gb|2g\.48gb|4g\.96gb"
 _HELP = "run sacct --parsable2 with its header and these fields in --format"
 
 _ANSWER_TEXTS = {
@@ -70,6 +79,8 @@ _ANSWER_SCHEMA: dict[str, type[pl.DataType]] = {
     "start_time": pl.Int64,
     "end_time": pl.Int64,
     "node_count": pl.Int64,
+    "suspend_time": pl.Int64,
+    "pre_sus_time": pl.Int64,
     "tres_alloc_str": pl.String,
     **dict.fromkeys(_ANSWER_TEXTS.values(), pl.String),
 }
@@ -164,6 +175,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
         pl.col("ElapsedRaw") if "ElapsedRaw" in has else nothing,
         _seconds(pl.col("Elapsed")) if "Elapsed" in has else nothing,
     )
+    suspended = _seconds(pl.col("Suspended")) if "Suspended" in has else nothing
     job_id = pl.coalesce(pl.col(name) for name in ("JobID", "JobIDRaw") if name in has)
     times = [name for name in _TIMES if name in has]
     zone = pl.col("Cluster").replace_strict(zones, default=None, return_dtype=pl.String)
@@ -173,6 +185,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
             elapsed,
             "whole seconds, or D-HH:MM:SS of Elapsed",
         ),
+        "suspended_s": ("Suspended", suspended, "D-HH:MM:SS"),
         "node_count": ("NNodes", node_count, "a whole number of nodes"),
         "consumed_energy_j": ("ConsumedEnergyRaw", energy, "whole joules"),
     }
@@ -181,6 +194,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
         .with_columns(_instants(name, zones) for name in times)
         .with_columns(
             **{name: text.cast(pl.Int64, strict=False) for name, (_, text, _) in counts.items()},
+            gpu_count=_gpu_count(tres),
             reasons=joined_reasons(
                 pl.col("line_reason"),
                 *(
@@ -192,6 +206,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
                     )
                     for field, text, expected in counts.values()
                 ),
+                _gpu_reason(tres, "AllocTRES"),
             ),
         )
     )
@@ -201,10 +216,11 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
     state = pl.col("State").str.extract(r"^(\w+)").str.to_uppercase()
     is_over = ~state.is_in([*_NOT_STARTED, *_NOT_ENDED])
     if "End" not in has:
-        ended = pl.when(is_over).then(started + pl.duration(seconds="elapsed_s", time_unit="us"))
-    from_times = pl.coalesce(
-        (ended - started).dt.total_seconds(), pl.when(started.is_null()).then(0)
-    )
+        ended = pl.when(is_over).then(started + _lasted())
+    # What still runs has run up to the listing, and that was made after all that it tells.
+    told = pl.max_horizontal(pl.col(f"{name}_instants").struct.field("earlier") for name in times)
+    lasted = (pl.coalesce(ended, told.max().over("Cluster")) - started).dt.total_seconds()
+    from_times = (lasted - pl.col("suspended_s").fill_null(0)).clip(lower_bound=0).fill_null(0)
     is_step = job_id.str.contains(".", literal=True) & pl.col("line_reason").is_null()
     submitted = pl.col("Submit_instants").struct.field("earlier") if "Submit" in has else None
     return parsed.select(
@@ -219,8 +235,9 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
         started_at=started,
         ended_at=ended,
         elapsed_s=pl.coalesce("elapsed_s", from_times),
+        suspended_s="suspended_s",
         node_count="node_count",
-        gpu_count=_gpu_count(tres),
+        gpu_count="gpu_count",
         consumed_energy_j="consumed_energy_j",
         **{
             REJECT_REASON: pl.when(~is_step.fill_null(value=False)).then(
@@ -263,16 +280,27 @@ def _instants(name: str, zones: Mapping[str, str]) -> pl.Expr:
     ).alias(f"{name}_instants")
 
 
+def _lasted() -> pl.Expr:
+    """The time from a job's start to its end, or to the listing: it ran or was suspended."""
+    seconds = pl.col("elapsed_s") + pl.col("suspended_s").fill_null(0)
+    return pl.duration(seconds=seconds, time_unit="us")
+
+
 def _start_and_end() -> tuple[pl.Expr, pl.Expr]:
-    """Start and end, of what they can mean the pair that is the elapsed time apart."""
+    """Start and end, of what they can mean the pair that is run time and suspension apart.
+
+    A job that still runs has run up to the moment of the listing, which the others of it tell.
+    """
     start, end = (pl.col(f"{name}_instants").struct for name in ("Start", "End"))
+    lasted = _lasted()
+    is_certain = end.field("earlier").is_null() & (start.field("earlier") == start.field("later"))
+    listed_at = (start.field("earlier") + lasted).filter(is_certain).max().over("Cluster")
     pairs = [
         (start.field(of_start), end.field(of_end))
         for of_start in ("earlier", "later")
         for of_end in ("earlier", "later")
     ]
-    elapsed = pl.duration(seconds="elapsed_s", time_unit="us")
-    misfits = [(last - first - elapsed).abs() for first, last in pairs]
+    misfits = [(last.fill_null(listed_at) - first - lasted).abs() for first, last in pairs]
     least = pl.min_horizontal(misfits)
     chosen_start, chosen_end = pairs[0]
     for misfit, (first, last) in list(zip(misfits, pairs, strict=True))[:0:-1]:
@@ -310,11 +338,39 @@ def _time_reason(name: str) -> pl.Expr:
 
 
 def _gpu_count(tres: pl.Expr) -> pl.Expr:
-    """GPUs of AllocTRES: the untyped count, else the sum of the typed ones, never both."""
-    untyped = tres.str.extract(r"(?:^|,)gres/gpu=(\d+)").cast(pl.Int64)
-    typed = tres.str.extract_all(r"gres/gpu:[^=,]+=\d+")
-    of_each = typed.list.eval(pl.element().str.extract(r"=(\d+)$").cast(pl.Int64))
-    return pl.coalesce(untyped, pl.when(typed.list.len() > 0).then(of_each.list.sum()))
+    """Boards of AllocTRES: the typed GPUs, and what the untyped count has beyond them.
+
+    Clusters record the untyped count, the typed ones or both, so both are never added up.
+    """
+    entry = pl.element()
+    of_type, count = entry.str.extract(_GPUS, 2), entry.str.extract(_GPUS, 3).cast(pl.Int64)
+    count = pl.when(entry.str.contains(_GPUS)).then(count.fill_null(1))
+    slices = pl.coalesce(of_type.str.extract(_MIG_PROFILE, group) for group in (1, 2))
+    board_slices = pl.when(of_type.str.contains(_MIG_OF_FOUR)).then(4).otherwise(7)
+    share = (slices.cast(pl.Float64) / board_slices).fill_null(1)
+
+    def total(of_entry: pl.Expr) -> pl.Expr:
+        return tres.str.split(",").list.eval(of_entry).list.sum().fill_null(0)
+
+    typed = total(pl.when(of_type.is_not_null()).then(count))
+    untyped = total(pl.when(of_type.is_null()).then(count))
+    boards = total(pl.when(of_type.is_not_null()).then(count * share))
+    is_shown = tres.str.split(",").list.eval(entry.str.contains(_GPUS)).list.any()
+    return pl.when(is_shown).then(boards + (untyped - typed).clip(lower_bound=0))
+
+
+def _gpu_reason(tres: pl.Expr, field: str) -> pl.Expr:
+    """Parts of GPUs of which the accounting does not tell the size."""
+    is_untyped_mig = tres.str.contains(r"(?:^|,)gres[/:]mig(?:[=:]\d+)?(?:,|$)")
+    is_typed_mig = tres.str.contains(r"(?:^|,)gres[/:]mig:[^,]*\dg\.\d")
+    is_part = tres.str.contains(_PART_OF_GPUS) & _gpu_count(tres).is_null()
+    return reason(
+        (is_untyped_mig & ~is_typed_mig) | is_part,
+        field=field,
+        found=tres,
+        expected="parts of GPUs with their size: name the MIG profiles (gres/gpu:1g.10gb) in "
+        "AccountingStorageTRES, and gres/gpu beside mps and shards",
+    )
 
 
 def _read_answer(content: bytes, file_name: str, cluster: str | None) -> pl.DataFrame:
@@ -353,6 +409,13 @@ def _read_answer(content: bytes, file_name: str, cluster: str | None) -> pl.Data
     has_ended = has_started & ~pl.col("job_state").is_in(_NOT_ENDED) & (pl.col("end_time") > 0)
     started = pl.when(has_started).then("start_time")
     ended = pl.when(has_ended).then("end_time")
+    lasted_s = (pl.coalesce(ended, "last_update") - started).clip(lower_bound=0).fill_null(0)
+    # suspend_time is when the job was last suspended or went on, pre_sus_time what it ran before.
+    since_s = pl.coalesce(ended, "last_update") - pl.col("suspend_time")
+    since_s = pl.when(pl.col("job_state") != "SUSPENDED").then(since_s).otherwise(0)
+    ran_s = pl.when(has_started & (pl.col("suspend_time") > 0)).then(
+        (pl.col("pre_sus_time") + since_s).clip(0, lasted_s)
+    )
     texts = {
         column: pl.when(~pl.col(name).is_in(_NOTHING)).then(pl.col(name))
         for column, name in _ANSWER_TEXTS.items()
@@ -364,7 +427,8 @@ def _read_answer(content: bytes, file_name: str, cluster: str | None) -> pl.Data
         submitted_at=_from_epoch(pl.when(pl.col("submit_time") > 0).then("submit_time")),
         started_at=_from_epoch(started),
         ended_at=_from_epoch(ended),
-        elapsed_s=(pl.coalesce(ended, "last_update") - started).clip(lower_bound=0).fill_null(0),
+        elapsed_s=pl.coalesce(ran_s, lasted_s),
+        suspended_s=lasted_s - pl.coalesce(ran_s, lasted_s),
         node_count=pl.col("node_count").fill_null(0),
         gpu_count=_gpu_count(pl.col("tres_alloc_str")),
         consumed_energy_j=pl.lit(None, pl.Int64),
@@ -379,7 +443,8 @@ def _read_answer(content: bytes, file_name: str, cluster: str | None) -> pl.Data
                         expected="seconds since 1970",
                     )
                     for name in times
-                )
+                ),
+                _gpu_reason(pl.col("tres_alloc_str"), "tres_alloc_str"),
             )
         },
     )

@@ -85,12 +85,13 @@ class Jobs(Provenance):
     submitted_at = _instant(nullable=True)
     started_at = _instant(nullable=True)
     ended_at = _instant(nullable=True)
-    elapsed_s = dy.Int64(
-        nullable=True, min=0, description="Null where it runs and its seconds were not asked for."
-    )
+    elapsed_s = dy.Int64(min=0, description="Time it ran, suspension left out.")
+    suspended_s = dy.Int64(nullable=True, min=0, description="Time it was suspended, if told.")
     node_count = dy.Int64(min=0)
-    gpu_count = dy.Int64(
-        nullable=True, min=0, description="Null where the accounting shows no GPUs at all."
+    gpu_count = dy.Float64(
+        nullable=True,
+        min=0,
+        description="Boards, a MIG instance as its share; null where it shows no GPUs at all.",
     )
     node_list = dy.String(nullable=True, description="Slurm host list expression, as received.")
     consumed_energy_j = dy.Int64(nullable=True, min=0)

@@ -57,6 +57,7 @@ def test_the_real_gh200_job_is_one_row_without_its_steps():
             "started_at": utc(2024, 3, 15, 19, 24, 16),
             "ended_at": utc(2024, 3, 15, 19, 59, 18),
             "elapsed_s": 2102,
+            "suspended_s": None,
             "node_count": 4,
             "gpu_count": None,
             "node_list": "nid[001002,001004,001012,001014]",
@@ -84,6 +85,7 @@ def test_the_real_answer_of_slurmrestd_has_no_end_for_jobs_that_still_run():
         "started_at": utc(2025, 5, 20, 15, 21, 6),
         "ended_at": utc(2025, 5, 20, 15, 22, 29),
         "elapsed_s": 83,
+        "suspended_s": 0,
         "node_count": 1,
         "gpu_count": None,
         "node_list": "cn001",
@@ -125,13 +127,91 @@ def test_a_time_of_0_from_slurmrestd_is_no_time(times, read_times):
         ("cpu=12,gres/gpu:h100=4,node=1", 4),
         ("cpu=12,gres/gpu:a100=1,gres/gpu:h100=2,node=1", 3),
         ("cpu=12,gres/gpu=4,gres/gpu:h100=4,gres/gpumem=80G,node=1", 4),
+        ("cpu=12,gres/gpu=4,gres/gpu:h100=2,node=1", 4),  # of a second type that is not recorded
+        ("gres/gpu=0,node=1", 0),
+        ("gres:gpu:2", 2),
+        ("gres:gpu:a100:2", 2),
+        ("gres:gpu:a100", 1),
+        ("gres/gpu=1,gres/mps=50", 1),
         ("cpu=12,energy=5,node=1", None),
+        ("cpu=12,gres/gpumem=80G,gres/gpuutil=5,node=1", None),
         ("", None),
     ],
 )
 def test_gpus_are_counted_once_typed_or_untyped(tres: str, gpu_count: int | None):
     row = job(f"1|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|{tres}")
     assert (row["gpu_count"], row["reject_reason"]) == (gpu_count, None)
+
+
+@pytest.mark.parametrize(
+    ("tres", "gpu_count"),
+    [
+        ("cpu=12,gres/gpu:1g.10gb=2,node=1", 2 / 7),
+        ("cpu=12,gres/gpu=2,gres/gpu:1g.10gb=2,node=1", 2 / 7),
+        ("cpu=12,gres/gpu=3,gres/gpu:h100=1,gres/gpu:a100_3g.20gb=2,node=1", 1 + 6 / 7),
+        ("gres:gpu:a100_3g.20gb", 3 / 7),
+        ("gres:gpu:a100_3g.20gb:2", 6 / 7),
+        ("gres/gpu:1g.10gb+me=1", 1 / 7),
+        ("gres/gpu:1c.3g.20gb=1", 1 / 7),  # a compute instance of one slice
+        ("gres/mig:7g.80gb=1", 1),
+        ("gres/mig=2,gres/mig:1g.5gb=2", 2 / 7),
+        ("gres/gpu:nvidia_a30_1g.6gb=2", 2 / 4),
+        ("gres/gpu:4g.24gb=1", 1),
+    ],
+)
+def test_instances_of_a_partitioned_board_count_as_their_share_of_it(tres: str, gpu_count: float):
+    row = job(f"1|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|{tres}")
+    assert row["gpu_count"] == pytest.approx(gpu_count)
+    assert row["reject_reason"] is None
+
+
+@pytest.mark.parametrize("tres", ["cpu=1,gres/mig=2", "cpu=1,gres/mps=50", "gres/shard=4,node=1"])
+def test_a_part_of_a_gpu_of_unknown_size_is_not_guessed(tres: str):
+    row = job(f"1|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|{tres}")
+    assert row["reject_reason"] == (
+        f"AllocTRES '{tres}': expected parts of GPUs with their size: name the MIG profiles "
+        "(gres/gpu:1g.10gb) in AccountingStorageTRES, and gres/gpu beside mps and shards"
+    )
+
+
+@pytest.mark.parametrize(
+    ("suspended", "seconds"),
+    [("00:00:00", 0), ("05:00:00", 18_000), ("1-02:03:04", 93_784), ("02:03", 123), ("", None)],
+)
+def test_the_time_a_job_was_suspended_is_read(suspended: str, seconds: int | None):
+    (row,) = read(
+        f"{HEADER}|Suspended\n1|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-03T00:00:00|60|1|"
+        f"|{suspended}\n"
+    )
+    assert (row["suspended_s"], row["reject_reason"]) == (seconds, None)
+
+
+def test_suspension_counts_where_the_elapsed_time_tells_the_hour():
+    # Started at 02:30 of either hour, ran for half an hour, was suspended for an hour.
+    (row,) = read(
+        f"{HEADER}|Suspended\n"
+        "1|juelich|COMPLETED||2026-10-25T02:30:00|2026-10-25T03:00:00|1800|1||01:00:00\n"
+    )
+    assert (row["started_at"], row["elapsed_s"]) == (utc(2026, 10, 25, 0, 30), 1800)
+
+
+@pytest.mark.parametrize(
+    ("state", "suspend_time", "pre_sus_time", "ran", "suspended"),
+    [
+        ("RUNNING", 0, 0, 900, 0),
+        ("SUSPENDED", 400, 300, 300, 600),  # suspended at 400, 300 s after its start
+        ("RUNNING", 700, 300, 600, 300),  # went on at 700
+    ],
+)
+def test_slurmrestd_tells_since_when_a_job_runs_again(
+    state: str, suspend_time: int, pre_sus_time: int, ran: int, suspended: int
+):
+    of_job = {
+        **{"job_id": 1, "cluster": "juelich", "job_state": [state], "start_time": 100},
+        **{"suspend_time": suspend_time, "pre_sus_time": pre_sus_time},
+    }
+    (row,) = read(json.dumps({"jobs": [of_job], "last_update": 1000}))
+    assert (row["elapsed_s"], row["suspended_s"]) == (ran, suspended)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +252,21 @@ def test_in_the_repeated_hour_the_elapsed_time_tells_which_hour_is_meant(
 ):
     row = job(f"1|juelich|COMPLETED||2026-10-25T{start}|2026-10-25T{end}|{elapsed}|1|")
     assert (row["started_at"], row["ended_at"], row["reject_reason"]) == (*expected, None)
+
+
+def test_the_other_jobs_of_a_listing_tell_since_which_hour_a_job_runs():
+    # Listed at 12:00 UTC: 2 started in the second of the two hours, 3 in the first.
+    rows = read(
+        f"{HEADER}\n"
+        "1|juelich|RUNNING||2026-10-24T14:00:00|Unknown|86400|1|\n"
+        "2|juelich|RUNNING||2026-10-25T02:30:00|Unknown|37800|1|\n"
+        "3|juelich|RUNNING||2026-10-25T02:30:00|Unknown|41400|1|\n"
+    )
+    assert [row["started_at"] for row in rows] == [
+        utc(2026, 10, 24, 12),
+        utc(2026, 10, 25, 1, 30),
+        utc(2026, 10, 25, 0, 30),
+    ]
 
 
 def test_a_time_that_the_clocks_skip_is_rejected():
@@ -282,13 +377,22 @@ def test_elapsed_is_days_hours_minutes_and_seconds(elapsed: str, seconds: int):
     assert (row["elapsed_s"], row["ended_at"]) == (seconds, None)
 
 
-def test_seconds_that_nothing_tells_of_a_running_job_are_null_and_of_a_waiting_one_0():
+def test_without_its_seconds_a_job_has_run_up_to_the_latest_time_of_its_listing():
     rows = read(
-        "JobID|Cluster|State|Start|End\n"
-        "1|juelich|RUNNING|2026-10-01T00:00:00|Unknown\n"
-        "2|juelich|PENDING|Unknown|Unknown\n"
+        "JobID|Cluster|State|Start|End|Suspended\n"
+        "1|juelich|RUNNING|2026-10-01T00:00:00|Unknown|00:00:00\n"
+        "2|juelich|RUNNING|2026-10-01T01:00:00|Unknown|00:30:00\n"
+        "3|juelich|COMPLETED|2026-10-01T02:00:00|2026-10-01T04:00:00|01:00:00\n"
+        "4|juelich|PENDING|Unknown|Unknown|\n"
+        "5|santis|RUNNING|2026-10-01T05:00:00|Unknown|\n"
     )
-    assert [(row["elapsed_s"], row["reject_reason"]) for row in rows] == [(None, None), (0, None)]
+    assert [(row["elapsed_s"], row["reject_reason"]) for row in rows] == [
+        (4 * 3600, None),
+        (5 * 1800, None),
+        (3600, None),
+        (0, None),
+        (0, None),
+    ]
 
 
 NO_CLUSTER = "JobID|State|Start|Elapsed\n1|COMPLETED|2026-10-01T00:00:00|01:00:00\n"
@@ -344,6 +448,7 @@ def jobs(draw: st.DrawFn) -> pl.DataFrame:
     rows = []
     for number in range(draw(st.integers(1, 8))):
         elapsed = draw(st.integers(0, 4 * 3600))
+        suspended = draw(st.integers(0, 2 * 3600))
         started = utc(2026, 10, 24, 22) + timedelta(seconds=draw(st.integers(0, 2 * 3600 - 1)))
         rows.append(
             {
@@ -357,10 +462,11 @@ def jobs(draw: st.DrawFn) -> pl.DataFrame:
                 "state": draw(st.sampled_from(["COMPLETED", "CANCELLED", "PREEMPTED"])),
                 "submitted_at": started - timedelta(hours=6),
                 "started_at": started,
-                "ended_at": started + timedelta(seconds=elapsed),
+                "ended_at": started + timedelta(seconds=elapsed + suspended),
                 "elapsed_s": elapsed,
+                "suspended_s": suspended,
                 "node_count": draw(st.integers(1, 500)),
-                "gpu_count": draw(st.none() | st.integers(0, 2000)),
+                "gpu_count": draw(st.none() | st.integers(0, 2000) | st.just(3 / 7)),
                 "node_list": draw(st.none() | st.just("jwb[0001-0004,0007]")),
                 "consumed_energy_j": draw(st.none() | st.integers(0, 10**12)),
                 "comment": draw(st.none() | st.just("energy:curtailment_order")),

@@ -94,20 +94,19 @@ book_ends as (
 
 ),
 
--- A job that still runs holds its nodes up to the end of the book.
 jobs as (
 
     select
         jobs.site_id,
-        jobs.node_count,
+        jobs.node_count * jobs.run_s / epoch(jobs.held_until_at - jobs.started_at) as node_count,
         jobs.started_at as interval_started_at,
-        least(coalesce(jobs.ended_at, book_ends.ended_at), book_ends.ended_at) as interval_ended_at
+        least(jobs.held_until_at, book_ends.ended_at) as interval_ended_at
     from {{ ref("stg_jobs") }} as jobs
     inner join allocated_sites on jobs.site_id = allocated_sites.site_id
     cross join book_ends
     where
-        jobs.started_at < least(coalesce(jobs.ended_at, book_ends.ended_at), book_ends.ended_at)
-        and {{ in_build_dates("coalesce(jobs.ended_at, book_ends.ended_at)") }}
+        jobs.started_at < least(jobs.held_until_at, book_ends.ended_at)
+        and {{ in_build_dates("jobs.held_until_at") }}
 
 ),
 
@@ -131,13 +130,21 @@ allocations as (
         'node_hours' as line,
         intervals.interval_started_at,
         'node-hour' as quantity_unit,
-        case when node_hours.site_id is null then 0 else node_hours.node_hours end as quantity
+        case
+            when not coverage.is_known then null
+            when node_hours.site_id is null then 0
+            else node_hours.node_hours
+        end as quantity
     from {{ ref("int_site_intervals") }} as intervals
     inner join contracts
         on
             intervals.site_id = contracts.site_id
             and contracts.kind = 'hpc_allocation'
             and {{ is_valid_at("contracts", "intervals.interval_started_at") }}
+    inner join {{ ref("int_job_coverage") }} as coverage
+        on
+            intervals.site_id = coverage.site_id
+            and intervals.interval_started_at = coverage.interval_started_at
     left join node_hours
         on
             intervals.site_id = node_hours.site_id

@@ -57,11 +57,16 @@ work as (
     select
         work.site_id,
         work.interval_started_at,
-        {{ exact_sum("work.allocated_gpu_hours") }} as allocated_gpu_hours,
-        coalesce({{ exact_sum("work.allocated_gpu_hours", "workloads.criticality = 'sensitive'") }}, 0)
-            as allocated_gpu_hours_sensitive,
-        coalesce({{ exact_sum("work.allocated_gpu_hours", "workloads.criticality = 'tolerant'") }}, 0)
-            as allocated_gpu_hours_tolerant
+        -- The row unknown has none: of an interval with one they are not known.
+        {{ sum_if_all_known("work.allocated_gpu_hours") }} as allocated_gpu_hours,
+        case
+            when count(work.allocated_gpu_hours) = count(*)
+                then coalesce({{ exact_sum("work.allocated_gpu_hours", "workloads.criticality = 'sensitive'") }}, 0)
+        end as allocated_gpu_hours_sensitive,
+        case
+            when count(work.allocated_gpu_hours) = count(*)
+                then coalesce({{ exact_sum("work.allocated_gpu_hours", "workloads.criticality = 'tolerant'") }}, 0)
+        end as allocated_gpu_hours_tolerant
     from {{ ref("int_workload_intervals") }} as work
     left join {{ source("raw", "workloads") }} as workloads on work.workload_id = workloads.workload_id
     where {{ in_build_dates("work.utc_date") }}

@@ -44,6 +44,11 @@
         "row_count": "count(*)",
     },
     {
+        "table": "'jobs'",
+        "from": ref("int_job_coverage"),
+        "coverage_ratio": "count(*) filter (where is_known) / count(*)",
+    },
+    {
         "table": "'cloud_charges'",
         "from": ref("stg_cloud_charges"),
         "row_count": "count(*)",

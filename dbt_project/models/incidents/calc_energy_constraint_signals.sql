@@ -60,7 +60,7 @@ shed_jobs as (
         site_id,
         {{ interval_start("ended_at") }} as interval_started_at,
         count(*) as job_count,
-        sum(gpu_count) as gpu_count,
+        round({{ exact_sum("gpu_count") }}, 2) as gpu_count,
         string_agg(distinct comment, ', ' order by comment) as comments
     from {{ ref("stg_jobs") }}
     where
@@ -161,7 +161,7 @@ signals as (
         site_id,
         interval_started_at,
         'workload_shed' as signal,
-        job_count || ' jobs on ' || gpu_count || ' GPUs ended (' || comments || ')' as evidence
+        job_count || ' jobs on ' || format('{:.10g}', gpu_count) || ' GPUs ended (' || comments || ')' as evidence
     from shed_jobs
 
 )

@@ -60,8 +60,8 @@ handed_in as (
         jobs.job_id,
         jobs.started_at,
         jobs.state,
-        -- least() passes over the end of a job that has none yet.
-        least(jobs.ended_at, book_ends.ended_at) as ended_at,
+        jobs.run_s,
+        jobs.ended_at is null as is_running,
         row_number() over (
             partition by incidents.incident_id, jobs.workload_id, jobs.gpu_count
             order by jobs.submitted_at, jobs.job_id
@@ -77,7 +77,6 @@ handed_in as (
             incidents.incident_id = first_stops.incident_id
             and jobs.workload_id = first_stops.workload_id
             and jobs.gpu_count = first_stops.gpu_count
-    inner join book_ends on jobs.site_id = book_ends.site_id
     where coalesce(jobs.started_at >= first_stops.stopped_at, true)
 
 ),
@@ -94,7 +93,8 @@ resumed as (
         handed_in.job_id as resumed_job_id,
         handed_in.started_at as resumed_at,
         handed_in.state = 'COMPLETED' as is_finished,
-        coalesce(epoch(handed_in.ended_at - handed_in.started_at), 0) as run_s,
+        coalesce(handed_in.run_s, 0) as run_s,
+        coalesce(handed_in.is_running, false) as is_running,
         epoch(
             least(stopped.incident_ended_at, coalesce(handed_in.started_at, stopped.incident_ended_at))
             - stopped.deferred_from_at
@@ -145,9 +145,9 @@ select
     due_at,
     deferred_s,
     caught_up_s,
-    -- What its successor still runs for at the end of the book is not lost yet.
+    -- What its successor had still to do when it was last seen is not lost yet.
     case
-        when due_at >= book_ended_at or resumed_at + to_seconds(run_s) >= book_ended_at then 0
+        when due_at >= book_ended_at or is_running then 0
         else deferred_s - caught_up_s
     end as lost_s
 from caught_up

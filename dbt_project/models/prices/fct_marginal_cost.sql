@@ -34,7 +34,7 @@ allocated as (
     select
         site_id,
         interval_started_at,
-        {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours
+        {{ sum_if_all_known("allocated_gpu_hours") }} as allocated_gpu_hours
     from {{ ref("int_workload_intervals") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, interval_started_at

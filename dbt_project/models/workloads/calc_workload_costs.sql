@@ -11,6 +11,7 @@ select
     work.measured_gpu_hours,
     work.used_gpu_hours,
     work.idle_gpu_hours,
+    work.unknown_gpu_hours,
     work.energy_kwh,
     work.is_pue_assumed,
     round(work.energy_kwh * balance.local_kwh / nullif(balance.consumption_kwh, 0), 6) as local_kwh,

@@ -141,7 +141,12 @@ gpu_days as (
         local_date,
         allocated_gpu_hours,
         idle_gpu_hours,
-        case workload_id when 'idle' then idle_gpu_hours else allocated_gpu_hours end as held_gpu_hours
+        unknown_gpu_hours,
+        case workload_id
+            when 'idle' then idle_gpu_hours
+            when 'unknown' then unknown_gpu_hours
+            else allocated_gpu_hours
+        end as held_gpu_hours
     from {{ ref("fct_workload_energy") }}
 
 ),
@@ -157,7 +162,8 @@ part_days as (
 
 ),
 
--- Machines cost as much free as in use: free GPU-hours bear their part in the row idle.
+-- Machines cost as much free as in use: free GPU-hours bear their part in the row idle, and those of which it is not
+-- known who held them in the row unknown.
 gpu_shares as (
 
     select
@@ -216,8 +222,9 @@ joined as (
         keys.site_id,
         keys.workload_id,
         keys.local_date,
-        coalesce(gpu_days.allocated_gpu_hours, 0) as allocated_gpu_hours,
-        coalesce(gpu_days.idle_gpu_hours, 0) as idle_gpu_hours,
+        {%- for kind in ["allocated", "idle", "unknown"] %}
+        case when gpu_days.site_id is null then 0 else gpu_days.{{ kind }}_gpu_hours end as {{ kind }}_gpu_hours,
+        {%- endfor %}
         {%- for component in paid_components + ["battery"] %}
         case
             when paid_days.site_id is not null then paid_days.{{ component }}_cost
@@ -275,19 +282,20 @@ added as (
     select
         *,
         round(all_in_energy_cost + cloud_cost + depreciation_cost + operations_cost, 6) as all_in_cost,
-        workload_id in ('idle', 'overhead', 'unallocated') as is_spread
+        workload_id in ('idle', 'overhead', 'unallocated') as is_spread,
+        coalesce(allocated_gpu_hours, 0) + unknown_gpu_hours as bearing_gpu_hours
     from energy_added
 
 ),
 
--- What nobody's work caused is borne by the day's work in proportion of its GPU-hours; the stock of the batteries is
--- not, since later work takes it out.
+-- What nobody's work caused is borne by the day's work in proportion of its GPU-hours, work that is not known among
+-- it; the stock of the batteries is not, since later work takes it out.
 spread as (
 
     select
         site_id,
         local_date,
-        {{ exact_sum("allocated_gpu_hours") }} as site_gpu_hours,
+        {{ exact_sum("bearing_gpu_hours") }} as site_gpu_hours,
         {{ sum_if_all_known("all_in_cost", condition="is_spread", empty=0) }} as spread_cost
     from added
     group by site_id, local_date
@@ -303,7 +311,7 @@ loaded as (
             when added.is_spread then 0
             else
                 round(
-                    added.all_in_cost + spread.spread_cost * added.allocated_gpu_hours / spread.site_gpu_hours, 6
+                    added.all_in_cost + spread.spread_cost * added.bearing_gpu_hours / spread.site_gpu_hours, 6
                 )
         end as fully_loaded_cost
     from added
@@ -321,6 +329,7 @@ select
     workloads.criticality,
     loaded.allocated_gpu_hours,
     loaded.idle_gpu_hours,
+    loaded.unknown_gpu_hours,
     {%- for component in components %}
     loaded.{{ component }}_cost,
     {%- endfor %}

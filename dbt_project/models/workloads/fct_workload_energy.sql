@@ -16,7 +16,14 @@ with
 -- not belong to the energy beside it.
 intervals as (
 
-    select *
+    select
+        *,
+        -- Any workload may have held GPUs in the intervals of which that is not known.
+        case
+            when workload_id not in ('overhead', 'unknown')
+                then count(*) filter (where workload_id = 'unknown') over (partition by site_id, local_date)
+            else 0
+        end as unknown_interval_count
     from {{ ref("calc_workload_costs") }}
 
 ),
@@ -30,6 +37,7 @@ days as (
         {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours,
         {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
         {{ exact_sum("idle_gpu_hours") }} as idle_gpu_hours,
+        {{ exact_sum("unknown_gpu_hours") }} as unknown_gpu_hours,
         {{ exact_sum("measured_gpu_hours") }}
         / nullif({{ exact_sum("allocated_gpu_hours") }}, 0) as telemetry_coverage_ratio,
         {%- for amount in amounts %}
@@ -37,7 +45,7 @@ days as (
         {%- endfor %}
         cast(null as double) as cloud_cost,
         coalesce(bool_or(is_pue_assumed) filter (where energy_kwh is not null), false) as is_pue_assumed,
-        count(energy_kwh) / count(*) as coverage_ratio
+        count(energy_kwh) / (count(*) + any_value(unknown_interval_count)) as coverage_ratio
     from intervals
     group by site_id, workload_id, local_date
 
@@ -50,6 +58,7 @@ days as (
         {{ exact_sum("hours.allocated_gpu_hours") }} as allocated_gpu_hours,
         cast(null as double) as used_gpu_hours,
         {{ exact_sum("hours.idle_gpu_hours") }} as idle_gpu_hours,
+        0 as unknown_gpu_hours,
         cast(null as double) as telemetry_coverage_ratio,
         {%- for amount in amounts %}
         cast(null as double) as {{ amount }},
@@ -86,7 +95,9 @@ losses as (
 loaded as (
 
     select
-        days.* exclude (site_id, workload_id, local_date),
+        days.* exclude (site_id, workload_id, local_date, allocated_gpu_hours, unknown_gpu_hours),
+        case when days.site_id is null then 0 else days.allocated_gpu_hours end as allocated_gpu_hours,
+        coalesce(days.unknown_gpu_hours, 0) as unknown_gpu_hours,
         coalesce(days.site_id, losses.site_id) as site_id,
         coalesce(days.workload_id, losses.workload_id) as workload_id,
         coalesce(days.local_date, losses.local_date) as local_date,
@@ -105,9 +116,10 @@ select
     loaded.site_id,
     loaded.local_date,
     workloads.criticality,
-    coalesce(loaded.allocated_gpu_hours, 0) as allocated_gpu_hours,
+    loaded.allocated_gpu_hours,
     loaded.used_gpu_hours,
     loaded.idle_gpu_hours,
+    loaded.unknown_gpu_hours,
     loaded.lost_gpu_hours,
     loaded.telemetry_coverage_ratio,
     loaded.energy_kwh,

@@ -13,6 +13,19 @@ cloud_hours as (
 
 ),
 
+-- Any workload may have held GPUs in the intervals of which that is not known.
+unknown_weeks as (
+
+    select
+        site_id,
+        week,
+        count(*) as interval_count
+    from {{ ref("calc_workload_costs") }}
+    where workload_id = 'unknown'
+    group by site_id, week
+
+),
+
 segments as (
 
     select
@@ -68,9 +81,9 @@ segments as (
 weeks as (
 
     select
-        workload_id,
-        site_id,
-        week,
+        segments.workload_id,
+        segments.site_id,
+        segments.week,
         coalesce({{ exact_sum("allocated_gpu_hours") }}, 0) as allocated_gpu_hours,
         {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
         coalesce({{ exact_sum("lost_gpu_hours") }}, 0) as lost_gpu_hours,
@@ -81,9 +94,15 @@ weeks as (
         {{ exact_sum("cloud_cost") }} as cloud_cost,
         {{ sum_if_all_known("location_based_kg", of="count(energy_kwh)") }} as location_based_kg,
         {{ ratio_of_sums("location_based_kg", "allocated_gpu_hours") }} * 1000 as location_based_g_per_gpu_hour,
-        count(market_valued_energy_cost) / nullif(count(allocated_gpu_hours), 0) as coverage_ratio
+        count(market_valued_energy_cost) / nullif(
+            count(allocated_gpu_hours) + coalesce(any_value(unknown_weeks.interval_count), 0), 0
+        ) as coverage_ratio
     from segments
-    group by workload_id, site_id, week
+    left join unknown_weeks
+        on
+            segments.site_id = unknown_weeks.site_id
+            and segments.week = unknown_weeks.week
+    group by segments.workload_id, segments.site_id, segments.week
 
 ),
 

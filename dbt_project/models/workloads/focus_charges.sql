@@ -84,6 +84,7 @@ own_costs as (
         all_in.allocated_gpu_hours,
         case costs.workload_id
             when 'idle' then all_in.idle_gpu_hours
+            when 'unknown' then all_in.unknown_gpu_hours
             else all_in.allocated_gpu_hours
         end as held_gpu_hours,
         row_number() over (
@@ -95,6 +96,7 @@ own_costs as (
             when 'overhead' then ', cooling and losses'
             when 'stored' then ', into and out of the batteries'
             when 'unallocated' then ', not allocated to work'
+            when 'unknown' then ', held by work that is not known'
             else ''
         end as remark,
         costs.cost < 0 as is_credit,
@@ -153,7 +155,9 @@ own_charges as (
         cast(null as varchar) as commitment_discount_status,
         cast(null as varchar) as commitment_discount_type,
         case when not priced.is_credit then priced.allocated_gpu_hours end as consumed_quantity,
-        case when not priced.is_credit then 'GPU-Hours' end as consumed_unit,
+        case
+            when not priced.is_credit and priced.allocated_gpu_hours is not null then 'GPU-Hours'
+        end as consumed_unit,
         priced.cost as contracted_cost,
         priced.cost / priced.pricing_quantity as contracted_unit_price,
         priced.cost as effective_cost,

@@ -9,6 +9,6 @@ select
     workload_id,
     slice_started_at as interval_started_at,
     cast(slice_started_at as date) as utc_date,
-    round({{ exact_sum("overlap_s * gpu_count") }}, 6) as allocated_gpu_s
+    round({{ exact_sum("held_s * gpu_count") }}, 6) as allocated_gpu_s
 from job_slices
 group by site_id, workload_id, slice_started_at

@@ -10,11 +10,18 @@ intervals as (
 
 ),
 
+coverage as (
+
+    select *
+    from {{ ref("int_job_coverage") }}
+    where {{ in_build_dates("utc_date") }}
+
+),
+
 site_gpus as (
 
     select
         site_id,
-        sum(gpu_count) as gpu_count,
         round({{ exact_sum("gpu_count * peak_w + host_peak_w") }} / sum(gpu_count), 6) as peak_w,
         round({{ exact_sum("gpu_count * idle_w + host_idle_w") }} / sum(gpu_count), 6) as idle_w
     from {{ source("raw", "nodes") }}
@@ -27,17 +34,6 @@ work as (
     select *
     from {{ ref("int_workload_allocations") }}
     where {{ in_build_dates("utc_date") }}
-
-),
-
-work_totals as (
-
-    select
-        site_id,
-        interval_started_at,
-        {{ exact_sum("allocated_gpu_s") }} as allocated_gpu_s
-    from work
-    group by site_id, interval_started_at
 
 ),
 
@@ -66,6 +62,11 @@ weights as (
         + greatest(work.allocated_gpu_s - coalesce(measured.measured_gpu_s, 0), 0) * site_gpus.peak_w / 3.6e6
             as weight_kwh
     from work
+    inner join coverage
+        on
+            work.site_id = coverage.site_id
+            and work.interval_started_at = coverage.interval_started_at
+            and coverage.is_known
     inner join site_gpus on work.site_id = site_gpus.site_id
     left join measured
         on
@@ -76,29 +77,25 @@ weights as (
     union all
 
     select
-        intervals.site_id,
-        intervals.interval_started_at,
+        coverage.site_id,
+        coverage.interval_started_at,
         'idle' as workload_id,
         0 as allocated_gpu_s,
         measured.measured_gpu_s,
         measured.busy_gpu_s,
-        greatest(site_gpus.gpu_count * 900 - coalesce(work_totals.allocated_gpu_s, 0), 0) as idle_gpu_s,
+        greatest(coverage.installed_gpu_s - coverage.allocated_gpu_s, 0) as idle_gpu_s,
         coalesce(measured.energy_kwh, 0)
         + greatest(
-            site_gpus.gpu_count * 900 - coalesce(work_totals.allocated_gpu_s, 0) - coalesce(measured.measured_gpu_s, 0),
-            0
+            coverage.installed_gpu_s - coverage.allocated_gpu_s - coalesce(measured.measured_gpu_s, 0), 0
         ) * site_gpus.idle_w / 3.6e6 as weight_kwh
-    from intervals
-    inner join site_gpus on intervals.site_id = site_gpus.site_id
-    left join work_totals
-        on
-            intervals.site_id = work_totals.site_id
-            and intervals.interval_started_at = work_totals.interval_started_at
+    from coverage
+    inner join site_gpus on coverage.site_id = site_gpus.site_id
     left join measured
         on
-            intervals.site_id = measured.site_id
-            and intervals.interval_started_at = measured.interval_started_at
+            coverage.site_id = measured.site_id
+            and coverage.interval_started_at = measured.interval_started_at
             and measured.workload_id = 'idle'
+    where coverage.is_known
 
 ),
 
@@ -148,6 +145,7 @@ select
     round(shares.measured_gpu_s / 3600, 6) as measured_gpu_hours,
     round(shares.busy_gpu_s / 3600, 6) as used_gpu_hours,
     round(shares.idle_gpu_s / 3600, 6) as idle_gpu_hours,
+    0 as unknown_gpu_hours,
     {{ round_kwh("metered.it_kwh * shares.share_ratio") }} as energy_kwh,
     metered.site_kwh,
     metered.is_pue_assumed
@@ -156,6 +154,30 @@ inner join shares
     on
         metered.site_id = shares.site_id
         and metered.interval_started_at = shares.interval_started_at
+
+union all
+
+select
+    metered.site_id,
+    metered.interval_started_at,
+    metered.interval_ended_at,
+    metered.utc_date,
+    metered.local_date,
+    'unknown' as workload_id,
+    cast(null as double) as allocated_gpu_hours,
+    cast(null as double) as measured_gpu_hours,
+    cast(null as double) as used_gpu_hours,
+    cast(null as double) as idle_gpu_hours,
+    coverage.installed_gpu_s / 3600 as unknown_gpu_hours,
+    {{ round_kwh("metered.it_kwh") }} as energy_kwh,
+    metered.site_kwh,
+    metered.is_pue_assumed
+from metered
+inner join coverage
+    on
+        metered.site_id = coverage.site_id
+        and metered.interval_started_at = coverage.interval_started_at
+        and not coverage.is_known
 
 union all
 
@@ -170,6 +192,7 @@ select
     cast(null as double) as measured_gpu_hours,
     cast(null as double) as used_gpu_hours,
     0 as idle_gpu_hours,
+    0 as unknown_gpu_hours,
     {{ round_kwh("site_kwh - it_kwh") }} as energy_kwh,
     site_kwh,
     is_pue_assumed

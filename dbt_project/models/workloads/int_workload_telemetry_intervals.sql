@@ -79,7 +79,7 @@ node_slices as (
         slices.slice_started_at as interval_started_at,
         slices.workload_id,
         job_nodes.hostname,
-        round({{ exact_sum("slices.overlap_s * slices.gpu_count / job_nodes.node_count") }}, 6) as allocated_gpu_s
+        round({{ exact_sum("slices.held_s * slices.gpu_count / job_nodes.node_count") }}, 6) as allocated_gpu_s
     from watched_slices as slices
     inner join job_nodes
         on

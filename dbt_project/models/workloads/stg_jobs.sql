@@ -1,12 +1,27 @@
 with
 
-revisions as (
+latest as (
 
     {{ latest_revision(source("raw", "jobs"), ["cluster", "job_id", "submitted_at"]) }}
 
 ),
 
--- Where the accounting shows no GPUs: the nodes of the revision that counts, which come from the same row.
+-- A cluster that records GPUs shows them with every job that has some: in the same listing, and from its first such
+-- job on.
+revisions as (
+
+    select
+        *,
+        coalesce(
+            bool_or(gpu_count is not null) over (partition by cluster, load_id)
+            or min(started_at) filter (where gpu_count is not null) over (partition by cluster) <= started_at,
+            false
+        ) as is_gpu_recorded
+    from latest
+
+),
+
+-- Where a cluster records no GPUs: the nodes of the revision that counts, which come from the same row.
 job_nodes as (
 
     select distinct
@@ -22,7 +37,9 @@ job_nodes as (
             and job_nodes.submitted_at is not distinct from revisions.submitted_at
             and job_nodes.load_id = revisions.load_id
             and job_nodes.source_row = revisions.source_row
-    where revisions.gpu_count is null
+    where
+        revisions.gpu_count is null
+        and not revisions.is_gpu_recorded
 
 ),
 
@@ -32,9 +49,10 @@ node_counts as (
         job_nodes.cluster,
         job_nodes.job_id,
         job_nodes.submitted_at,
-        cast(sum(nodes.gpu_count) as bigint) as gpu_count
+        -- What is not declared has no GPUs of the site's.
+        cast(coalesce(sum(nodes.gpu_count), 0) as double) as gpu_count
     from job_nodes
-    inner join {{ source("raw", "nodes") }} as nodes on job_nodes.hostname = nodes.hostname
+    left join {{ source("raw", "nodes") }} as nodes on job_nodes.hostname = nodes.hostname
     group by job_nodes.cluster, job_nodes.job_id, job_nodes.submitted_at
 
 ),
@@ -55,6 +73,17 @@ matched as (
             and rules.account in ('*', coalesce(revisions.account, ''))
     group by revisions.cluster, revisions.job_id, revisions.submitted_at
 
+),
+
+-- What is known of a job that had not ended yet goes up to the moment of the listing: it had run and been suspended
+-- for so long by then.
+held as (
+
+    select
+        *,
+        coalesce(ended_at, started_at + to_seconds(elapsed_s + coalesce(suspended_s, 0))) as held_until_at
+    from revisions
+
 )
 
 select
@@ -72,9 +101,17 @@ select
     revisions.state,
     revisions.started_at,
     revisions.ended_at,
-    revisions.elapsed_s,
+    case when revisions.started_at is not null then revisions.held_until_at end as held_until_at,
+    greatest(
+        least(
+            revisions.elapsed_s,
+            epoch(revisions.held_until_at - revisions.started_at) - coalesce(revisions.suspended_s, 0)
+        ), 0
+    ) as run_s,
     revisions.node_count,
-    coalesce(revisions.gpu_count, node_counts.gpu_count) as gpu_count,
+    coalesce(
+        revisions.gpu_count, case when revisions.is_gpu_recorded then 0 else node_counts.gpu_count end
+    ) as gpu_count,
     revisions.gpu_count is null and node_counts.gpu_count is not null as is_gpu_count_from_nodes,
     revisions.consumed_energy_j / 3.6e6 as consumed_energy_kwh,
     revisions.comment,
@@ -82,7 +119,7 @@ select
     revisions.load_id,
     revisions.source_file,
     revisions.source_row
-from revisions
+from held as revisions
 inner join {{ source("raw", "clusters") }} as clusters on revisions.cluster = clusters.cluster
 left join matched
     on

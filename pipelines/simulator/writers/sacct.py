@@ -20,6 +20,7 @@ _COLUMNS = (
     "Start",
     "End",
     "ElapsedRaw",
+    "Suspended",
     "NNodes",
     "AllocTRES",
     "NodeList",
@@ -77,6 +78,7 @@ def _rows(jobs: pl.DataFrame, step: str, time_zone: str) -> pl.DataFrame:
         Start=_local_time("started_at", time_zone),
         End=_local_time("ended_at", time_zone),
         ElapsedRaw=pl.col("elapsed_s").cast(pl.String),
+        Suspended=_duration("suspended_s"),
         NNodes=nodes.cast(pl.String),
         AllocTRES=_tres(nodes),
         NodeList=pl.col("node_list").fill_null("None assigned"),
@@ -99,9 +101,28 @@ def _local_time(column: str, time_zone: str) -> pl.Expr:
     )
 
 
+def _duration(column: str) -> pl.Expr:
+    """Seconds as [days-]hours:minutes:seconds."""
+    seconds = pl.col(column)
+    parts = [seconds // 3600 % 24, seconds // 60 % 60, seconds % 60]
+    clock = pl.concat_str(*(part.cast(pl.String).str.zfill(2) for part in parts), separator=":")
+    days = (
+        pl.when(seconds >= 86_400).then(pl.format("{}-", seconds // 86_400)).otherwise(pl.lit(""))
+    )
+    return (days + clock).fill_null("")
+
+
 def _tres(nodes: pl.Expr) -> pl.Expr:
+    """Trackable resources; what is no whole number of boards is held in instances of a seventh."""
     cpus = nodes * _CPUS_PER_NODE
-    gpus = pl.format(",gres/gpu={}", pl.col("gpu_count")).fill_null("")
+    boards = pl.col("gpu_count")
+    instances = (boards * 7).round().cast(pl.Int64)
+    gpus = (
+        pl.when(boards % 1 > 0)
+        .then(pl.format(",gres/gpu={},gres/gpu:1g.10gb={}", instances, instances))
+        .otherwise(pl.format(",gres/gpu={}", boards.cast(pl.Int64)))
+        .fill_null("")
+    )
     return pl.when(nodes > 0).then(
         pl.format("billing={},cpu={}{},node={}", cpus, cpus, gpus, nodes)
     )

@@ -133,6 +133,7 @@ def test_accounting_has_a_header_local_times_and_the_steps_of_started_jobs():
             "started_at": datetime(2026, 10, 25, 0, 30, tzinfo=UTC),
             "ended_at": datetime(2026, 10, 25, 1, 30, tzinfo=UTC),
             "elapsed_s": 3600,
+            "suspended_s": 0,
             "node_count": 2,
             "gpu_count": 8,
             "node_list": "jwb[0001-0002]",
@@ -151,15 +152,15 @@ def test_accounting_has_a_header_local_times_and_the_steps_of_started_jobs():
     jobs = pl.DataFrame(rows, schema={name: columns[name].dtype for name in names})
     assert sacct.write_sacct(jobs, time_zone="Europe/Berlin").decode().splitlines() == [
         "JobID|JobIDRaw|Cluster|Partition|QOS|Account|User|JobName|State|Submit|Start|End|"
-        "ElapsedRaw|NNodes|AllocTRES|NodeList|ConsumedEnergyRaw|Comment",
+        "ElapsedRaw|Suspended|NNodes|AllocTRES|NodeList|ConsumedEnergyRaw|Comment",
         "7|7|juelich|batch||climate|u1|a/b|CANCELLED by 1000|2026-10-25T00:00:00|"
-        "2026-10-25T02:30:00|2026-10-25T02:30:00|3600|2|"
+        "2026-10-25T02:30:00|2026-10-25T02:30:00|3600|00:00:00|2|"
         "billing=192,cpu=192,gres/gpu=8,node=2|jwb[0001-0002]||energy:price_stop",
         "7.batch|7.batch|juelich|||climate||batch|CANCELLED|2026-10-25T02:30:00|"
-        "2026-10-25T02:30:00|2026-10-25T02:30:00|3600|1|"
+        "2026-10-25T02:30:00|2026-10-25T02:30:00|3600|00:00:00|1|"
         "billing=96,cpu=96,gres/gpu=8,node=1|jwb[0001-0002]||",
         "7.extern|7.extern|juelich|||climate||extern|CANCELLED|2026-10-25T02:30:00|"
-        "2026-10-25T02:30:00|2026-10-25T02:30:00|3600|2|"
+        "2026-10-25T02:30:00|2026-10-25T02:30:00|3600|00:00:00|2|"
         "billing=192,cpu=192,gres/gpu=8,node=2|jwb[0001-0002]||",
         "8|8|juelich||||||PENDING|2026-10-25T00:00:00|Unknown|Unknown|0|0||None assigned||",
     ]
