@@ -1,6 +1,18 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
-select prices.*
+select
+    prices.zone,
+    prices.market,
+    prices.sequence,
+    prices.interval_started_at,
+    prices.interval_ended_at,
+    prices.utc_date,
+    prices.price_per_mwh,
+    prices.currency_code,
+    prices.source_price_per_mwh,
+    prices.source_currency_code,
+    prices.is_profiled,
+    prices.known_at
 from {{ ref("stg_market_prices") }} as prices
 where
     {{ in_build_dates("prices.utc_date") }}
