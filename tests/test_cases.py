@@ -388,14 +388,51 @@ def hours_and_costs(ask: Ask) -> list[tuple[Any, ...]]:
     )
 
 
-@pytest.mark.parametrize(
-    ("case", "expected"),
-    [
-        ("focus-correction", [("train", 8, 60)]),
-        ("focus-two-price-tiers", [("train", 8, 65)]),
-        ("focus-daily-rows", [("train", 192, 1920)]),
-        ("focus-null-effective-cost", [("train", 8, 80)]),
-    ],
-)
-def test_focus(tmp_path, case, expected):
-    assert hours_and_costs(charges(tmp_path, case)) == expected
+def test_focus_correction_stands_beside_the_charge(tmp_path):
+    assert hours_and_costs(charges(tmp_path, "focus-correction")) == [("train", 8, 60)]
+
+
+def test_focus_two_price_tiers_both_count(tmp_path):
+    assert hours_and_costs(charges(tmp_path, "focus-two-price-tiers")) == [("train", 8, 65)]
+
+
+def test_focus_daily_rows_are_hours_of_their_day(tmp_path):
+    assert hours_and_costs(charges(tmp_path, "focus-daily-rows")) == [("train", 192, 1920)]
+
+
+def test_focus_null_effective_cost_is_refused_alone(tmp_path):
+    ask = charges(tmp_path, "focus-null-effective-cost")
+    assert hours_and_costs(ask) == [("train", 8, 80)]
+    assert loads(ask, "focus/null_eff.csv") == [("partial", 1, 1)]
+
+
+def test_focus_credit_refund_goes_to_the_workload_whose_charge_it_refunds(tmp_path):
+    assert hours_and_costs(charges(tmp_path, "focus-credit-refund")) == [("train", 8, 0)]
+
+
+def example_cloud(folder: Path, case: str) -> Ask:
+    """The case's bill in the small world, whose cloud is that of the bill."""
+    book = with_base_reference(folder)
+    site = book.data_dir / "reference/sites/cloud-x.yml"
+    site.write_text(
+        site.read_text()
+        .replace("Nimbus", "Example Cloud")
+        .replace("east-1", "us-south1")
+        .replace("SKU-GPU8", "SKU-A3-HIGH")
+    )
+    land(book, case, "focus")
+    return build(book, "stg_cloud_charges")
+
+
+def test_focus_hour_units_are_hours_in_every_spelling(tmp_path):
+    ask = example_cloud(tmp_path, "focus-hour-units")
+    assert ask("select gpu_hours, count(*) from staging.stg_cloud_charges group by gpu_hours") == [
+        (8, 7)
+    ]
+
+
+def test_focus_lines_of_one_key_all_count(tmp_path):
+    ask = example_cloud(tmp_path, "focus-lines-of-one-key")
+    assert ask("select count(*), sum(source_effective_cost) from staging.stg_cloud_charges") == [
+        (6, 125)
+    ]

@@ -220,8 +220,10 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
         revised = (
             rows.lazy()
             .select("load_id", *table.key, row_count=0)
+            .unique()
             .join(versions, on=table.key, nulls_equal=True)
             .select("load_id", "row_count", *span)
+            .unique()
         )
         spans = pl.concat([spans, revised]).with_columns(
             end=pl.when(start.is_null()).then(end).otherwise(end.fill_null(_end_of_book(book)))

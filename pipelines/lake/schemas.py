@@ -304,7 +304,7 @@ class Invoices(Provenance):
 
 @dataclass(frozen=True)
 class RawTable:
-    """A raw table: its schema, its natural key, and the time span of a row.
+    """A raw table: its schema, the key by which a row revises others, and the time span of a row.
 
     `span` names the columns of the first and last instant a row says something about; the UTC days
     from one to the other are the days that a new row makes stale.
@@ -350,19 +350,8 @@ RAW_TABLES: dict[str, RawTable] = {
         RawTable(
             "cloud_charges",
             CloudCharges,
-            (
-                "provider_name",
-                "billing_account_id",
-                "sub_account_id",
-                "charge_period_started_at",
-                "charge_category",
-                "sku_id",
-                "resource_id",
-                "pricing_category",
-                "commitment_discount_id",
-                "commitment_discount_status",
-                "tags",
-            ),
+            # A charge has no key of its own: a later bill of the period stands for all of it.
+            ("billing_account_id", "billing_period_started_at"),
             ("charge_period_started_at", "charge_period_ended_at"),
         ),
         RawTable(

@@ -89,6 +89,17 @@ RESENT_AT = _utc(5, 23, 3)
 OUT_OF_ORDER_DAY = _utc(6, 10)
 OUT_OF_ORDER_AT = _utc(6, 14, 9)
 
+CLOUD_OVERCHARGED = Span(_utc(6, 10, 12), _utc(6, 10, 18))
+CLOUD_CORRECTED_AT = _utc(7, 6)
+CLOUD_CORRECTED_RATIO = 0.25
+"""Of what was bought on demand in the span, taken back in the next month's bill."""
+CLOUD_FAILED = Span(_utc(8, 12, 14), _utc(8, 12, 18))
+CLOUD_CREDITED_RATIO = 0.5
+"""Of what batch evaluation bought on demand in the span, credited in the same month's bill."""
+CLOUD_PROVISIONAL = Span(_utc(9, 8), _utc(9, 10))
+CLOUD_RESTATED_AT = _utc(9, 21)
+"""Until then the span's charges had no tags, and each on-demand charge a second one beside it."""
+
 CERTIFICATE_OF_THE_YEAR_AT = _utc(4, 20, 9)
 CERTIFICATE_WITHDRAWN_AT = _utc(8, 20, 7)
 CERTIFICATE_RESOLD_HOUR = _utc(8, 11, 20)

@@ -504,30 +504,36 @@ def _land_jobs(desk: _Desk, site: SiteWorld) -> None:
 
 
 def _land_cloud(desk: _Desk, instances: Mapping[str, Floats]) -> None:
-    """A file a day of provisional charges, and the month's bill on the fifth of the next month.
+    """Exports of the month to date, and the month's bill on the fifth of the next month.
 
-    The bill repeats the month's charges and adds the purchase of the commitment, which costs cash
+    An export tells all that is charged so far in the periods not billed yet. It comes each Monday,
+    in the last two weeks each day. The bill adds the purchase of the commitment, which costs cash
     and no effective cost.
     """
-    at = pl.col("charge_period_started_at")
-    rows = (
-        cloud_bill.charges(instances).filter(at < desk.until).with_columns(interval_started_at=at)
-    )
-    for day, part in _by_day(rows).items():
-        desk.put(
-            f"focus/example-cloud/focus_{day:%Y%m%d}.csv",
-            focus.write_focus(part.drop("interval_started_at")),
-            day + timedelta(hours=30),
-        )
-    for (month,), part in rows.drop("interval_started_at").group_by(
-        "billing_period_ended_at", maintain_order=True
-    ):
-        arrived_at = month + timedelta(days=4, hours=6)
-        if arrived_at <= desk.until:
-            bill = pl.concat([part, cloud_bill.purchase(part)])
-            name = part["billing_period_started_at"][0].strftime("%Y-%m")
+    lines = cloud_bill.lines_told(instances).filter(pl.col("charge_period_started_at") < desk.until)
+    billed_at = pl.col("billing_period_ended_at") + timedelta(days=4, hours=6)
+
+    def told(at: datetime) -> pl.DataFrame:
+        is_told = (pl.col("told_from") <= at) & (pl.col("told_until") > at).fill_null(value=True)
+        return lines.filter(is_told)
+
+    for day in desk.days():
+        ended_at, arrived_at = day + _DAY, day + timedelta(hours=30)
+        if ended_at.isoweekday() == 1 or day >= desk.until - 14 * _DAY:
+            export = told(ended_at).filter(billed_at > arrived_at).drop("told_from", "told_until")
             desk.put(
-                f"focus/example-cloud/focus_{name}_bill.csv", focus.write_focus(bill), arrived_at
+                f"focus/example-cloud/focus_{day:%Y%m%d}.csv", focus.write_focus(export), arrived_at
+            )
+    for (month, arrived_at), _ in lines.group_by(
+        "billing_period_started_at", billed_at.alias("billed_at"), maintain_order=True
+    ):
+        if arrived_at <= desk.until:
+            part = told(arrived_at).filter(pl.col("billing_period_started_at") == month)
+            bill = part.drop("told_from", "told_until")
+            desk.put(
+                f"focus/example-cloud/focus_{month:%Y-%m}_bill.csv",
+                focus.write_focus(pl.concat([bill, cloud_bill.purchase(bill)])),
+                arrived_at,
             )
 
 

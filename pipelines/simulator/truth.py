@@ -22,12 +22,18 @@ from pipelines.simulator import clock, events
 from pipelines.simulator.accounting import job_rows
 from pipelines.simulator.certificates import SCHEMA, certificate_files
 from pipelines.simulator.clock import Bools, Floats, Ints
+from pipelines.simulator.cloud_bill import COMMITTED_PRICE, ON_DEMAND_PRICE
 from pipelines.simulator.invoices import Invoice, invoice_errors, invoices
 from pipelines.simulator.plates import SitePlate
 from pipelines.simulator.settlements import settled_lines
 from pipelines.simulator.site_model import BatteryRun
 from pipelines.simulator.site_settlements import SupplyTruth, site_lines, site_settlements
-from pipelines.simulator.world import SiteWorld, World
+from pipelines.simulator.world import (
+    CLOUD_COMMITTED_INSTANCES,
+    CLOUD_GPUS_PER_INSTANCE,
+    SiteWorld,
+    World,
+)
 
 Tables = Mapping[str, pl.DataFrame]
 BundleKey = tuple[str, int, int]
@@ -663,6 +669,46 @@ def _gpu_hours(site: SiteWorld, until: datetime) -> pl.DataFrame:
     )
 
 
+def _cloud_days(world: World, until: datetime, fx: Floats) -> pl.DataFrame:
+    """GPU-hours and cost of the cloud's workloads per UTC day; its site's days are UTC's."""
+    hours = clock.interval_index(until) // 4
+    left = np.full(hours, float(CLOUD_COMMITTED_INSTANCES))
+    starts = clock.interval_starts().gather_every(4).head(hours)
+
+    def during(span: events.Span) -> Bools:
+        return ((starts >= span.started_at) & (starts < span.ended_at)).to_numpy()
+
+    # Bills of a month are corrected in the next one's.
+    is_corrected = until >= events.CLOUD_CORRECTED_AT
+    days = []
+    for workload_id, instances in world.cloud_instances.items():
+        wanted = instances[:hours]
+        committed = np.minimum(wanted, left)
+        left = left - committed
+        due = np.ones(hours)
+        if is_corrected:
+            due[during(events.CLOUD_OVERCHARGED)] -= events.CLOUD_CORRECTED_RATIO
+        if workload_id == "batch-evaluation":
+            due[during(events.CLOUD_FAILED)] -= events.CLOUD_CREDITED_RATIO
+        usd = committed * COMMITTED_PRICE + (wanted - committed) * ON_DEMAND_PRICE * due
+        days.append(
+            pl.DataFrame(
+                {
+                    "workload_id": workload_id,
+                    "utc_date": starts.dt.date(),
+                    "allocated_gpu_hours": wanted * CLOUD_GPUS_PER_INSTANCE,
+                    "cloud_cost": usd * fx[::4][:hours],
+                }
+            )
+        )
+    return (
+        pl.concat(days)
+        .group_by("workload_id", "utc_date")
+        .agg(pl.col("allocated_gpu_hours", "cloud_cost").sum())
+        .sort("workload_id", "utc_date")
+    )
+
+
 def write_truth(world: World, tables: Tables, until: datetime, folder: Path) -> list[Invoice]:
     """Write the truth up to `until`, a Parquet file per table; the invoices that follow from it."""
     sites = {
@@ -681,6 +727,7 @@ def write_truth(world: World, tables: Tables, until: datetime, folder: Path) -> 
         "availability": pl.DataFrame(
             [site.availability() for site in sites.values()], infer_schema_length=None
         ),
+        "cloud_days": _cloud_days(world, until, sites["franklin"].fx),
         "workload_gpu_hours": pl.concat([_gpu_hours(site, until) for site in world.sites.values()]),
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -47,6 +47,7 @@ from pipelines.simulator.weather import CLIMATES, Weather, plant_output_kw, simu
 SPARKS_SOLAR_AC_KW = 4500.0
 PPA_PLANT_AC_KW = {"LUP-SOLAR": 60000.0, "FKL-SOLAR": 40000.0}
 CLOUD_COMMITTED_INSTANCES = 24
+CLOUD_GPUS_PER_INSTANCE = 8
 _CURTAILED_SHARE = 0.993
 """Of the limit: where the operators hold the import during a curtailment."""
 

@@ -3,6 +3,8 @@ from io import BytesIO
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipelines.connectors import focus
@@ -131,3 +133,60 @@ def test_a_real_bill_of_three_clouds_is_read_whole():
 def test_what_is_no_bill_is_refused_in_words(content: bytes, message: str):
     with pytest.raises(UnreadableFile, match=message):
         read(content)
+
+
+def written(rows: list[list[str]], end: str) -> bytes:
+    """The rows as CSV, each field quoted where it has to be."""
+    return "".join(
+        ",".join(
+            f'"{field.replace(chr(34), chr(34) * 2)}"' if set(field) & set('",\r\n') else field
+            for field in row
+        )
+        + end
+        for row in rows
+    ).encode()
+
+
+BILL = [
+    [*HEADER.strip().split(",")[:-1], "Tags"],
+    *(
+        ["AWS", "1", "USD", "2024-09-01T00:00:00Z", "2024-10-01T00:00:00Z", *charged]
+        for charged in (
+            ["2024-09-18T22:00:00Z", "2024-09-18T23:00:00Z", "Usage", "0.8", "0.7", "A3", ""],
+            ["2024-09-18T22:00:00Z", "2024-09-18T23:00:00Z", "Usage", "12", "10.25", "A3", "{}"],
+            ["2024-09-01T00:00:00Z", "2024-10-01T00:00:00Z", "Tax", "5", "5", "", '{"a": "b, c"}'],
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_bill_cut_at_any_byte_is_refused_or_has_no_wrong_line(end: str):
+    content = written(BILL, end)
+    whole = read(content)
+    assert whole["reject_reason"].to_list() == [None] * 3
+    refused = 0
+    for length in range(len(content)):
+        try:
+            rows = read(content[:length])
+        except UnreadableFile:
+            refused += 1
+        else:
+            assert rows.equals(whole.head(len(rows)))
+    # All but those at or within the end of a line, and the whole.
+    assert refused == len(content) - (4 * len(end) - 1)
+
+
+FIELD = st.text(st.sampled_from('ab1," €'), max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    lines=st.lists(st.lists(FIELD, min_size=1, max_size=14), max_size=6),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_every_line_of_a_bill_is_loaded_or_refused_with_a_reason(lines, end):
+    lines = [line for line in lines if any(map(str.strip, line))]
+    rows = read(written([BILL[0], *lines], end))
+    assert len(rows) == len(lines)
+    assert rows["reject_reason"].null_count() == 0

@@ -280,3 +280,25 @@ def test_every_clause_of_the_contracts_on_sites_is_met_in_the_demo(book):
         ("battery_tolling", "throughput_limit"),
         ("grid_connection", "ratchet"),
     ]
+
+
+def test_the_cloud_costs_what_the_last_bill_says_corrections_and_credits_in_it(book):
+    [(days, wrong)] = rows(
+        book,
+        """
+        select
+            count(*),
+            count(*) filter (
+                where b.site_id is null
+                or abs(b.allocated_gpu_hours - t.allocated_gpu_hours) > 1e-6
+                or abs(b.cloud_cost - t.cloud_cost) > 0.01
+            )
+        from truth_cloud_days as t
+        left join book.marts.fct_workload_energy as b
+            on b.site_id = 'cloud-us-south'
+            and t.workload_id = b.workload_id
+            and t.utc_date = b.local_date
+        """,
+    )
+    assert days > 400
+    assert wrong == 0

@@ -155,14 +155,16 @@ cloud_hours as (
     select
         hours.site_id,
         hours.hour_started_at,
-        {{ exact_sum("hours.allocated_gpu_hours") }} as allocated_gpu_hours,
-        {{ exact_sum("hours.allocated_gpu_hours", "hours.criticality = 'sensitive'") }}
+        {{ sum_if_all_known("hours.allocated_gpu_hours") }} as allocated_gpu_hours,
+        {{ sum_if_all_known("hours.allocated_gpu_hours", condition="hours.criticality = 'sensitive'", empty=0) }}
             as allocated_gpu_hours_sensitive,
-        {{ exact_sum("hours.allocated_gpu_hours", "hours.criticality = 'tolerant'") }}
+        {{ sum_if_all_known("hours.allocated_gpu_hours", condition="hours.criticality = 'tolerant'", empty=0) }}
             as allocated_gpu_hours_tolerant,
-        {{ exact_sum("hours.cloud_cost") }} as cloud_cost
+        {{ sum_if_all_known("hours.cloud_cost") }} as cloud_cost
     from {{ ref("int_cloud_workload_hours") }} as hours
-    where {{ in_build_dates("hours.utc_date") }}
+    where
+        hours.workload_id <> 'unallocated'
+        and {{ in_build_dates("hours.utc_date") }}
     group by hours.site_id, hours.hour_started_at
 
 ),
@@ -200,8 +202,8 @@ cloud as (
         {%- endfor %}
         cast(null as hugeint) as installed_gpu_count,
         quarters.allocated_gpu_hours / 4 as allocated_gpu_hours,
-        coalesce(quarters.allocated_gpu_hours_sensitive, 0) / 4 as allocated_gpu_hours_sensitive,
-        coalesce(quarters.allocated_gpu_hours_tolerant, 0) / 4 as allocated_gpu_hours_tolerant
+        quarters.allocated_gpu_hours_sensitive / 4 as allocated_gpu_hours_sensitive,
+        quarters.allocated_gpu_hours_tolerant / 4 as allocated_gpu_hours_tolerant
     from cloud_quarters as quarters
     cross join {{ source("raw", "organization") }} as organization
     inner join {{ source("raw", "sites") }} as sites
@@ -211,7 +213,8 @@ cloud as (
     left join {{ ref("fct_marginal_cost") }} as marginal
         on
             quarters.site_id = marginal.site_id
-            and quarters.hour_started_at = marginal.interval_started_at
+            and quarters.interval_started_at >= marginal.interval_started_at
+            and quarters.interval_started_at < marginal.interval_ended_at
 
 )
 

@@ -83,4 +83,4 @@ from cloud_quarters as quarters
 left join cloud_idle
     on
         quarters.site_id = cloud_idle.site_id
-        and quarters.interval_started_at = cloud_idle.hour_started_at
+        and date_trunc('hour', quarters.quarter_started_at) = cloud_idle.hour_started_at

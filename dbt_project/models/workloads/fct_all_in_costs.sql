@@ -115,20 +115,15 @@ paid_days as (
 cloud_days as (
 
     select
-        charges.site_id,
-        case
-            when charges.charge_category <> 'Usage' then 'unallocated'
-            when charges.is_unused_commitment then 'idle'
-            else coalesce(workloads.workload_id, 'unassigned')
-        end as workload_id,
-        cast(charges.charge_period_started_at at time zone sites.time_zone as date) as local_date,
-        {{ exact_sum("charges.effective_cost") }} as cloud_cost
-    from {{ ref("stg_cloud_charges") }} as charges
+        hours.site_id,
+        hours.workload_id,
+        cast(hours.hour_started_at at time zone sites.time_zone as date) as local_date,
+        round({{ sum_if_all_known("hours.cloud_cost") }}, 9) as cloud_cost
+    from {{ ref("int_cloud_workload_hours") }} as hours
     inner join {{ source("raw", "sites") }} as sites
         on
-            charges.site_id = sites.site_id
-            and {{ is_valid_at("sites", "charges.charge_period_started_at") }}
-    left join {{ source("raw", "workloads") }} as workloads on charges.workload_tag = workloads.workload_id
+            hours.site_id = sites.site_id
+            and {{ is_valid_at("sites", "hours.hour_started_at") }}
     group by all
 
 ),
@@ -295,7 +290,7 @@ spread as (
     select
         site_id,
         local_date,
-        {{ exact_sum("bearing_gpu_hours") }} as site_gpu_hours,
+        {{ sum_if_all_known("bearing_gpu_hours") }} as site_gpu_hours,
         {{ sum_if_all_known("all_in_cost", condition="is_spread", empty=0) }} as spread_cost
     from added
     group by site_id, local_date
@@ -308,7 +303,7 @@ loaded as (
         added.*,
         case
             when added.workload_id = 'stored' or spread.site_gpu_hours = 0 then added.all_in_cost
-            when added.is_spread then 0
+            when added.is_spread and spread.site_gpu_hours is not null then 0
             else
                 round(
                     added.all_in_cost + spread.spread_cost * added.bearing_gpu_hours / spread.site_gpu_hours, 6

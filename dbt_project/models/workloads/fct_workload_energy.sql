@@ -34,7 +34,7 @@ days as (
         site_id,
         workload_id,
         local_date,
-        {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours,
+        coalesce({{ exact_sum("allocated_gpu_hours") }}, 0) as allocated_gpu_hours,
         {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
         {{ exact_sum("idle_gpu_hours") }} as idle_gpu_hours,
         {{ exact_sum("unknown_gpu_hours") }} as unknown_gpu_hours,
@@ -55,15 +55,15 @@ days as (
         hours.site_id,
         hours.workload_id,
         cast(hours.hour_started_at at time zone sites.time_zone as date) as local_date,
-        {{ exact_sum("hours.allocated_gpu_hours") }} as allocated_gpu_hours,
+        round({{ sum_if_all_known("hours.allocated_gpu_hours") }}, 9) as allocated_gpu_hours,
         cast(null as double) as used_gpu_hours,
-        {{ exact_sum("hours.idle_gpu_hours") }} as idle_gpu_hours,
+        round({{ sum_if_all_known("hours.idle_gpu_hours") }}, 9) as idle_gpu_hours,
         0 as unknown_gpu_hours,
         cast(null as double) as telemetry_coverage_ratio,
         {%- for amount in amounts %}
         cast(null as double) as {{ amount }},
         {%- endfor %}
-        {{ exact_sum("hours.cloud_cost") }} as cloud_cost,
+        round({{ sum_if_all_known("hours.cloud_cost") }}, 9) as cloud_cost,
         false as is_pue_assumed,
         0 as coverage_ratio
     from {{ ref("int_cloud_workload_hours") }} as hours
@@ -71,6 +71,7 @@ days as (
         on
             hours.site_id = sites.site_id
             and {{ is_valid_at("sites", "hours.hour_started_at") }}
+    where hours.workload_id <> 'unallocated'
     group by all
 
 ),

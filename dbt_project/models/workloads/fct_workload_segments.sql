@@ -10,6 +10,7 @@ cloud_hours as (
         hours.cloud_cost
     from {{ ref("int_cloud_workload_hours") }} as hours
     cross join {{ source("raw", "organization") }} as organization
+    where hours.workload_id <> 'unallocated'
 
 ),
 
@@ -38,7 +39,8 @@ segments as (
         energy_kwh,
         market_valued_energy_cost,
         cast(null as double) as cloud_cost,
-        location_based_kg
+        location_based_kg,
+        false as is_cloud
     from {{ ref("calc_workload_costs") }}
 
     union all
@@ -53,7 +55,8 @@ segments as (
         cast(null as double) as energy_kwh,
         cast(null as double) as market_valued_energy_cost,
         cloud_cost,
-        cast(null as double) as location_based_kg
+        cast(null as double) as location_based_kg,
+        true as is_cloud
     from cloud_hours
 
     union all
@@ -68,7 +71,8 @@ segments as (
         cast(null as double) as energy_kwh,
         cast(null as double) as market_valued_energy_cost,
         cast(null as double) as cloud_cost,
-        cast(null as double) as location_based_kg
+        cast(null as double) as location_based_kg,
+        false as is_cloud
     from {{ ref("calc_incident_losses") }} as losses
     inner join {{ ref("int_site_intervals") }} as intervals
         on
@@ -84,14 +88,17 @@ weeks as (
         segments.workload_id,
         segments.site_id,
         segments.week,
-        coalesce({{ exact_sum("allocated_gpu_hours") }}, 0) as allocated_gpu_hours,
+        case
+            when not bool_or(segments.is_cloud and segments.allocated_gpu_hours is null)
+                then coalesce({{ exact_sum("segments.allocated_gpu_hours") }}, 0)
+        end as allocated_gpu_hours,
         {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
         coalesce({{ exact_sum("lost_gpu_hours") }}, 0) as lost_gpu_hours,
         {{ exact_sum("energy_kwh") }} as energy_kwh,
         {{ sum_if_all_known("market_valued_energy_cost", of="count(energy_kwh)") }} as market_valued_energy_cost,
         {{ ratio_of_sums("market_valued_energy_cost", "allocated_gpu_hours") }}
             as market_valued_energy_cost_per_gpu_hour,
-        {{ exact_sum("cloud_cost") }} as cloud_cost,
+        {{ sum_if_all_known("cloud_cost", condition="is_cloud") }} as cloud_cost,
         {{ sum_if_all_known("location_based_kg", of="count(energy_kwh)") }} as location_based_kg,
         {{ ratio_of_sums("location_based_kg", "allocated_gpu_hours") }} * 1000 as location_based_g_per_gpu_hour,
         count(market_valued_energy_cost) / nullif(

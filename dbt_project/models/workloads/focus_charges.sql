@@ -244,11 +244,7 @@ cloud_charges as (
         cast(null as varchar) as sub_account_name,
         bills.tags,
         charges.site_id,
-        case
-            when charges.charge_category <> 'Usage' then 'unallocated'
-            when charges.is_unused_commitment then 'idle'
-            else coalesce(workloads.workload_id, 'unassigned')
-        end as workload_id,
+        charges.workload_id,
         'cloud' as component,
         charges.gpu_hours,
         cast(null as timestamptz) as amortization_started_at,
@@ -262,7 +258,6 @@ cloud_charges as (
             charges.load_id = bills.load_id
             and charges.source_file = bills.source_file
             and charges.source_row = bills.source_row
-    left join {{ source("raw", "workloads") }} as workloads on charges.workload_tag = workloads.workload_id
 
 ),
 
