@@ -278,7 +278,10 @@ added as (
         *,
         round(all_in_energy_cost + cloud_cost + depreciation_cost + operations_cost, 6) as all_in_cost,
         workload_id in ('idle', 'overhead', 'unallocated') as is_spread,
-        coalesce(allocated_gpu_hours, 0) + unknown_gpu_hours as bearing_gpu_hours
+        case
+            when allocated_gpu_hours is not null or unknown_gpu_hours > 0
+                then coalesce(allocated_gpu_hours, 0) + unknown_gpu_hours
+        end as bearing_gpu_hours
     from energy_added
 
 ),
