@@ -31,7 +31,13 @@ def _interval_is_forward() -> pl.Expr:
 class Provenance(dy.Schema):
     """Where a row came from and since when it is known; part of every raw table."""
 
-    known_at = _instant()
+    known_at = _instant(
+        description="When the source published the row, else when its file landed; never changes."
+    )
+    loaded_at = _instant(
+        nullable=True,
+        description="When the file was first loaded, where the source says no time of publication.",
+    )
     source_file = dy.String(
         description="Path below landing/, with !member for a file inside an archive."
     )
@@ -39,6 +45,7 @@ class Provenance(dy.Schema):
     load_id = dy.String(
         regex="^[0-9a-f]{16}$", description="First 16 hex digits of the file's sha256."
     )
+    load_number = dy.Int64(min=1, description="Place of the file in the order of loading.")
 
 
 class GpuSamples(Provenance):
@@ -380,6 +387,18 @@ RAW_TABLES: dict[str, RawTable] = {
 }
 
 PROVENANCE_COLUMNS: tuple[str, ...] = tuple(Provenance.column_names())
+
+
+def columns_to_fill() -> dict[str, dict[str, pl.DataType]]:
+    """Raw table -> what a connector may fill, with its type."""
+    return {
+        table.name: {
+            name: kind
+            for name, kind in table.schema.create_empty().schema.items()
+            if name == "known_at" or name not in PROVENANCE_COLUMNS
+        }
+        for table in RAW_TABLES.values()
+    }
 
 
 def payload_columns(table: RawTable) -> list[str]:
