@@ -284,9 +284,10 @@ def _answer(path: Path, source_file: str, sha256: str, context: Context, columns
     except MemoryError:
         return pickle.dumps(FaultyReading(_TOO_MUCH_MEMORY, traceback.format_exc()))
     except pl.exceptions.PolarsError as error:
+        format_name = source_file.partition("/")[0]
         reason = (
-            f"found values that do not fit ({_first_line(error)}), expected a"
-            f" {source_file.partition('/')[0]} file: correct the file or move it to its format's folder"
+            f"found values that do not fit ({_first_line(error)}), expected a {format_name} file:"
+            " correct the file or move it to its format's folder"
         )
         return pickle.dumps(FaultyReading(reason, traceback.format_exc()))
     except (Exception, pl.exceptions.PanicException) as error:

@@ -71,8 +71,13 @@ class Batch:
         bad_rows: list[pl.DataFrame] = []
         left_out_rows: list[pl.DataFrame] = []
         files: list[pl.DataFrame] = []
+        loaded = pl.DataFrame(
+            [(landed.load_id, landed.loaded_at) for landed in self.files],
+            schema={"load_id": pl.String, "first_loaded_at": _UTC},
+            orient="row",
+        )
         for table, frames in self.frames.items():
-            good, bad, left_out = split(pl.concat(frames), RAW_TABLES[table], self.declared)
+            good, bad, left_out = split(pl.concat(frames), RAW_TABLES[table], self.declared, loaded)
             if table == "jobs":
                 nodes, bad_nodes = _expand_nodes(good)
                 good = good.join(bad_nodes, on=["load_id", "source_row"], how="anti")
