@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "connectors": set(),
     "definitions": {"orchestration", "warehouse"},
     "errors": set(),
-    "lake": {"book", "connectors", "reference"},
+    "lake": {"book", "connectors", "errors", "reference"},
     "orchestration": {"book", "lake", "pack", "published", "reference", "warehouse"},
     "pack": {"book", "errors", "published", "reference"},
     "published": {"book", "errors", "warehouse"},

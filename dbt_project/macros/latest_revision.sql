@@ -1,8 +1,8 @@
 {#
-    The rows of a raw table as known at `as_of`: of each natural key the row with the greatest (known_at,
-    load_id, source_row), whatever the order in which files were loaded. `condition` narrows the scan.
+    The rows of a raw table as known at `as_of`: of each natural key the newest row. `newest_first` says what of a row
+    tells that, before its time of publication and the order of loading; `condition` narrows the scan.
 #}
-{% macro latest_revision(relation, key, condition="true") %}
+{% macro latest_revision(relation, key, condition="true", newest_first=[]) %}
     select *
     from {{ relation }}
     where
@@ -10,9 +10,18 @@
         and {{ condition }}
     qualify row_number() over (
         partition by {{ key | join(", ") }}
-        order by known_at desc, load_id desc, source_row desc
+        order by {{ (newest_first + [by_revision()]) | join(", ") }}
     ) = 1
 {% endmacro %}
+
+{#
+    Since when a row is the newest: the source's own time of publication, else the time its file was first loaded;
+    never a time of the file, which a copy changes.
+#}
+{% macro revised_at() -%} coalesce(loaded_at, known_at) {%- endmacro %}
+
+{# The order of revisions, the newest first; what was loaded at once follows the names of its files. #}
+{% macro by_revision() -%} {{ revised_at() }} desc, load_number desc, source_row desc {%- endmacro %}
 
 {% macro known_at_as_of() -%}
     {%- if var("as_of") -%}known_at <= timestamptz '{{ var("as_of") }}'{%- else -%}true{%- endif -%}

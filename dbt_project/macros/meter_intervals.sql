@@ -14,6 +14,7 @@ converted as (
         slices.overlap_s,
         slices.known_at,
         slices.source_file,
+        slices.loaded_at,
         slices.quality,
         {{ to_kwh("slices.quantity * meters.multiplier", "slices.unit") }}
         * slices.overlap_s / slices.duration_s as energy_kwh
@@ -40,6 +41,7 @@ accounts as (
         bool_or(overlap_s < duration_s) as is_profiled,
         max(known_at) as known_at,
         max_by(source_file, (known_at, source_file)) as source_file,
+        max({{ revised_at() }}) as revised_at,
         duration_s
     from converted
     group by {{ key | join(", ") }}, slice_started_at, duration_s
@@ -53,7 +55,7 @@ chosen as (
     where {{ condition }}
     qualify row_number() over (
         partition by {{ key | join(", ") }}, interval_started_at
-        order by coverage_ratio desc, known_at desc, duration_s asc
+        order by coverage_ratio desc, revised_at desc, duration_s asc
     ) = 1
 
 )

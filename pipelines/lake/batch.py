@@ -11,9 +11,11 @@ import polars as pl
 from hostlist import BadHostlist, expand_hostlist
 
 from pipelines.book import Book
-from pipelines.connectors.common import REJECT_REASON, UnreadableFile
+from pipelines.connectors.common import REJECT_REASON
+from pipelines.connectors.reading import Reader
 from pipelines.lake.files import write_parquet
-from pipelines.lake.landing import LandedFile, read_file
+from pipelines.lake.holdings import NOTHING_WRITTEN, write_rows
+from pipelines.lake.landing import LandedFile, rows_of
 from pipelines.lake.quarantine import Declared, quarantine_rows, split
 from pipelines.lake.records import LoadRecord, read_load_records, record_frame
 from pipelines.lake.schemas import RAW_TABLES, RawTable
@@ -47,22 +49,17 @@ class Batch:
         self.frames: dict[str, list[pl.DataFrame]] = {}
         self.row_count = 0
 
-    def add(self, landed: LandedFile) -> str | None:
-        """Read a file into the batch; the reason where it cannot be read as a whole."""
-        try:
-            frames = read_file(landed, self.declared.context)
-        except UnreadableFile as error:
-            return str(error)
-        except pl.exceptions.PolarsError as error:
-            return (
-                f"found values that do not fit ({str(error).splitlines()[0]}), expected a"
-                f" {landed.format} file: correct the file or move it to its format's folder"
-            )
+    def add(self, landed: LandedFile, reader: Reader) -> None:
+        """Read a file into the batch.
+
+        Raises:
+            UnreadableFile: it cannot be read as a whole.
+        """
+        members = reader.read(landed.path, landed.source_file, landed.sha256)
         self.files.append(landed)
-        for table, frame in frames:
+        for table, frame in rows_of(landed, members):
             self.frames.setdefault(table, []).append(frame)
             self.row_count += len(frame)
-        return None
 
     def write(self, book: Book) -> list[LoadRecord]:
         """Write rows, quarantine and, last, the load records; the records."""
@@ -73,20 +70,26 @@ class Batch:
         rows: list[pl.DataFrame] = []
         bad_rows: list[pl.DataFrame] = []
         left_out_rows: list[pl.DataFrame] = []
+        files: list[pl.DataFrame] = []
+        loaded = pl.DataFrame(
+            [(landed.load_id, landed.loaded_at) for landed in self.files],
+            schema={"load_id": pl.String, "first_loaded_at": _UTC},
+            orient="row",
+        )
         for table, frames in self.frames.items():
-            good, bad, left_out = split(pl.concat(frames), RAW_TABLES[table], self.declared)
+            good, bad, left_out = split(pl.concat(frames), RAW_TABLES[table], self.declared, loaded)
             if table == "jobs":
                 nodes, bad_nodes = _expand_nodes(good)
                 good = good.join(bad_nodes, on=["load_id", "source_row"], how="anti")
                 bad = pl.concat([bad, bad_nodes.select(bad.columns)])
-                write_parquet(nodes, book.lake / "job_nodes" / f"{name}.parquet")
+                files.append(_write_table(book, "job_nodes", nodes, name))
             rows.append(_touched(book, good, RAW_TABLES[table]))
-            _write_rows(book, table, good, name)
+            files.append(_write_table(book, table, good, name))
             if not bad.is_empty():
-                write_parquet(bad, book.quarantine / table / f"{name}.parquet")
+                files.append(write_rows(book, bad, book.quarantine / table / f"{name}.parquet"))
             bad_rows.append(bad.select("load_id", "reason", pl.lit(table).alias("table")))
             left_out_rows.append(left_out.select("load_id", "reason", pl.lit(table).alias("table")))
-        records = self._records(name, rows, bad_rows, left_out_rows)
+        records = self._records(name, rows, bad_rows, left_out_rows, files)
         write_parquet(record_frame(records), book.lake / "loads" / f"{name}.parquet")
         return records
 
@@ -96,7 +99,9 @@ class Batch:
         rows: list[pl.DataFrame],
         bad_rows: list[pl.DataFrame],
         left_out_rows: list[pl.DataFrame],
+        files: list[pl.DataFrame],
     ) -> list[LoadRecord]:
+        held = pl.concat(files).rows_by_key("load_id", named=True) if files else {}
         touched = (
             pl.concat(rows)
             .group_by("load_id")
@@ -127,6 +132,8 @@ class Batch:
                     reason=bad["reason"] if bad else None,
                     left_out_reason=other["reason"] if other else None,
                     known_at=landed.known_at,
+                    loaded_at=landed.loaded_at,
+                    load_number=landed.load_number,
                     tables=sorted(
                         {table for found in (good, bad, other) if found for table in found["table"]}
                     ),
@@ -134,6 +141,7 @@ class Batch:
                     reference_digest=self.declared.digest,
                     file_bytes=landed.file_bytes,
                     batch=batch,
+                    data_files=held.get(landed.load_id, []),
                 )
             )
         return records
@@ -191,18 +199,17 @@ def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
 
 
-def _write_rows(book: Book, table: str, rows: pl.DataFrame, batch: str) -> None:
-    if rows.is_empty():
-        return
+def _write_table(book: Book, table: str, rows: pl.DataFrame, batch: str) -> pl.DataFrame:
+    """Write the rows of a table; per load the files that hold some of them."""
     folder = book.lake / table
-    if table not in DAILY_TABLES:
-        write_parquet(rows, folder / f"{batch}.parquet")
-        return
-    by_date = rows.with_columns(_date=pl.col("sampled_at").dt.date()).partition_by(
-        "_date", as_dict=True, include_key=False
-    )
-    for (day,), part in by_date.items():
-        write_parquet(part, folder / f"{day}" / f"{batch}.parquet")
+    parts = {folder / f"{batch}.parquet": rows}
+    if table in DAILY_TABLES:
+        by_date = rows.with_columns(_date=pl.col("sampled_at").dt.date()).partition_by(
+            "_date", as_dict=True, include_key=False
+        )
+        parts = {folder / f"{day}" / f"{batch}.parquet": part for (day,), part in by_date.items()}
+    written = [write_rows(book, part, file) for file, part in parts.items() if len(part)]
+    return pl.concat([NOTHING_WRITTEN, *written])
 
 
 def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:

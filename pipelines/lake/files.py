@@ -12,14 +12,45 @@ import polars as pl
 
 from pipelines import reference
 from pipelines.book import Book
+from pipelines.connectors.parsing import DAMAGED_TABLE
+from pipelines.errors import BookError
+
+
+class LakeError(BookError):
+    """The lake cannot be written or is damaged; `causes` has one sentence per file."""
 
 
 def write_parquet(frame: pl.DataFrame, file: Path) -> None:
-    """Write the frame beside the file and rename it; readers see the old or the new file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
-        frame.write_parquet(temporary.name, compression="zstd", compression_level=1)
-    Path(temporary.name).replace(file)
+    """Write the frame beside the file and rename it; readers see the old or the new file.
+
+    Raises:
+        LakeError: there is no room for it, or no leave to write it; the old file is as it was.
+    """
+    draft = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
+            draft = Path(temporary.name)
+            frame.write_parquet(temporary.name, compression="zstd", compression_level=1)
+        draft.replace(file)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LakeError(
+            [
+                f"{file}: could not be written ({error}): make room or give leave to write, and run"
+                " it again; what was written before is kept"
+            ]
+        ) from error
+    finally:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+
+
+def readable_parquet(file: Path) -> pl.DataFrame | None:
+    """A file's rows, None where it is not there or is no whole Parquet file."""
+    try:
+        return pl.read_parquet(file)
+    except (FileNotFoundError, *DAMAGED_TABLE):
+        return None
 
 
 def write_reference_tables(book: Book) -> list[str]:
@@ -34,7 +65,8 @@ def write_reference_tables(book: Book) -> list[str]:
     written = []
     for name, frame in reference.flatten(reference.load(book.reference)).items():
         file = book.lake / "reference" / f"{name}.parquet"
-        if not file.exists() or not pl.read_parquet(file).equals(frame):
+        before = readable_parquet(file)
+        if before is None or not before.equals(frame):
             write_parquet(frame, file)
             written.append(name)
     return written

@@ -1,44 +1,55 @@
-"""Files in landing: unpacking one, and reading it into raw rows that say where they came from.
+"""Landing: which files lie in it, known by their bytes, and what of it cannot be read.
 
-What belongs here: archives and compression with their limits, and provenance. What does not: which
-files are new (`loading.py`), what is written (`batch.py`), what a format means
-(`pipelines/connectors`), and which rows are right (`quarantine.py`).
+What belongs here: walking landing, and rows with where they came from. What does not: reading a
+file (`pipelines/connectors/reading.py`), which files are new (`loading.py`), what is written
+(`batch.py`), and which rows are right (`quarantine.py`).
 """
 
-import gzip
 import hashlib
-import io
-import lzma
-import zipfile
-import zlib
+import os
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 import polars as pl
 
-from pipelines.connectors import FORMATS, connector
-from pipelines.connectors.common import (
-    LEFT_OUT_REASON,
-    REJECT_REASON,
-    Context,
-    UnreadableFile,
-)
+from pipelines.book import Book
+from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON
+from pipelines.connectors.reading import Members, not_readable
+from pipelines.lake.files import readable_parquet, write_parquet
 from pipelines.lake.schemas import RAW_TABLES, RawTable, payload_columns
 
-MAX_FILE_BYTES = 2 * 1024**3
+SEEN_SCHEMA: dict[str, pl.DataType] = {
+    "source_file": pl.String(),
+    "file_bytes": pl.Int64(),
+    "modified_at": pl.Datetime("us", "UTC"),
+    "sha256": pl.String(),
+}
+"""What landing held when it was last looked at: a file of the same name, size and time is not read
+again to know its bytes."""
 
 
-MAX_COMPRESSION_RATIO = 500
-"""Telemetry text shrinks by 20 to 100; what grows more when unpacked is not a measurement."""
+@dataclass(frozen=True)
+class SeenFile:
+    """A file in landing as it lies there."""
+
+    path: Path
+    source_file: str
+    file_bytes: int
+    modified_at: datetime
+    sha256: str
+
+    @property
+    def format(self) -> str:
+        """The folder below landing, which names the connector."""
+        return self.source_file.split("/")[0]
 
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A file in landing, known by its bytes."""
+    """A file in landing, known by its bytes, and since when the book knows it."""
 
     path: Path
     source_file: str
@@ -46,6 +57,8 @@ class LandedFile:
     sha256: str
     file_bytes: int
     known_at: datetime
+    loaded_at: datetime
+    load_number: int
 
     @property
     def load_id(self) -> str:
@@ -53,112 +66,140 @@ class LandedFile:
         return self.sha256[:16]
 
 
-def read_file(landed: LandedFile, context: Context) -> list[tuple[str, pl.DataFrame]]:
-    """(raw table, rows with their provenance) of a file and of its members."""
-    if landed.format not in FORMATS:
-        raise UnreadableFile(
-            f"found landing folder {landed.format!r}, expected one of {', '.join(FORMATS)}:"
-            " move the file"
-        )
-    parse = connector(landed.format)
+@dataclass(frozen=True)
+class Landing:
+    """What lies in landing: files in the order of their names, and what cannot be looked at."""
+
+    files: list[SeenFile] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """(path below landing, why it is not even opened)"""
+
+
+def look(book: Book) -> Landing:
+    """Every file below landing with its sha256, and what of landing cannot be read, in words."""
+    before = {
+        (name, size, modified_at): sha256
+        for name, size, modified_at, sha256 in _seen_before(book).iter_rows()
+    }
+    landing = Landing()
+    for path, name in _files(book.landing, landing.refused):
+        try:
+            status = path.stat()
+            modified_at = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, tz=UTC)
+            sha256 = before.get((name, status.st_size, modified_at))
+            if sha256 is None:
+                with path.open("rb") as file:
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            landing.refused.append((name, f"{not_readable(error)}: load again"))
+            continue
+        landing.files.append(SeenFile(path, name, status.st_size, modified_at, sha256))
+    landing.files.sort(key=lambda file: file.source_file)
+    return landing
+
+
+def remember(book: Book, landing: Landing) -> None:
+    """Keep what landing held, so that the next look opens only what changed."""
+    columns = list(SEEN_SCHEMA)
+    rows = [[getattr(file, name) for name in columns] for file in landing.files]
+    seen = pl.DataFrame(rows, schema=SEEN_SCHEMA, orient="row")
+    if not seen.equals(_seen_before(book)):
+        write_parquet(seen, _seen_file(book))
+
+
+def _seen_file(book: Book) -> Path:
+    return book.lake / "landing.parquet"
+
+
+def _seen_before(book: Book) -> pl.DataFrame:
+    seen = readable_parquet(_seen_file(book))
+    return pl.DataFrame(schema=SEEN_SCHEMA) if seen is None else seen
+
+
+def _files(folder: Path, refused: list[tuple[str, str]]) -> Iterator[tuple[Path, str]]:
+    """Files below a folder with their names below it; what cannot be read or is none is refused.
+
+    Links are followed to files within the folder alone: what is behind any other was not landed.
+    """
+    root = folder.resolve()
+    folders = [folder]
+    while folders:
+        parent = folders.pop()
+        try:
+            entries = list(os.scandir(parent))
+        except OSError as error:
+            if parent != folder or not isinstance(error, FileNotFoundError):
+                refused.append((_name(parent, folder), f"{not_readable(error)}: load again"))
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            name = _name(path, folder)
+            if name != path.relative_to(folder).as_posix():
+                refused.append(
+                    (name, "found a name that is not UTF-8, expected one that is: rename it")
+                )
+            elif entry.is_symlink():
+                if not _is_within(path, root):
+                    refused.append(
+                        (name, "found a link out of landing, expected a file: copy it here")
+                    )
+                elif path.is_file():
+                    yield path, name
+            elif entry.is_dir():
+                folders.append(path)
+            elif entry.is_file():
+                yield path, name
+            else:
+                refused.append((name, "found a pipe or device, expected a file: take it away"))
+
+
+def _name(path: Path, folder: Path) -> str:
+    """The path below landing, with what is not UTF-8 in it written as hexadecimal."""
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _is_within(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve(strict=True).is_relative_to(root)
+    except (OSError, RuntimeError):
+        # It leads nowhere, or in a circle.
+        return False
+
+
+def rows_of(landed: LandedFile, members: Members) -> list[tuple[str, pl.DataFrame]]:
+    """(raw table, rows with their provenance) of what was read of a file.
+
+    Rows are numbered on across the members of an archive, so that load and row name one row.
+    """
     frames = []
     row_counts: dict[str, int] = defaultdict(int)
-    for member, content in _unpack(landed):
+    for member, tables in members:
         name = f"{landed.source_file}!{member}" if member else landed.source_file
-        below = name.removeprefix(f"{landed.format}/").replace("!", "/")
-        file_name = below if member else below.removesuffix(".gz")
-        for table, frame in parse(content, file_name=file_name, context=context).items():
+        for table, frame in tables.items():
+            first_row = row_counts[table]
             frames.append(
-                (table, _with_provenance(frame, RAW_TABLES[table], landed, name, row_counts[table]))
+                (table, _with_provenance(frame, RAW_TABLES[table], landed, name, first_row))
             )
             row_counts[table] += len(frame)
     return frames
 
 
-def _unpack(landed: LandedFile) -> Iterator[tuple[str | None, bytes]]:
-    """(member name or None, bytes) of a file or of the members of an archive.
-
-    Raises:
-        UnreadableFile: It is too large, broken, encrypted, or a member lies outside.
-    """
-    if landed.file_bytes > MAX_FILE_BYTES:
-        raise UnreadableFile(
-            f"found {landed.file_bytes} bytes, expected at most {MAX_FILE_BYTES}: split the file"
-        )
-    content = landed.path.read_bytes()
-    if not content:
-        raise UnreadableFile("found 0 bytes, expected a file with content: send it again")
-    if hashlib.sha256(content).hexdigest() != landed.sha256:
-        raise UnreadableFile("the file changed while it was read: load again when it is complete")
-    limit = min(MAX_FILE_BYTES, max(len(content), 1024) * MAX_COMPRESSION_RATIO)
-    if content.startswith(b"\x1f\x8b"):
-        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            yield None, _read_limited(stream, limit)
-    elif content.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        try:
-            archive = zipfile.ZipFile(io.BytesIO(content))
-        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-            raise UnreadableFile(f"found a broken zip archive ({error}): send it again") from error
-        with archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            if not members:
-                raise UnreadableFile("found an empty archive, expected files in it: send it again")
-            for member in sorted(members, key=lambda info: info.filename):
-                if member.filename.startswith("/") or ".." in Path(member.filename).parts:
-                    raise UnreadableFile(
-                        f"found archive member {member.filename!r}, expected a name inside the"
-                        " archive: pack it again"
-                    )
-                try:
-                    with archive.open(member) as stream:
-                        unpacked = _read_limited(stream, limit)
-                except (RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-                    raise UnreadableFile(
-                        f"archive member {member.filename!r} cannot be unpacked ({error}):"
-                        " pack it again without encryption"
-                    ) from error
-                limit -= len(unpacked)
-                yield member.filename, unpacked
-    else:
-        yield None, content
-
-
-def _read_limited(stream: IO[bytes] | gzip.GzipFile, limit: int) -> bytes:
-    try:
-        content = stream.read(limit + 1)
-    except (EOFError, OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-        raise UnreadableFile(f"found broken compression ({error}): send the file again") from error
-    if len(content) > limit:
-        raise UnreadableFile(
-            f"found more than {limit} bytes when unpacked, expected fewer: split the file"
-        )
-    return content
-
-
 def _with_provenance(
     frame: pl.DataFrame, table: RawTable, landed: LandedFile, source_file: str, first_row: int
 ) -> pl.DataFrame:
-    """The frame in the raw table's columns, with where it came from, and why a row is not kept.
-
-    Rows are numbered on across the members of an archive, so that load and row name one row.
-    """
-    schema = table.schema.create_empty().schema
-    landing_time = pl.lit(landed.known_at, dtype=pl.Datetime("us", "UTC"))
-    known_at = (
-        pl.col("known_at").fill_null(landing_time) if "known_at" in frame.columns else landing_time
-    )
-    reasons = [
-        pl.col(name) if name in frame.columns else pl.lit(None, pl.String).alias(name)
-        for name in (REJECT_REASON, LEFT_OUT_REASON)
-    ]
+    """The frame with where it came from and since when it is known, and why it is not kept."""
+    published_at = pl.col("known_at")
+    provenance = {
+        "known_at": published_at.fill_null(landed.known_at),
+        "loaded_at": pl.when(published_at.is_null()).then(landed.loaded_at),
+        "source_file": pl.lit(source_file),
+        "source_row": pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64),
+        "load_id": pl.lit(landed.load_id),
+        "load_number": pl.lit(landed.load_number, pl.Int64),
+    }
     return frame.select(
-        known_at.alias("known_at"),
-        pl.lit(source_file).alias("source_file"),
-        pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64).alias("source_row"),
-        pl.lit(landed.load_id).alias("load_id"),
-        *(
-            (pl.col(name) if name in frame.columns else pl.lit(None)).cast(schema[name]).alias(name)
-            for name in payload_columns(table)
-        ),
-        *reasons,
+        *(value.alias(name) for name, value in provenance.items()),
+        *payload_columns(table),
+        REJECT_REASON,
+        LEFT_OUT_REASON,
     )

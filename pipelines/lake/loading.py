@@ -15,18 +15,33 @@ records are what a killed run left, and the next run removes them before it star
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import polars as pl
 from filelock import FileLock
 
 from pipelines.book import Book
+from pipelines.connectors.common import UnreadableFile
+from pipelines.connectors.reading import FaultyReading, Reader
 from pipelines.lake.batch import JOB_NODES_SCHEMA, Batch
-from pipelines.lake.files import write_parquet, write_reference_tables
-from pipelines.lake.landing import LandedFile
+from pipelines.lake.files import (
+    LakeError,
+    readable_parquet,
+    write_parquet,
+    write_reference_tables,
+)
+from pipelines.lake.holdings import (
+    ROW_TABLES,
+    Hole,
+    expected,
+    holes,
+    leftovers,
+    with_data_files,
+    write_rows,
+)
+from pipelines.lake.landing import LandedFile, Landing, look, remember
 from pipelines.lake.quarantine import Declared
 from pipelines.lake.records import (
     FAILED,
@@ -35,13 +50,17 @@ from pipelines.lake.records import (
     failed_record,
     read_load_records,
     record_frame,
+    refused_record,
 )
-from pipelines.lake.schemas import RAW_TABLES
+from pipelines.lake.schemas import RAW_TABLES, columns_to_fill
 
 Progress = Callable[[str], None]
 
 BATCH_ROWS = 2_000_000
-"""Bounds the memory of a load and the work that is lost when it is killed."""
+BATCH_FILES = 1_000
+"""These bound the memory of a load and the work that is lost when it is killed."""
+
+Failure = tuple[LoadRecord, UnreadableFile]
 
 
 @dataclass(frozen=True)
@@ -65,15 +84,28 @@ class LoadSummary:
         return [(what, sum(rows), len(rows)) for what, rows in sorted(counts.items())]
 
 
-def load(book: Book, *, progress: Progress | None = None) -> LoadSummary:
+def load(
+    book: Book,
+    *,
+    now: datetime | None = None,
+    with_checksums: bool = False,
+    progress: Progress | None = None,
+) -> LoadSummary:
     """Load whatever is new in landing; the same bytes load once, whatever they are called.
 
     Files that failed are tried again each time, files of which rows were not kept when the
-    reference data has changed. The outcome does not depend on the order of the files nor on how
-    often it is run.
+    reference data has changed, and files of whose rows the lake has lost some. The outcome does not
+    depend on how often it is run.
+
+    Args:
+        book: Its landing and lake.
+        now: The time of loading.
+        with_checksums: Look for lost rows not by the sizes of the lake's files but by their bytes.
+        progress: Told what is being done.
 
     Raises:
         reference.ReferenceErrors: The reference data has a mistake; nothing is loaded.
+        LakeError: The lake cannot be written, or its load records are damaged.
     """
     report = progress or (lambda _: None)
     book.lake.mkdir(parents=True, exist_ok=True)
@@ -82,17 +114,22 @@ def load(book: Book, *, progress: Progress | None = None) -> LoadSummary:
         write_reference_tables(book)
         declared = Declared.read(book)
         _write_empty_tables(book)
-        _remove_unrecorded(book)
         records = read_load_records(book)
-        new, skipped, failed = _find_new(book, records, declared.digest, report)
-        again = pl.Series([file.load_id for file in new], dtype=pl.String).implode()
-        _forget(book, records.filter(pl.col("status") != "failed", pl.col("load_id").is_in(again)))
-        written, unread = _load_batches(book, new, declared, report)
+        report("looking into landing")
+        landing = look(book)
+        _remove_leftovers(book, records, landing)
+        gaps = holes(book, records, with_checksums=with_checksums)
+        new, skipped = _find_new(landing, records, gaps, declared.digest, now or datetime.now(UTC))
+        _forget(book, records, new, {hole.file for hole in gaps})
+        written, failures = _load_batches(book, new, declared, report)
         loaded = {record.sha256 for record in written}
-        failed += [record for record in unread if record.sha256 not in loaded]
-        skipped += len(new) - len(written) - len(unread)
-        skipped += sum(record.sha256 in loaded for record in unread)
-        _write_failed(book, failed)
+        failures = [failure for failure in failures if failure[0].sha256 not in loaded]
+        skipped += len(new) - len(written) - len(failures)
+        failed = [refused_record(*refused, declared.digest) for refused in landing.refused]
+        failed += [record for record, _ in failures]
+        _write_failed(book, record_frame(failed))
+        _write_traces(book, failures)
+        remember(book, landing)
         written += failed
     return LoadSummary(
         loaded=sum(record.status == "loaded" for record in written),
@@ -116,128 +153,180 @@ def _write_empty_tables(book: Book) -> None:
             write_parquet(frame, file)
 
 
-def _data_files(book: Book) -> Iterator[Path]:
-    for folder in (book.lake, book.quarantine):
-        for name in (*RAW_TABLES, "job_nodes"):
-            yield from (folder / name).rglob("*.parquet")
-
-
-def _remove_unrecorded(book: Book) -> None:
-    """Remove what a killed load left: temporary files, and batches without load records.
+def _remove_leftovers(book: Book, records: pl.DataFrame, landing: Landing) -> None:
+    """Remove what a load that was cut off left: temporary files, and rows that no record knows.
 
     Only the loader's own tables are looked into: beside them a build may be writing its own files,
     and this lock does not hold it back.
+
+    Raises:
+        LakeError: such rows are of files that are not in landing, so that they are there alone.
     """
+    drafts = list(book.lake.glob("*.tmp"))
     for folder in (book.lake, book.quarantine):
-        for name in (*RAW_TABLES, "job_nodes", "loads"):
-            for temporary in (folder / name).rglob("*.tmp"):
-                temporary.unlink()
-    recorded = {file.stem for file in (book.lake / "loads").glob("*.parquet")} | {"schema"}
-    for file in _data_files(book):
-        if file.stem not in recorded:
+        for name in (*ROW_TABLES, "loads"):
+            drafts += (folder / name).rglob("*.tmp")
+    for draft in drafts:
+        draft.unlink()
+    known = {file.sha256[:16] for file in landing.files} | set(records["load_id"])
+    causes = []
+    for file in leftovers(book, records):
+        rows = readable_parquet(file)
+        if rows is not None and not known.issuperset(rows["load_id"].unique()):
+            causes.append(
+                f"{file}: found rows of which no load record tells, of files that are not in"
+                " landing: put lake/loads back from a backup or the files back into landing, or"
+                " delete this one"
+            )
+        else:
             file.unlink()
+    if causes:
+        raise LakeError(causes)
 
 
 def _find_new(
-    book: Book, records: pl.DataFrame, digest: str, report: Progress
-) -> tuple[list[LandedFile], int, list[LoadRecord]]:
-    """Files to read, count of files skipped, and records of what is not even opened.
+    landing: Landing, records: pl.DataFrame, gaps: Sequence[Hole], digest: str, now: datetime
+) -> tuple[list[LandedFile], int]:
+    """Files to read, in the order of their names, and the count of files skipped.
 
-    A recorded file of the same name, size and time is not read again; any other is known by its
-    sha256. Of files with the same bytes the one that arrived first counts; in several formats'
-    folders they are all tried: only one can be the right one.
+    Of files with the same bytes the first in that order counts; in several formats' folders they
+    are all tried: only one can be the right one. What was seen before stays known since then,
+    however often it is copied, touched or read again.
     """
-    is_whole = (pl.col("status") == "loaded") & (pl.col("left_out_row_count").fill_null(0) == 0)
+    lost = [load_id for hole in gaps for load_id in hole.load_ids]
+    failed_before = records.filter(batch=FAILED)["load_id"]
+    is_whole = (pl.col("status") == "loaded") & (pl.col("left_out_row_count") == 0)
     final = records.filter(
-        pl.col("status") != "failed", is_whole | (pl.col("reference_digest") == digest)
+        is_whole | (pl.col("reference_digest") == digest),
+        ~pl.col("load_id").is_in([*lost, *failed_before]),
     )
-    unchanged = set(final.select("source_file", "file_bytes", "known_at").iter_rows())
-    known = set(final["sha256"])
+    read = set(final["sha256"])
+    earlier = {
+        sha256: (known_at, loaded_at, load_number)
+        for sha256, known_at, loaded_at, load_number in records.filter(
+            pl.col("load_number").is_not_null()
+        )
+        .select("sha256", "known_at", "loaded_at", "load_number")
+        .iter_rows()
+    }
+    latest = records["load_number"].max()
+    assert latest is None or isinstance(latest, int)
+    number = latest or 0
     found: set[tuple[str, str]] = set()
     new: list[LandedFile] = []
-    refused: list[LoadRecord] = []
-    skipped = 0
-    root = book.landing.resolve()
-    for path in sorted(book.landing.rglob("*"), key=lambda path: (path.lstat().st_mtime_ns, path)):
-        name = path.relative_to(book.landing).as_posix()
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            # Nothing behind the link is read, so there is no hash and no time.
-            landed = LandedFile(
-                path, name, name.split("/")[0], "", 0, datetime.fromtimestamp(0, tz=UTC)
+    for file in landing.files:
+        if file.sha256 in read or (file.sha256, file.format) in found:
+            continue
+        found.add((file.sha256, file.format))
+        if file.sha256 not in earlier:
+            number += 1
+            earlier[file.sha256] = min(file.modified_at, now), now, number
+        new.append(
+            LandedFile(
+                file.path,
+                file.source_file,
+                file.format,
+                file.sha256,
+                file.file_bytes,
+                *earlier[file.sha256],
             )
-            reason = "found a link out of landing, expected a file: copy it here"
-            refused.append(failed_record(landed, reason, digest))
-            continue
-        if not path.is_file():
-            continue
-        status = path.stat()
-        known_at = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, tz=UTC)
-        if (name, status.st_size, known_at) in unchanged:
-            skipped += 1
-            continue
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        format_name = name.split("/")[0]
-        if sha256 in known or (sha256, format_name) in found:
-            skipped += 1
-            continue
-        found.add((sha256, format_name))
-        new.append(LandedFile(path, name, format_name, sha256, status.st_size, known_at))
-        if len(new) % 500 == 0:
-            report(f"{len(new)} new files found")
-    return new, skipped, refused
+        )
+    return new, len(landing.files) - len(new)
 
 
-def _forget(book: Book, records: pl.DataFrame) -> None:
-    """Take the rows and records of files that are read again out of the lake and quarantine."""
-    if records.is_empty():
+def _forget(
+    book: Book, records: pl.DataFrame, new: Sequence[LandedFile], untrue: Collection[str]
+) -> None:
+    """Take the rows and records of files that are read again out of the lake and quarantine.
+
+    Until they are read they count as failed: killed from here on, the next run reads them again,
+    whatever the reference data says by then, and knows them since when they were known. `untrue`
+    are files of the lake that are gone or not what they were: of them nothing is kept but that.
+    """
+    again = pl.Series([file.load_id for file in new], dtype=pl.String).implode()
+    is_again = pl.col("load_id").is_in(again)
+    read_before = records.filter(pl.col("batch") != FAILED)
+    batches = read_before.filter(is_again)["batch"].unique().sort()
+    if batches.is_empty():
         return
-    files = defaultdict(list)
-    for file in _data_files(book):
-        files[file.stem].append(file)
-    for (batch,), group in records.group_by("batch", maintain_order=True):
-        is_again = pl.col("load_id").is_in(group["load_id"].implode())
-        loads = book.lake / "loads" / f"{batch}.parquet"
-        # Marked first: killed from here on, the next run reads these files again, whatever the
-        # reference data says by then.
-        marked = pl.when(is_again).then(pl.lit("")).otherwise("reference_digest")
-        write_parquet(pl.read_parquet(loads).with_columns(reference_digest=marked), loads)
-        for file in [*files[batch], loads]:
-            kept = pl.read_parquet(file).filter(~is_again)
-            if kept.is_empty():
-                file.unlink()
-            else:
-                write_parquet(kept, file)
+    reason = "its rows were taken out to be read again, and that was cut off: load again"
+    ids = set(read_before["load_id"])
+    pending = [failed_record(file, reason, "") for file in new if file.load_id in ids]
+    _write_failed(book, pl.concat([records.filter(batch=FAILED), record_frame(pending)]))
+    for batch in batches:
+        _take_out(book, batch, records.filter(batch=batch), is_again, untrue)
+
+
+def _take_out(
+    book: Book, batch: str, records: pl.DataFrame, is_again: pl.Expr, untrue: Collection[str]
+) -> None:
+    """Leave of one batch the loads that are not read again.
+
+    Their rows move to files of another name, so that what the records say is true at any moment.
+    """
+    kept = records.filter(~is_again)
+    name = hashlib.sha256("".join((batch, *kept["load_id"])).encode()).hexdigest()[:16]
+    held = expected(records)
+    held_by_kept = [held.filter(~is_again, pl.col("file").is_in(list(untrue)))]
+    old_files = []
+    for file in sorted({*held["file"]} - {*untrue}):
+        path = book.data_dir / file
+        rows = pl.read_parquet(path).filter(~is_again)
+        if not rows.is_empty():
+            held_by_kept.append(write_rows(book, rows, path.with_name(f"{name}.parquet")))
+        old_files.append(path)
+    loads = book.lake / "loads" / f"{batch}.parquet"
+    if kept.is_empty():
+        loads.unlink()
+    else:
+        write_parquet(with_data_files(kept, pl.concat(held_by_kept)), loads)
+    for path in old_files:
+        path.unlink(missing_ok=True)
 
 
 def _load_batches(
     book: Book, new: Sequence[LandedFile], declared: Declared, report: Progress
-) -> tuple[list[LoadRecord], list[LoadRecord]]:
+) -> tuple[list[LoadRecord], list[Failure]]:
     """Read the files and write their rows; records of those read and of those that cannot be."""
     written: list[LoadRecord] = []
-    failed: list[LoadRecord] = []
+    failures: list[Failure] = []
     read: set[str] = set()
     batch = Batch(declared)
-    for count, landed in enumerate(new, start=1):
-        if landed.sha256 not in read:
-            reason = batch.add(landed)
-            if reason is None:
-                read.add(landed.sha256)
-            else:
-                failed.append(failed_record(landed, reason, declared.digest))
-        if batch.row_count >= BATCH_ROWS:
-            written += batch.write(book)
-            batch = Batch(declared)
-        if count % 50 == 0 or count == len(new):
-            report(f"{count} of {len(new)} files")
-    return written + batch.write(book), failed
+    with Reader(declared.context, columns_to_fill()) as reader:
+        for count, landed in enumerate(new, start=1):
+            if landed.sha256 not in read:
+                try:
+                    batch.add(landed, reader)
+                    read.add(landed.sha256)
+                except UnreadableFile as error:
+                    record = failed_record(landed, str(error), declared.digest)
+                    failures.append((record, error))
+            if batch.row_count >= BATCH_ROWS or len(batch.files) >= BATCH_FILES:
+                written += batch.write(book)
+                batch = Batch(declared)
+            if count % 50 == 0 or count == len(new):
+                report(f"{count} of {len(new)} files")
+    return written + batch.write(book), failures
 
 
-def _write_failed(book: Book, failed: Sequence[LoadRecord]) -> None:
+def _write_failed(book: Book, failed: pl.DataFrame) -> None:
     """The records of all files that fail today; those of earlier runs give way to them."""
     file = book.lake / "loads" / f"{FAILED}.parquet"
-    frame = record_frame(failed)
-    if not failed:
+    if failed.is_empty():
         file.unlink(missing_ok=True)
-    elif not file.exists() or not pl.read_parquet(file).equals(frame):
-        write_parquet(frame, file)
+    elif not file.exists() or not pl.read_parquet(file).equals(failed):
+        write_parquet(failed, file)
+
+
+def _write_traces(book: Book, failures: Sequence[Failure]) -> None:
+    """Where the reading of a file ended in a way that no connector foresees."""
+    file = book.lake / "failed.log"
+    traces = [
+        f"{record.source_file}: {error}\n{error.trace}\n"
+        for record, error in failures
+        if isinstance(error, FaultyReading)
+    ]
+    if traces:
+        file.write_text("\n".join(traces))
+    else:
+        file.unlink(missing_ok=True)

@@ -1,19 +1,23 @@
 """Which raw rows are right, and why the others are not kept, in words.
 
-What belongs here: checking rows against `schemas.py` and against the names that the reference data
-declares, the shape of refused rows, and counting them. What does not: writing either (`batch.py`),
-and values that only a connector can judge (`pipelines/connectors`).
+What belongs here: checking rows against `schemas.py`, against the names that the reference data
+declares and the times a book can know of, the shape of refused rows, and counting them. What does
+not: writing either (`batch.py`), and values that only a connector can judge
+(`pipelines/connectors`).
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import polars as pl
 
 from pipelines.book import Book
 from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON, Context
-from pipelines.lake.schemas import PROVENANCE_COLUMNS, RawTable
+from pipelines.lake.schemas import PROVENANCE_COLUMNS, RawTable, reaches
+
+EVER = datetime(1970, 1, 2, tzinfo=UTC)
+"""Reference data without a date holds since the day before, wherever it is."""
 
 QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
     "source_file": pl.String(),
@@ -32,6 +36,8 @@ class Declared:
     context: Context
     names: dict[str, tuple[tuple[str, ...], pl.DataFrame, str]]
     """Raw table -> (its columns, the declared values, where to declare one that is missing)."""
+    first_day: datetime
+    """Since when terms of a site hold: nothing older says anything about it."""
 
     @classmethod
     def read(cls, book: Book) -> "Declared":
@@ -70,21 +76,30 @@ class Declared:
                 "data/reference/contracts",
             ),
         }
-        digest = hashlib.sha256()
+        # Sites without terms that begin somewhere hold since ever.
+        since = tables["sites"]["valid_from_at"]
+        first_day = since.filter(since > EVER).min()
+        assert first_day is None or isinstance(first_day, datetime)
+        digest = hashlib.sha256(str(first_day).encode())
         for frame in (clusters, *(declared for _, declared, _ in names.values())):
             digest.update(frame.sort(pl.all()).write_csv().encode())
         return cls(
             digest=digest.hexdigest()[:16],
             context=Context(dict(clusters.select("cluster", "time_zone").iter_rows())),
             names=names,
+            first_day=first_day or EVER,
         )
 
 
 def split(
-    frame: pl.DataFrame, table: RawTable, declared: Declared
+    frame: pl.DataFrame, table: RawTable, declared: Declared, loaded: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Good rows in the table's schema, quarantine rows and rows left out, each with its reason."""
+    """Good rows in the table's schema, quarantine rows and rows left out, each with its reason.
+
+    `loaded` says of each load when its file was first loaded: load_id, first_loaded_at.
+    """
     frame = _reject_undeclared(frame, table.name, declared)
+    frame = _reject_out_of_reach(frame, table, declared, loaded)
     is_left_out = pl.col(LEFT_OUT_REASON).is_not_null()
     left_out = frame.filter(is_left_out).select("load_id", reason=LEFT_OUT_REASON)
     frame = frame.filter(~is_left_out).drop(LEFT_OUT_REASON)
@@ -97,7 +112,7 @@ def split(
         broken = details.with_columns(
             pl.concat_str(
                 [
-                    pl.when(pl.col(rule) == "invalid").then(_explanation(rule, frame.columns))
+                    pl.when(pl.col(rule) == "invalid").then(_explanation(rule, table))
                     for rule in rules
                 ],
                 separator="; ",
@@ -108,16 +123,69 @@ def split(
     return good, quarantine_rows(refused), left_out
 
 
-def _explanation(rule: str, columns: Sequence[str]) -> pl.Expr:
+def _explanation(rule: str, table: RawTable) -> pl.Expr:
     """What a broken rule of a schema means, in words, with the value found."""
-    column, _, check = rule.partition("|")
-    if column not in columns:
+    name, _, check = rule.partition("|")
+    column = table.schema.columns().get(name)
+    if column is None:
         return pl.lit(f"found a row against the rule {rule.replace('_', ' ')!r}")
-    found = pl.col(column).cast(pl.String).fill_null("nothing")
-    expected = {"nullability": "a value", "nan": "a number", "inf": "a finite number"}.get(
-        check, f"a value within its {check}"
+    found = pl.col(name).cast(pl.String).fill_null("nothing")
+    in_words = {
+        "nullability": "a value",
+        "nan": "a number",
+        "inf": "a finite number",
+        "min": f"at least {getattr(column, 'min', None) or 0:g}",
+        "max": f"at most {getattr(column, 'max', None) or 0:g}",
+    }
+    expected = in_words.get(check, f"a value within its {check}")
+    return pl.format(f"{name}: found {{}}, expected {expected}", found)
+
+
+def _reject_out_of_reach(
+    frame: pl.DataFrame, table: RawTable, declared: Declared, loaded: pl.DataFrame
+) -> pl.DataFrame:
+    """Rows of a time before the book or long after their loading, with what they are rows of."""
+    reasons = []
+    for name, reach in reaches(table).items():
+        found = pl.col(name).cast(pl.Datetime("us", "UTC"))
+        if reach.before is not None:
+            first = declared.first_day - min(reach.before, declared.first_day - EVER)
+            too_early = pl.format("expected {} or later", _shown(pl.lit(first)))
+            reasons.append(_out_of_reach(name, found < first, too_early, table))
+        if reach.after is not None:
+            last = pl.col("first_loaded_at") + reach.after
+            days = f"{reach.after.days} days" if reach.after.days > 1 else "a day"
+            too_late = pl.format(f"expected at most {{}}, {days} after loading", _shown(last))
+            reasons.append(_out_of_reach(name, found > last, too_late, table))
+    is_in_order = pl.col(REJECT_REASON).is_null() & pl.col(LEFT_OUT_REASON).is_null()
+    return (
+        frame.join(loaded, on="load_id", how="left", maintain_order="left")
+        .with_columns(
+            pl.when(is_in_order)
+            .then(pl.coalesce(*reasons))
+            .otherwise(REJECT_REASON)
+            .alias(REJECT_REASON)
+        )
+        .drop("first_loaded_at")
     )
-    return pl.format(f"{column}: found {{}}, expected {expected}", found)
+
+
+def _out_of_reach(name: str, is_out: pl.Expr, expected: pl.Expr, table: RawTable) -> pl.Expr:
+    times = reaches(table)
+    names = [key for key in table.key if key not in times]
+    of_what = pl.concat_str(
+        *(pl.format(f"{key} {{}}", pl.col(key).cast(pl.String).fill_null("-")) for key in names),
+        separator=", ",
+    )
+    mend = "correct the date or the clock it comes from, and send the file again"
+    told = pl.format(
+        f"{{}}: {name}: found {{}}, {{}}: {mend}", of_what, _shown(pl.col(name)), expected
+    )
+    return pl.when(is_out.fill_null(value=False)).then(told)
+
+
+def _shown(time: pl.Expr) -> pl.Expr:
+    return time.cast(pl.Datetime("us", "UTC")).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _reject_undeclared(frame: pl.DataFrame, table: str, declared: Declared) -> pl.DataFrame:

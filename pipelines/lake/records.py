@@ -7,11 +7,23 @@ and when its record is written (`loading.py`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from pipelines.book import Book
+from pipelines.connectors.parsing import DAMAGED_TABLE
+from pipelines.lake.files import LakeError
 from pipelines.lake.landing import LandedFile
+
+DATA_FILE_SCHEMA: dict[str, pl.DataType] = {
+    "file": pl.String(),
+    "row_count": pl.Int64(),
+    "file_bytes": pl.Int64(),
+    "sha256": pl.String(),
+}
+"""A Parquet file with rows of a load, as it was written, below the data directory."""
 
 LOAD_RECORD_SCHEMA: dict[str, pl.DataType] = {
     "load_id": pl.String(),
@@ -25,11 +37,14 @@ LOAD_RECORD_SCHEMA: dict[str, pl.DataType] = {
     "reason": pl.String(),
     "left_out_reason": pl.String(),
     "known_at": pl.Datetime("us", "UTC"),
+    "loaded_at": pl.Datetime("us", "UTC"),
+    "load_number": pl.Int64(),
     "tables": pl.List(pl.String()),
     "touched_dates": pl.List(pl.Date()),
     "reference_digest": pl.String(),
     "file_bytes": pl.Int64(),
     "batch": pl.String(),
+    "data_files": pl.List(pl.Struct(DATA_FILE_SCHEMA)),
 }
 
 
@@ -52,19 +67,47 @@ class LoadRecord:
     left_out_row_count: int
     reason: str | None
     left_out_reason: str | None
-    known_at: datetime
+    known_at: datetime | None
+    """When the file landed. This, `loaded_at` and `load_number` stay what they were at first."""
+    loaded_at: datetime | None
+    load_number: int | None
     tables: list[str]
     touched_dates: list[date]
     reference_digest: str
     file_bytes: int
     batch: str
+    data_files: list[dict[str, Any]]
 
 
 def read_load_records(book: Book) -> pl.DataFrame:
-    """All load records, one row per file, columns of `LOAD_RECORD_SCHEMA`."""
+    """All load records, one row per file, columns of `LOAD_RECORD_SCHEMA`.
+
+    Raises:
+        LakeError: a file of records is damaged, or was written by another version of Wattbook.
+    """
     files = sorted((book.lake / "loads").glob("*.parquet"))
-    frames = [pl.read_parquet(file) for file in files]
-    return pl.concat([pl.DataFrame(schema=LOAD_RECORD_SCHEMA), *frames], how="diagonal")
+    frames = [_records_in(file) for file in files]
+    return pl.concat([pl.DataFrame(schema=LOAD_RECORD_SCHEMA), *frames])
+
+
+def _records_in(file: Path) -> pl.DataFrame:
+    try:
+        records = pl.read_parquet(file)
+    except DAMAGED_TABLE as error:
+        raise LakeError(
+            [
+                f"{file}: found a damaged file ({error}), expected load records: put it back from"
+                " a backup, or delete it and load again: what it told of is read again from landing"
+            ]
+        ) from error
+    if records.schema != pl.Schema(LOAD_RECORD_SCHEMA):
+        raise LakeError(
+            [
+                f"{file}: found load records of another version of Wattbook: move the folder lake"
+                " and warehouse.duckdb away and run again: landing is loaded anew"
+            ]
+        )
+    return records
 
 
 def failed_record(landed: LandedFile, reason: str, digest: str) -> LoadRecord:
@@ -81,11 +124,39 @@ def failed_record(landed: LandedFile, reason: str, digest: str) -> LoadRecord:
         reason=reason,
         left_out_reason=None,
         known_at=landed.known_at,
+        loaded_at=landed.loaded_at,
+        load_number=landed.load_number,
         tables=[],
         touched_dates=[],
         reference_digest=digest,
         file_bytes=landed.file_bytes,
         batch=FAILED,
+        data_files=[],
+    )
+
+
+def refused_record(name: str, reason: str, digest: str) -> LoadRecord:
+    """The record of what in landing was not even opened, and so has neither bytes nor time."""
+    return LoadRecord(
+        load_id="",
+        sha256="",
+        source_file=name,
+        format=name.split("/")[0],
+        status="failed",
+        row_count=0,
+        quarantined_row_count=0,
+        left_out_row_count=0,
+        reason=reason,
+        left_out_reason=None,
+        known_at=None,
+        loaded_at=None,
+        load_number=None,
+        tables=[],
+        touched_dates=[],
+        reference_digest=digest,
+        file_bytes=0,
+        batch=FAILED,
+        data_files=[],
     )
 
 

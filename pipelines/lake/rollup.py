@@ -227,7 +227,13 @@ def _distinct(samples: ir.Table, key: Sequence[str], metrics: Sequence[str]) -> 
     # Comparing versions costs ten times the rest, and hardly any sample has more than one.
     repeated = grouped.filter(grouped.row_count > 1)
     versions = rows.semi_join(repeated, [*key, "at_us"])
-    version = ibis.struct({name: versions[name] for name in ("known_at", "load_id", "source_row")})
+    version = ibis.struct(
+        {
+            "revised_at": ibis.coalesce(versions.loaded_at, versions.known_at),
+            "load_number": versions.load_number,
+            "source_row": versions.source_row,
+        }
+    )
     latest = versions.group_by(*key, "at_us").agg(
         {
             metric: versions[metric].argmax(version, where=versions[metric].notnull())

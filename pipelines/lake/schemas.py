@@ -4,6 +4,11 @@ What belongs here: columns, types, ranges and natural keys of the raw tables, an
 say where a row came from. What does not: parsing (`connectors/`), writing files (`batch.py`) and
 anything that is computed from the rows (dbt).
 
+Every time of a row lies within a reach, from so long before the book's first day to so long after
+its file was first loaded, and every number within a range: wide enough for anything that can be,
+so that what no device can have meant stops at its file. Whether a value is plausible where it was
+measured is for dbt to judge, beside the reference data.
+
 All times are UTC with microseconds. Units are those of the column's name; the two tables that keep
 a unit column (`meter_readings.unit`, `cloud_charges.consumed_unit`) are converted in dbt staging,
 nowhere else.
@@ -11,17 +16,54 @@ nowhere else.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import dataframely as dy
 import polars as pl
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How long before the book's first day and after its loading a time may lie; None is no end."""
+
+    before: timedelta | None
+    after: timedelta | None
+
+
+_DAY = timedelta(days=1)
+_YEAR = timedelta(days=366)
+# Days begin earlier east of UTC, and clocks and zones may be off by less than a day.
+_HAPPENED = Reach(_DAY, _DAY)
+_UNDER_WAY = Reach(_YEAR, _DAY)
+_HISTORY = Reach(10 * _YEAR, _DAY)
+_AUCTIONED = Reach(10 * _YEAR, 3 * _DAY)
+_BILLED = Reach(10 * _YEAR, 31 * _DAY)
+_ISSUED = Reach(10 * _YEAR, _YEAR)
+_PLANNED = Reach(_YEAR, 3 * _YEAR)
+_COMMITTED = Reach(10 * _YEAR, 4 * _YEAR)
+_OPEN_END = Reach(_YEAR, None)
+
+MOST_SECONDS = 10 * 366 * 86_400
+
+REACH = "reach"
+"""Where a column's metadata says it."""
 
 
 def _one_of(*values: str) -> dy.String:
     return dy.String(check=lambda column: column.is_in(values))
 
 
-def _instant(*, nullable: bool = False, description: str | None = None) -> dy.Datetime:
-    return dy.Datetime(time_zone="UTC", nullable=nullable, description=description)
+def _instant(
+    reach: Reach, *, nullable: bool = False, description: str | None = None
+) -> dy.Datetime:
+    return dy.Datetime(
+        time_zone="UTC", nullable=nullable, description=description, metadata={REACH: reach}
+    )
+
+
+def _within(limit: float, *, nullable: bool = False, at_least: float | None = None) -> dy.Float64:
+    """A number of at most this size."""
+    return dy.Float64(nullable=nullable, min=-limit if at_least is None else at_least, max=limit)
 
 
 def _interval_is_forward() -> pl.Expr:
@@ -31,7 +73,15 @@ def _interval_is_forward() -> pl.Expr:
 class Provenance(dy.Schema):
     """Where a row came from and since when it is known; part of every raw table."""
 
-    known_at = _instant()
+    known_at = _instant(
+        Reach(None, _DAY),
+        description="When the source published the row, else when its file landed; never changes.",
+    )
+    loaded_at = _instant(
+        Reach(None, _DAY),
+        nullable=True,
+        description="When the file was first loaded, where the source says no time of publication.",
+    )
     source_file = dy.String(
         description="Path below landing/, with !member for a file inside an archive."
     )
@@ -39,12 +89,13 @@ class Provenance(dy.Schema):
     load_id = dy.String(
         regex="^[0-9a-f]{16}$", description="First 16 hex digits of the file's sha256."
     )
+    load_number = dy.Int64(min=1, description="Place of the file in the order of loading.")
 
 
 class GpuSamples(Provenance):
     """One row per GPU board and sample time, the metrics of that moment side by side."""
 
-    sampled_at = _instant()
+    sampled_at = _instant(_HAPPENED)
     hostname = dy.String(min_length=1)
     gpu_index = dy.String(
         min_length=1, description="Board index on its host; never a MIG instance."
@@ -66,7 +117,7 @@ class GpuSamples(Provenance):
 class NodePowerSamples(Provenance):
     """One row per node and sample time."""
 
-    sampled_at = _instant()
+    sampled_at = _instant(_HAPPENED)
     hostname = dy.String(min_length=1)
     power_w = dy.Float64(min=0, max=50000)
 
@@ -82,19 +133,27 @@ class Jobs(Provenance):
     user_name = dy.String(nullable=True)
     job_name = dy.String(nullable=True)
     state = dy.String(min_length=1, description="Slurm's base state in capitals, without 'by UID'.")
-    submitted_at = _instant(nullable=True)
-    started_at = _instant(nullable=True)
-    ended_at = _instant(nullable=True)
-    elapsed_s = dy.Int64(min=0, description="Time it ran, suspension left out.")
-    suspended_s = dy.Int64(nullable=True, min=0, description="Time it was suspended, if told.")
-    node_count = dy.Int64(min=0)
+    submitted_at = _instant(_UNDER_WAY, nullable=True)
+    started_at = _instant(_UNDER_WAY, nullable=True)
+    ended_at = _instant(_HAPPENED, nullable=True)
+    elapsed_s = dy.Int64(
+        nullable=True,
+        min=0,
+        max=MOST_SECONDS,
+        description="Time it ran, suspension left out; null where it runs and none was told.",
+    )
+    suspended_s = dy.Int64(
+        nullable=True, min=0, max=MOST_SECONDS, description="Time it was suspended, if told."
+    )
+    node_count = dy.Int64(min=0, max=1_000_000)
     gpu_count = dy.Float64(
         nullable=True,
         min=0,
+        max=10_000_000,
         description="Boards, a MIG instance as its share; null where it shows no GPUs at all.",
     )
     node_list = dy.String(nullable=True, description="Slurm host list expression, as received.")
-    consumed_energy_j = dy.Int64(nullable=True, min=0)
+    consumed_energy_j = dy.Int64(nullable=True, min=0, max=10**18)
     comment = dy.String(
         nullable=True, description="Reason left by the scheduler, e.g. energy:curtailment_order."
     )
@@ -110,9 +169,9 @@ class MeterReadings(Provenance):
 
     meter_id = dy.String(min_length=1)
     flow = _one_of("import", "export")
-    interval_started_at = _instant()
-    interval_ended_at = _instant()
-    quantity = dy.Float64(nullable=True, min=0)
+    interval_started_at = _instant(_HAPPENED)
+    interval_ended_at = _instant(_HAPPENED)
+    quantity = _within(1e12, nullable=True, at_least=0)
     unit = _one_of("Wh", "kWh", "MWh")
     quality = _one_of("measured", "estimated", "substituted", "missing")
 
@@ -120,6 +179,13 @@ class MeterReadings(Provenance):
     def interval_is_forward(cls) -> pl.Expr:
         """The interval ends after it starts."""
         return _interval_is_forward()
+
+    @dy.rule()
+    def mean_power_at_most_100_gw(cls) -> pl.Expr:
+        """No meter has more behind it."""
+        kwh = pl.col("quantity") * pl.col("unit").replace_strict({"Wh": 1e-3, "kWh": 1, "MWh": 1e3})
+        hours = (pl.col("interval_ended_at") - pl.col("interval_started_at")) / timedelta(hours=1)
+        return (kwh <= 1e8 * hours).fill_null(value=True)
 
     @dy.rule()
     def quantity_unless_missing(cls) -> pl.Expr:
@@ -131,12 +197,12 @@ class BatterySamples(Provenance):
     """One row per battery and sample time; reference data pins the sign of `power_kw`."""
 
     battery_id = dy.String(min_length=1)
-    sampled_at = _instant()
+    sampled_at = _instant(_HAPPENED)
     state_of_charge_ratio = dy.Float64(nullable=True, min=0, max=1)
-    power_kw = dy.Float64(nullable=True)
-    available_charge_kw = dy.Float64(nullable=True, min=0)
-    available_discharge_kw = dy.Float64(nullable=True, min=0)
-    energy_capacity_kwh = dy.Float64(nullable=True, min=0)
+    power_kw = _within(1e7, nullable=True)
+    available_charge_kw = _within(1e7, nullable=True, at_least=0)
+    available_discharge_kw = _within(1e7, nullable=True, at_least=0)
+    energy_capacity_kwh = _within(1e9, nullable=True, at_least=0)
     state = _one_of("charging", "discharging", "holding", "standby", "disconnected", "fault")
 
 
@@ -146,9 +212,9 @@ class MarketPrices(Provenance):
     zone = dy.String(min_length=1)
     market = _one_of("day_ahead", "real_time")
     sequence = dy.Int64(min=1, description="Auction sequence of the source; 1 where it has none.")
-    interval_started_at = _instant()
-    interval_ended_at = _instant()
-    price_per_mwh = dy.Float64()
+    interval_started_at = _instant(_AUCTIONED)
+    interval_ended_at = _instant(_AUCTIONED)
+    price_per_mwh = _within(1e9)
     currency_code = dy.String(regex="^[A-Z]{3}$")
 
     @dy.rule()
@@ -163,9 +229,9 @@ class GridGenerationMix(Provenance):
     zone = dy.String(min_length=1)
     production_type = dy.String(regex="^B[0-9]{2}$", description="ENTSO-E PsrType, e.g. B16 solar.")
     direction = _one_of("generation", "consumption")
-    interval_started_at = _instant()
-    interval_ended_at = _instant()
-    power_mw = dy.Float64()
+    interval_started_at = _instant(_HISTORY)
+    interval_ended_at = _instant(_HISTORY)
+    power_mw = _within(1e7)
 
     @dy.rule()
     def interval_is_forward(cls) -> pl.Expr:
@@ -177,10 +243,10 @@ class GridCarbon(Provenance):
     """One row per zone and interval: average intensity of the zone's consumption mix."""
 
     zone = dy.String(min_length=1)
-    interval_started_at = _instant()
-    interval_ended_at = _instant()
-    direct_g_per_kwh = dy.Float64(nullable=True, min=0)
-    life_cycle_g_per_kwh = dy.Float64(nullable=True, min=0)
+    interval_started_at = _instant(_AUCTIONED)
+    interval_ended_at = _instant(_AUCTIONED)
+    direct_g_per_kwh = _within(1e4, nullable=True, at_least=0)
+    life_cycle_g_per_kwh = _within(1e4, nullable=True, at_least=0)
     carbon_free_ratio = dy.Float64(nullable=True, min=0, max=1)
     renewable_ratio = dy.Float64(nullable=True, min=0, max=1)
     is_estimated = dy.Bool()
@@ -202,9 +268,9 @@ class GridEvents(Provenance):
     )
     target = dy.String(min_length=1)
     event_type = _one_of("grid_outage", "curtailment_order", "alert")
-    started_at = _instant()
-    ended_at = _instant(nullable=True, description="Null while the event is open.")
-    import_limit_kw = dy.Float64(nullable=True, min=0)
+    started_at = _instant(_PLANNED)
+    ended_at = _instant(_OPEN_END, nullable=True, description="Null while the event is open.")
+    import_limit_kw = _within(1e9, nullable=True, at_least=0)
     is_cancelled = dy.Bool()
 
     @dy.rule()
@@ -226,10 +292,10 @@ class CloudCharges(Provenance):
     provider_name = dy.String(min_length=1)
     billing_account_id = dy.String(min_length=1)
     sub_account_id = dy.String(nullable=True)
-    billing_period_started_at = _instant()
-    billing_period_ended_at = _instant()
-    charge_period_started_at = _instant()
-    charge_period_ended_at = _instant()
+    billing_period_started_at = _instant(_COMMITTED)
+    billing_period_ended_at = _instant(_COMMITTED)
+    charge_period_started_at = _instant(_COMMITTED)
+    charge_period_ended_at = _instant(_COMMITTED)
     charge_category = dy.String(min_length=1)
     charge_class = dy.String(nullable=True)
     charge_description = dy.String(nullable=True)
@@ -239,16 +305,16 @@ class CloudCharges(Provenance):
     region_id = dy.String(nullable=True)
     resource_id = dy.String(nullable=True)
     pricing_category = dy.String(nullable=True)
-    pricing_quantity = dy.Float64(nullable=True)
+    pricing_quantity = _within(1e15, nullable=True)
     pricing_unit = dy.String(nullable=True)
-    consumed_quantity = dy.Float64(nullable=True)
+    consumed_quantity = _within(1e15, nullable=True)
     consumed_unit = dy.String(nullable=True)
-    list_unit_price = dy.Float64(nullable=True)
-    contracted_unit_price = dy.Float64(nullable=True)
-    billed_cost = dy.Float64()
-    effective_cost = dy.Float64()
-    list_cost = dy.Float64(nullable=True)
-    contracted_cost = dy.Float64(nullable=True)
+    list_unit_price = _within(1e15, nullable=True)
+    contracted_unit_price = _within(1e15, nullable=True)
+    billed_cost = _within(1e15)
+    effective_cost = _within(1e15)
+    list_cost = _within(1e15, nullable=True)
+    contracted_cost = _within(1e15, nullable=True)
     currency_code = dy.String(regex="^[A-Z]{3}$")
     commitment_discount_id = dy.String(nullable=True)
     commitment_discount_category = dy.String(nullable=True)
@@ -265,11 +331,11 @@ class Certificates(Provenance):
     device_id = dy.String(nullable=True, description="Production device; null where not named.")
     first_certificate = dy.Int64(min=0, description="Number of the bundle's first certificate.")
     last_certificate = dy.Int64(min=0, description="Number of the last one, inclusive.")
-    quantity_wh = dy.Int64(min=1)
+    quantity_wh = dy.Int64(min=1, max=10**16)
     energy_source = dy.String(min_length=1)
-    production_started_at = _instant()
-    production_ended_at = _instant()
-    expires_at = _instant(nullable=True)
+    production_started_at = _instant(_ISSUED)
+    production_ended_at = _instant(_ISSUED)
+    expires_at = _instant(Reach(10 * _YEAR, None), nullable=True)
     is_storage = dy.Bool(description="Whether a storage device gave off the energy.")
     market_zone = dy.String(min_length=1, description="Zone for which the bundle was issued.")
     status = _one_of(
@@ -289,17 +355,19 @@ class Invoices(Provenance):
     invoice_id = dy.String(min_length=1)
     invoice_line_number = dy.Int64(min=1)
     contract_id = dy.String(min_length=1)
-    billing_month = dy.Date(description="First day of the contract's local month.")
+    billing_month = dy.Date(
+        description="First day of the contract's local month.", metadata={REACH: _COMMITTED}
+    )
     line = dy.String(min_length=1, description="As in the contract's statement, e.g. energy.")
     terms_from = dy.Date(
         nullable=True, description="Since when the terms charged for hold; null if not said."
     )
-    quantity = dy.Float64(nullable=True)
+    quantity = _within(1e15, nullable=True)
     quantity_unit = dy.String(nullable=True)
-    unit_price = dy.Float64(nullable=True)
-    amount = dy.Float64(description="Positive when the buyer pays.")
+    unit_price = _within(1e15, nullable=True)
+    amount = dy.Float64(min=-1e15, max=1e15, description="Positive when the buyer pays.")
     currency_code = dy.String(regex="^[A-Z]{3}$")
-    issued_at = _instant()
+    issued_at = _instant(_BILLED)
 
 
 @dataclass(frozen=True)
@@ -370,6 +438,27 @@ RAW_TABLES: dict[str, RawTable] = {
 }
 
 PROVENANCE_COLUMNS: tuple[str, ...] = tuple(Provenance.column_names())
+
+
+def reaches(table: RawTable) -> dict[str, Reach]:
+    """Column -> how far its times may lie from the book and from their loading."""
+    return {
+        name: column.metadata[REACH]
+        for name, column in table.schema.columns().items()
+        if column.metadata and REACH in column.metadata
+    }
+
+
+def columns_to_fill() -> dict[str, dict[str, pl.DataType]]:
+    """Raw table -> what a connector may fill, with its type."""
+    return {
+        table.name: {
+            name: kind
+            for name, kind in table.schema.create_empty().schema.items()
+            if name == "known_at" or name not in PROVENANCE_COLUMNS
+        }
+        for table in RAW_TABLES.values()
+    }
 
 
 def payload_columns(table: RawTable) -> list[str]:

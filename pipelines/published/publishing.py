@@ -61,7 +61,7 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
         for team, tables in audiences.items():
             if progress is not None:
                 progress(f"publish {team}")
-            _write_team(book, team, tables, _raw_loads(manifest))
+            _write_team(book, team, tables, _raw_loads(team, manifest))
     return {
         team: sorted([*(table.name for table in tables), "raw_loads"])
         for team, tables in audiences.items()
@@ -227,10 +227,14 @@ def _copy(
     _sync(file)
 
 
-def _raw_loads(manifest: dict[str, Any]) -> PublishedTable:
-    """The load record as the dbt source describes it."""
+def _raw_loads(team: str, manifest: dict[str, Any]) -> PublishedTable:
+    """The load record as the dbt source describes it, in the columns that the team may see."""
     source = manifest["sources"][RAW_LOADS]
-    columns = {name: column["description"] for name, column in source["columns"].items()}
+    columns = {
+        name: column["description"]
+        for name, column in source["columns"].items()
+        if team in _or_all(_audience(column))
+    }
     return PublishedTable("raw_loads", source["description"], columns, ("source_file",))
 
 

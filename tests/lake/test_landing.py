@@ -1,105 +1,177 @@
-"""Files of landing as bytes: limits, members of archives, and where each row came from."""
+"""What lies in landing, what of it is refused unread, and where each row came from."""
 
 import hashlib
-import io
-import zipfile
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.book import Book
+from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON
 from pipelines.lake import landing
+from pipelines.lake.schemas import RAW_TABLES, columns_to_fill
 
-HEADER = "timestamp,battery_id,state_of_charge_pct,power_kw,state\n"
-ROW = "2026-04-05T23:45:00Z,sparks-second-life,50,-10,charging\n"
+ARRIVED = datetime(2026, 4, 6, 3, tzinfo=UTC)
+LOADED = datetime(2026, 4, 7, 8, tzinfo=UTC)
 
 
-def landed(file: Path, content: bytes) -> landing.LandedFile:
-    file.write_bytes(content)
-    return landing.LandedFile(
-        path=file,
-        source_file=f"battery_csv/{file.name}",
+def put(book: Book, name: str, content: str = "x") -> Path:
+    file = book.landing / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+    os.utime(file, (ARRIVED.timestamp(), ARRIVED.timestamp()))
+    return file
+
+
+def seen(book: Book) -> tuple[list[str], list[tuple[str, str]]]:
+    found = landing.look(book)
+    return [file.source_file for file in found.files], sorted(found.refused)
+
+
+def test_files_are_seen_in_the_order_of_their_names_with_size_time_and_digest(book):
+    assert seen(book) == ([], [])
+    put(book, "nem12/b.csv", "bb")
+    put(book, "nem12/a/c.csv")
+    put(book, "battery_csv/z.csv")
+    found = landing.look(book)
+    assert [file.source_file for file in found.files] == [
+        "battery_csv/z.csv",
+        "nem12/a/c.csv",
+        "nem12/b.csv",
+    ]
+    assert found.files[2] == landing.SeenFile(
+        path=book.landing / "nem12" / "b.csv",
+        source_file="nem12/b.csv",
+        file_bytes=2,
+        modified_at=ARRIVED,
+        sha256=hashlib.sha256(b"bb").hexdigest(),
+    )
+    assert found.files[2].format == "nem12"
+
+
+def test_a_file_seen_before_is_not_opened_again_until_it_changes(book, monkeypatch):
+    file = put(book, "nem12/a.csv")
+    book.lake.mkdir(parents=True)
+    before = landing.look(book)
+    landing.remember(book, before)
+    with monkeypatch.context() as patch:
+        patch.setattr(landing.hashlib, "file_digest", lambda *_: pytest.fail("opened"))
+        assert landing.look(book) == before
+    file.write_text("y")
+    assert landing.look(book).files[0].sha256 == hashlib.sha256(b"y").hexdigest()
+
+
+def test_a_damaged_memory_of_landing_is_no_memory(book):
+    put(book, "nem12/a.csv")
+    book.lake.mkdir(parents=True)
+    (book.lake / "landing.parquet").write_bytes(b"PAR1 and no more")
+    assert seen(book) == (["nem12/a.csv"], [])
+
+
+def test_links_lead_to_files_of_landing_alone(book, tmp_path):
+    put(book, "nem12/a.csv")
+    (tmp_path / "secret.csv").write_text("x")
+    links = {
+        "nem12/inside.csv": book.landing / "nem12" / "a.csv",
+        "nem12/folder": book.landing / "nem12",
+        "nem12/outside.csv": tmp_path / "secret.csv",
+        "nem12/up": tmp_path,
+        "nem12/nowhere.csv": Path("gone.csv"),
+        "nem12/round": Path("about"),
+        "nem12/about": Path("round"),
+    }
+    for name, target in links.items():
+        (book.landing / name).symlink_to(target)
+    reason = "found a link out of landing, expected a file: copy it here"
+    assert seen(book) == (
+        ["nem12/a.csv", "nem12/inside.csv"],
+        [
+            (f"nem12/{name}", reason)
+            for name in ("about", "nowhere.csv", "outside.csv", "round", "up")
+        ],
+    )
+
+
+def test_a_name_that_is_not_utf_8_is_refused_and_shown_in_hexadecimal(book):
+    put(book, "nem12/a.csv")
+    Path(os.fsdecode(os.fsencode(book.landing / "nem12") + b"/caf\xe9.csv")).write_text("x")
+    assert seen(book) == (
+        ["nem12/a.csv"],
+        [("nem12/caf\\xe9.csv", "found a name that is not UTF-8, expected one that is: rename it")],
+    )
+
+
+def test_what_is_neither_file_nor_folder_is_refused(book):
+    put(book, "nem12/a.csv")
+    os.mkfifo(book.landing / "nem12" / "pipe")
+    assert seen(book) == (
+        ["nem12/a.csv"],
+        [("nem12/pipe", "found a pipe or device, expected a file: take it away")],
+    )
+
+
+def test_what_may_not_be_read_or_vanishes_is_said_and_the_rest_is_seen(book, monkeypatch):
+    # The tests may run as root, who may read everything.
+    put(book, "nem12/a.csv")
+    put(book, "nem12/gone.csv")
+    put(book, "nem12/secret.csv")
+    put(book, "sacct/jobs.txt")
+    may_open, may_list = Path.open, os.scandir
+
+    def opened(path: Path, *arguments: str):
+        if path.name == "secret.csv":
+            raise PermissionError(13, "Permission denied")
+        if path.name == "gone.csv":
+            raise FileNotFoundError(2, "No such file or directory")
+        return may_open(path, *arguments)
+
+    def listed(path: Path):
+        if path.name == "sacct":
+            raise PermissionError(13, "Permission denied")
+        return may_list(path)
+
+    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr(landing.os, "scandir", listed)
+    denied = "it cannot be read (Permission denied), expected leave to read it: load again"
+    assert seen(book) == (
+        ["nem12/a.csv"],
+        [
+            ("nem12/gone.csv", "it was there, and vanished before it was read: load again"),
+            ("nem12/secret.csv", denied),
+            ("sacct", denied),
+        ],
+    )
+
+
+def test_rows_are_numbered_on_across_members_and_say_since_when_they_are_known():
+    table = "battery_samples"
+    published = datetime(2026, 4, 5, 12, tzinfo=UTC)
+    reasons = dict.fromkeys((REJECT_REASON, LEFT_OUT_REASON), pl.String())
+    columns = {**columns_to_fill()[table], **reasons}
+    first = pl.DataFrame({"known_at": [None, published]}, schema_overrides=columns)
+    rows = [
+        frame.select(pl.lit(None, kind).alias(name) if name not in frame.columns else name
+                     for name, kind in columns.items())
+        for frame in (first, first[:1])
+    ]  # fmt: skip
+    file = landing.LandedFile(
+        path=Path("days.zip"),
+        source_file="battery_csv/days.zip",
         format="battery_csv",
-        sha256=hashlib.sha256(content).hexdigest(),
-        file_bytes=len(content),
-        known_at=datetime(2026, 4, 6, 3, tzinfo=UTC),
+        sha256="0123456789abcdef" * 4,
+        file_bytes=1,
+        known_at=ARRIVED,
+        loaded_at=LOADED,
+        load_number=7,
     )
-
-
-def zipped(**members: str) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(f"{name}.csv", content)
-    return buffer.getvalue()
-
-
-def read(file: landing.LandedFile) -> list[tuple[str, str, int]]:
-    """(table, source file, source row) of each row."""
-    return [
-        (table, source_file, source_row)
-        for table, frame in landing.read_file(file, Context(cluster_time_zones={}))
-        for source_file, source_row in frame.select("source_file", "source_row").iter_rows()
+    frames = landing.rows_of(file, [("a.csv", {table: rows[0]}), ("b.csv", {table: rows[1]})])
+    assert [name for name, _ in frames] == [table, table]
+    found = pl.concat(frame for _, frame in frames)
+    assert found.columns == [*RAW_TABLES[table].schema.column_names(), *reasons]
+    assert found.select(found.columns[:6]).rows() == [
+        (ARRIVED, LOADED, "battery_csv/days.zip!a.csv", 0, "0123456789abcdef", 7),
+        (published, None, "battery_csv/days.zip!a.csv", 1, "0123456789abcdef", 7),
+        (ARRIVED, LOADED, "battery_csv/days.zip!b.csv", 2, "0123456789abcdef", 7),
     ]
-
-
-def test_rows_are_numbered_on_across_the_members_of_an_archive(tmp_path):
-    content = zipped(b=HEADER + ROW, a=HEADER + ROW + ROW)
-    assert read(landed(tmp_path / "days.zip", content)) == [
-        ("battery_samples", "battery_csv/days.zip!a.csv", 0),
-        ("battery_samples", "battery_csv/days.zip!a.csv", 1),
-        ("battery_samples", "battery_csv/days.zip!b.csv", 2),
-    ]
-
-
-def test_an_archive_whose_members_are_too_large_together_is_refused(tmp_path):
-    # Each member is within what the archive's kilobyte may grow to, both are not.
-    content = HEADER + 3 * ROW.replace("sparks", "0" * 100_000)
-    file = landed(tmp_path / "bomb.zip", zipped(a=content, b=content))
-    assert len(content) < 500 * 1024 < 2 * len(content)
-    assert file.file_bytes < 1024 + 512
-    with pytest.raises(UnreadableFile) as refused:
-        read(file)
-    left = 500 * max(1024, file.file_bytes) - len(content)
-    assert str(refused.value) == (
-        f"found more than {left} bytes when unpacked, expected fewer: split the file"
-    )
-
-
-def test_an_encrypted_archive_is_refused(tmp_path):
-    content = bytearray(zipped(a=HEADER + ROW))
-    # Bit 0 of the flags of a member, where it begins and in the directory at the end.
-    content[6] |= 1
-    content[content.index(b"PK\x01\x02") + 8] |= 1
-    with pytest.raises(UnreadableFile) as refused:
-        read(landed(tmp_path / "secret.zip", bytes(content)))
-    # What stands between is Python's, and differs from one of its versions to the next.
-    assert str(refused.value).startswith("archive member 'a.csv' cannot be unpacked (File ")
-    assert str(refused.value).endswith(
-        "is encrypted, password required for extraction): pack it again without encryption"
-    )
-
-
-def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(landing, "MAX_FILE_BYTES", len(HEADER + ROW))
-    assert read(landed(tmp_path / "fits.csv", (HEADER + ROW).encode())) == [
-        ("battery_samples", "battery_csv/fits.csv", 0)
-    ]
-    file = landed(tmp_path / "large.csv", (HEADER + ROW + "\n").encode())
-    file.path.unlink()
-    with pytest.raises(UnreadableFile) as refused:
-        read(file)
-    assert str(refused.value) == (
-        f"found {len(HEADER + ROW) + 1} bytes, expected at most {len(HEADER + ROW)}: split the file"
-    )
-
-
-def test_a_file_that_changed_while_it_was_read_is_refused(tmp_path):
-    file = landed(tmp_path / "growing.csv", (HEADER + ROW).encode())
-    file.path.write_text(HEADER + ROW + ROW)
-    with pytest.raises(UnreadableFile) as refused:
-        read(file)
-    assert str(refused.value) == (
-        "the file changed while it was read: load again when it is complete"
-    )

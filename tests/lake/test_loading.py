@@ -1,11 +1,13 @@
 """Small landings of good, damaged and hostile files, and what loading makes of them."""
 
+import hashlib
 import io
 import json
 import os
 import shutil
 import zipfile
-from datetime import UTC, date, datetime
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,10 +16,11 @@ import pytest
 from pipelines import lake
 from pipelines.book import PROJECT_REFERENCE, Book
 from pipelines.connectors import FORMATS
-from pipelines.lake import batch, loading
+from pipelines.lake import batch, holdings, landing, loading
 from pipelines.lake.schemas import RAW_TABLES
 
 ARRIVED = datetime(2026, 4, 6, 3, tzinfo=UTC)
+LOADED = datetime(2026, 11, 1, 8, tzinfo=UTC)
 BATTERY_HEADER = "timestamp,battery_id,state_of_charge_pct,power_kw,state\n"
 BATTERY = BATTERY_HEADER + "2026-04-05T23:45:00Z,sparks-second-life,50,-10,charging\n"
 JOBS_HEADER = "JobID|Cluster|State|Submit|Start|End|ElapsedRaw|NNodes|NodeList\n"
@@ -35,6 +38,10 @@ def put(book: Book, name: str, content: str | bytes, *, arrived: datetime = ARRI
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     os.utime(file, (arrived.timestamp(), arrived.timestamp()))
     return file
+
+
+def load(book: Book, *, now: datetime = LOADED, **options: bool) -> lake.LoadSummary:
+    return lake.load(book, now=now, **options)
 
 
 def zipped(**members: str) -> bytes:
@@ -61,10 +68,10 @@ def rows(book: Book, table: str) -> pl.DataFrame:
 
 
 def staged(book: Book) -> dict[str, list[dict]]:
-    """What staging sees: of each key the row with the greatest (known_at, load_id, source_row)."""
+    """What staging sees: of each key the newest row, by its source or else by its load."""
     tables = {
         name: rows(book, name)
-        .sort("known_at", "load_id", "source_row")
+        .sort(pl.coalesce("loaded_at", "known_at"), "load_number", "source_row")
         .unique(table.key, keep="last")
         .sort(table.key)
         .to_dicts()
@@ -98,16 +105,18 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 def test_a_good_file_is_loaded_with_where_it_came_from_and_a_record(book):
     put(book, "battery_csv/a/one.csv", BATTERY)
-    summary = lake.load(book)
+    summary = load(book)
     assert counts(summary) == {
         "loaded": 1, "skipped": 0, "partial": 0, "failed": 0, "quarantined_rows": 0,
     }  # fmt: skip
     assert rows(book, "battery_samples").to_dicts() == [
         {
             "known_at": ARRIVED,
+            "loaded_at": LOADED,
             "source_file": "battery_csv/a/one.csv",
             "source_row": 0,
             "load_id": summary.records[0].load_id,
+            "load_number": 1,
             "battery_id": "sparks-second-life",
             "sampled_at": datetime(2026, 4, 5, 23, 45, tzinfo=UTC),
             "state_of_charge_ratio": 0.5,
@@ -120,6 +129,14 @@ def test_a_good_file_is_loaded_with_where_it_came_from_and_a_record(book):
     ]
     record = lake.read_load_records(book).to_dicts()[0]
     digest, batch = record.pop("reference_digest"), record.pop("batch")
+    [data_file] = record.pop("data_files")
+    written = book.lake / "battery_samples" / f"{batch}.parquet"
+    assert data_file == {
+        "file": f"lake/battery_samples/{batch}.parquet",
+        "row_count": 1,
+        "file_bytes": written.stat().st_size,
+        "sha256": hashlib.sha256(written.read_bytes()).hexdigest(),
+    }
     sha256 = record["sha256"]
     assert (len(sha256), len(digest), len(batch)) == (64, 16, 16)
     assert record == {
@@ -134,6 +151,8 @@ def test_a_good_file_is_loaded_with_where_it_came_from_and_a_record(book):
         "reason": None,
         "left_out_reason": None,
         "known_at": ARRIVED,
+        "loaded_at": LOADED,
+        "load_number": 1,
         "tables": ["battery_samples"],
         "touched_dates": [date(2026, 4, 5)],
         "file_bytes": len(BATTERY),
@@ -156,7 +175,7 @@ def openadr_event(*targets: str) -> str:
 def test_an_event_that_is_for_others_too_is_loaded_for_the_site_and_the_others_are_counted(book):
     put(book, "openadr/both.json", openadr_event("sparks-pcc", "81"))
     put(book, "openadr/others.json", openadr_event("82"))
-    summary = lake.load(book)
+    summary = load(book)
     assert rows(book, "grid_events").select("target", "source_file").rows() == [
         ("sparks-pcc", "openadr/both.json")
     ]
@@ -174,11 +193,11 @@ def test_an_event_that_is_for_others_too_is_loaded_for_the_site_and_the_others_a
 def test_what_was_left_out_is_read_again_once_the_reference_data_declares_it(book):
     shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     put(book, "openadr/both.json", openadr_event("sparks-pcc", "81"))
-    lake.load(book)
-    assert counts(lake.load(book))["skipped"] == 1
+    load(book)
+    assert counts(load(book))["skipped"] == 1
     site = book.reference / "sites" / "franklin.yml"
     site.write_text(site.read_text().replace("franklin-poi", '"81"'))
-    assert counts(lake.load(book))["loaded"] == 1
+    assert counts(load(book))["loaded"] == 1
     assert sorted(rows(book, "grid_events")["target"]) == ["81", "sparks-pcc"]
 
 
@@ -207,7 +226,7 @@ def test_a_file_that_cannot_be_read_fails_in_words_and_the_others_load(book, nam
     content, reason = FAILURES[name]
     put(book, name, content)
     put(book, "battery_csv/good.csv", BATTERY)
-    summary = lake.load(book)
+    summary = load(book)
     assert outcome(book) == {name: ("failed", reason), "battery_csv/good.csv": ("loaded", None)}
     assert counts(summary) == {
         "loaded": 1, "skipped": 0, "partial": 0, "failed": 1, "quarantined_rows": 0,
@@ -229,7 +248,7 @@ def test_a_file_that_cannot_be_read_fails_in_words_and_the_others_load(book, nam
 def test_damaged_files_fail_and_the_others_load(book, name, content, reason_starts):
     put(book, name, content)
     put(book, "battery_csv/good.csv", BATTERY)
-    lake.load(book)
+    load(book)
     status, reason = outcome(book)[name]
     assert (status, reason.startswith(reason_starts), len(reason) > 20) == ("failed", True, True)
     assert outcome(book)["battery_csv/good.csv"] == ("loaded", None)
@@ -240,7 +259,7 @@ def test_a_link_out_of_landing_is_not_followed(book, tmp_path):
     secret.write_text(BATTERY)
     (book.landing / "battery_csv").mkdir(parents=True)
     (book.landing / "battery_csv" / "link.csv").symlink_to(secret)
-    summary = lake.load(book)
+    summary = load(book)
     assert outcome(book) == {
         "battery_csv/link.csv": (
             "failed",
@@ -265,7 +284,7 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_of_their_file_lo
         OUTAGE + OUTAGE.splitlines(True)[1].replace("sparks-pcc", "x"),
     )
     put(book, "sacct/jobs.txt", JOBS + JOBS.splitlines(True)[1].replace("[0001-0002,0009]", "[1-"))
-    summary = lake.load(book)
+    summary = load(book)
     assert quarantined(book) == [
         ("battery_csv/rows.csv", 1, "power_kw 'NaN': expected a number"),
         (
@@ -313,7 +332,7 @@ def test_an_invoice_of_a_contract_that_nobody_declared_is_quarantined(book):
         + "L-9,1,franklin-lupinus-pap,2026-09,energy,12.50,USD,2026-10-02T16:00Z\n"
         + "L-9,2,nobodys-contract,2026-09,energy,9.75,USD,2026-10-02T16:00Z\n",
     )
-    summary = lake.load(book)
+    summary = load(book)
     assert counts(summary) == {
         "loaded": 0, "skipped": 0, "partial": 1, "failed": 0, "quarantined_rows": 1,
     }  # fmt: skip
@@ -332,7 +351,7 @@ def test_an_invoice_of_a_contract_that_nobody_declared_is_quarantined(book):
 
 def test_jobs_are_expanded_to_their_nodes_and_touch_every_day_they_ran(book):
     put(book, "sacct/jobs.txt", JOBS)
-    summary = lake.load(book)
+    summary = load(book)
     nodes = rows(book, "job_nodes").sort("hostname")
     assert nodes.select("cluster", "job_id", "submitted_at", "hostname").rows() == [
         ("sparks", "7", datetime(2026, 4, 5, 16, tzinfo=UTC), "spk0001"),
@@ -345,36 +364,34 @@ def test_jobs_are_expanded_to_their_nodes_and_touch_every_day_they_ran(book):
 def test_a_job_whose_node_list_cannot_be_read_is_in_quarantine_and_not_in_the_lake(book):
     bad = JOBS.splitlines()[1].replace("7|", "8|", 1).replace("[0001-0002,0009]", "[1-")
     put(book, "sacct/jobs.txt", JOBS + bad)
-    lake.load(book)
+    load(book)
     assert rows(book, "jobs").select("cluster", "job_id").rows() == [("sparks", "7")]
     assert [(file, row) for file, row, _ in quarantined(book)] == [("sacct/jobs.txt", 1)]
 
 
 def test_an_interval_up_to_midnight_does_not_touch_the_next_day(book):
     put(book, "outages_csv/outage.csv", OUTAGE)
-    assert lake.load(book).records[0].touched_dates == [date(2026, 8, 14), date(2026, 8, 15)]
+    assert load(book).records[0].touched_dates == [date(2026, 8, 14), date(2026, 8, 15)]
 
 
 def test_an_event_until_the_end_of_time_touches_ten_years(book):
     put(book, "outages_csv/outage.csv", OUTAGE.replace("2026-08-16", "9999-12-31"))
-    assert len(lake.load(book).records[0].touched_dates) == 3660 + 1
+    assert len(load(book).records[0].touched_dates) == 3660 + 1
 
 
 def test_an_open_event_touches_the_days_up_to_the_end_of_the_book(book):
     put(book, "battery_csv/one.csv", BATTERY.replace("2026-04-05", "2026-08-17"))
-    lake.load(book)
+    load(book)
     put(book, "outages_csv/open.csv", OUTAGE.replace("2026-08-16T00:00Z", ""))
-    assert lake.load(book).records[0].touched_dates == [
-        date(2026, 8, day) for day in (14, 15, 16, 17)
-    ]
+    assert load(book).records[0].touched_dates == [date(2026, 8, day) for day in (14, 15, 16, 17)]
 
 
 def test_a_revised_event_touches_the_days_it_held_before(book):
     put(book, "outages_csv/one.csv", OUTAGE)
-    lake.load(book)
+    load(book)
     moved = OUTAGE.replace("08-14T23:30", "08-20T23:30").replace("08-16T00:00", "08-21T00:00")
     put(book, "outages_csv/two.csv", moved, arrived=datetime(2026, 4, 7, tzinfo=UTC))
-    record = lake.load(book).records[0]
+    record = load(book).records[0]
     assert record.row_count == 1
     assert record.touched_dates == [date(2026, 8, day) for day in (14, 15, 20)]
 
@@ -383,18 +400,17 @@ def test_a_job_that_ended_touches_the_days_on_which_it_seemed_to_run(book):
     running = JOBS.replace("COMPLETED", "RUNNING").replace("2026-04-07T10:00:00", "Unknown")
     put(book, "sacct/one.txt", running)
     put(book, "battery_csv/one.csv", BATTERY.replace("2026-04-05", "2026-04-09"))
-    lake.load(book)
+    load(book)
     put(book, "sacct/two.txt", JOBS)
-    record = lake.load(book).records[0]
+    record = load(book).records[0]
     assert record.row_count == 1
     assert record.touched_dates == [date(2026, 4, day) for day in (5, 6, 7, 8, 9)]
 
 
-def test_of_two_files_with_the_same_bytes_the_first_to_arrive_counts(book):
-    put(book, "battery_csv/a.csv", BATTERY, arrived=datetime(2026, 4, 7, tzinfo=UTC))
+def test_of_two_files_with_the_same_bytes_the_first_by_name_counts(book):
     put(book, "battery_csv/z.csv", BATTERY, arrived=ARRIVED)
-    assert [record.source_file for record in lake.load(book).records] == ["battery_csv/z.csv"]
-    assert rows(book, "battery_samples")["known_at"].to_list() == [ARRIVED]
+    put(book, "battery_csv/a.csv", BATTERY, arrived=datetime(2026, 4, 7, tzinfo=UTC))
+    assert [record.source_file for record in load(book).records] == ["battery_csv/a.csv"]
 
 
 def test_the_same_bytes_load_once_whatever_they_are_called(book):
@@ -402,8 +418,8 @@ def test_the_same_bytes_load_once_whatever_they_are_called(book):
     put(book, "battery_csv/b.csv", BATTERY)
     put(book, "aaa/c.csv", BATTERY)
     expected = {"battery_csv/a.csv": ("loaded", None)}
-    assert (counts(lake.load(book))["skipped"], outcome(book)) == (2, expected)
-    assert (counts(lake.load(book))["skipped"], outcome(book)) == (3, expected)
+    assert (counts(load(book))["skipped"], outcome(book)) == (2, expected)
+    assert (counts(load(book))["skipped"], outcome(book)) == (3, expected)
     assert len(rows(book, "battery_samples")) == 1
 
 
@@ -421,9 +437,9 @@ def land_everything(book: Book) -> None:
 
 def test_loading_twice_changes_no_byte(book):
     land_everything(book)
-    lake.load(book)
+    load(book)
     before = bytes_of(book.data_dir)
-    summary = lake.load(book)
+    summary = load(book)
     assert bytes_of(book.data_dir) == before
     assert counts(summary) == {
         "loaded": 0, "skipped": 6, "partial": 0, "failed": 2, "quarantined_rows": 0,
@@ -431,23 +447,115 @@ def test_loading_twice_changes_no_byte(book):
 
 
 @pytest.mark.slow
-def test_files_in_any_order_and_split_over_loads_end_the_same(book, tmp_path):
+def test_files_split_over_loads_in_the_order_of_their_names_end_the_same(book, tmp_path):
     land_everything(book)
     names = [f.relative_to(book.landing) for f in book.landing.rglob("*") if f.is_file()]
-    lake.load(book)
-    for attempt, order in enumerate((sorted(names), sorted(names, reverse=True))):
-        other = Book(tmp_path / f"other{attempt}")
-        for name in order:
-            (other.landing / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(book.landing / name, other.landing / name)
-            lake.load(other)
-        assert staged(other) == staged(book)
-        assert quarantined(other) == quarantined(book)
-        assert outcome(other) == outcome(book)
+    load(book)
+    other = Book(tmp_path / "other")
+    for name in sorted(names):
+        (other.landing / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(book.landing / name, other.landing / name)
+        load(other)
+    assert staged(other) == staged(book)
+    assert quarantined(other) == quarantined(book)
+    assert outcome(other) == outcome(book)
+
+
+def charges(book: Book) -> list[float]:
+    return [row["state_of_charge_ratio"] for row in staged(book)["battery_samples"]]
+
+
+def test_a_source_without_time_of_publication_is_as_new_as_its_load_then_as_its_name(book):
+    late = datetime(2026, 5, 1, tzinfo=UTC)
+    put(book, "battery_csv/b.csv", BATTERY.replace(",50,", ",60,"))
+    put(book, "battery_csv/a.csv", BATTERY, arrived=late)
+    load(book)
+    assert charges(book) == [0.6]
+    put(book, "battery_csv/0.csv", BATTERY.replace(",50,", ",70,"), arrived=ARRIVED)
+    load(book, now=LOADED + timedelta(hours=1))
+    assert charges(book) == [0.7]
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_source_with_time_of_publication_is_as_new_as_that_however_it_is_loaded(book, names):
+    header = OUTAGES_HEADER.replace("\n", ",published_at\n")
+    row = OUTAGE.splitlines()[1]
+    first = f"{header}{row},2026-08-14T23:40Z\n"
+    second = f"{header}{row.replace('08-16T00:00', '08-15T03:00')},2026-08-15T03:10Z\n"
+    for name, content in zip(names, (second, first), strict=True):
+        put(book, f"outages_csv/{name}.csv", content)
+        load(book)
+    [event] = staged(book)["grid_events"]
+    assert event["ended_at"] == datetime(2026, 8, 15, 3, tzinfo=UTC)
+    assert (event["known_at"], event["loaded_at"]) == (
+        datetime(2026, 8, 15, 3, 10, tzinfo=UTC),
+        None,
+    )
+
+
+@pytest.mark.parametrize("hours", [-2000, 2000, 800_000])
+def test_a_copied_landing_gives_the_same_rows_whatever_its_times(book, tmp_path, hours):
+    land_everything(book)
+    load(book)
+    other = Book(tmp_path / "other")
+    shutil.copytree(book.landing, other.landing)
+    times = ((ARRIVED + timedelta(hours=hours * n)).timestamp() for n in range(-3, 6))
+    for file, moment in zip(sorted(other.landing.rglob("*.*")), times, strict=False):
+        os.utime(file, (moment, moment))
+    load(other)
+
+    def without_landing_time(tables: dict[str, list[dict]]) -> dict[str, list[dict]]:
+        return {
+            name: [{**row, "known_at": row["known_at"] if not row["loaded_at"] else None}
+                   for row in rows if "loaded_at" in row]
+            for name, rows in tables.items()
+        }  # fmt: skip
+
+    assert without_landing_time(staged(other)) == without_landing_time(staged(book))
+    assert max(row["known_at"] for row in staged(other)["battery_samples"]) <= LOADED
+
+
+def test_what_a_file_was_known_by_survives_touching_copying_and_reading_again(book):
+    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
+    land_everything(book)
+    load(book)
+    columns = ("source_file", "known_at", "loaded_at", "load_number")
+    before = sorted(lake.read_load_records(book).select(columns).rows())
+    for file in book.landing.rglob("*.*"):
+        os.utime(file, (LOADED.timestamp(), LOADED.timestamp()))
+    for name in ("sites/sparks.yml", "meters.yml"):
+        file = book.reference / name
+        file.write_text(file.read_text().replace("sparks-iron-air", "sparks-iron"))
+    summary = load(book, now=LOADED + timedelta(days=3))
+    assert summary.partial == 1
+    assert sorted(lake.read_load_records(book).select(columns).rows()) == before
 
 
 class KilledError(Exception):
     pass
+
+
+def stop_before_each_change(patch: pytest.MonkeyPatch, stop: Callable[..., None]) -> None:
+    """Call `stop` before a load writes a file and before it removes one."""
+    unlink = Path.unlink
+
+    def write(frame: pl.DataFrame, file: Path) -> None:
+        try:
+            stop()
+        except KilledError:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            (file.parent / "half.tmp").touch()
+            raise
+        lake.write_parquet(frame, file)
+
+    def remove(path: Path, *, missing_ok: bool = False) -> None:
+        if path.suffix != ".tmp":
+            stop()
+        unlink(path, missing_ok=missing_ok)
+
+    for module in (batch, holdings, landing, loading):
+        patch.setattr(module, "write_parquet", write)
+    patch.setattr(Path, "unlink", remove)
 
 
 @pytest.mark.slow
@@ -457,38 +565,34 @@ def test_killed_at_any_write_the_next_load_ends_the_same(book, tmp_path, monkeyp
     shutil.copytree(PROJECT_REFERENCE, before.data_dir / "reference")
     if is_reload:
         land_everything(before)
-    lake.load(before)
+    load(before)
     land_everything(before)
     if is_reload:
         for name in ("sites/sparks.yml", "meters.yml"):
             file = before.reference / name
             file.write_text(file.read_text().replace("sparks-iron-air", "sparks-iron"))
     shutil.copytree(before.data_dir, book.data_dir)
-    lake.load(book)
+    load(book)
     kills = 0
     while True:
         other = Book(tmp_path / f"killed{kills}")
         shutil.copytree(before.data_dir, other.data_dir)
         left = kills
 
-        def write_or_die(frame: pl.DataFrame, file: Path) -> None:
+        def die_at_last(*_: object) -> None:
             nonlocal left
             if left == 0:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                (file.parent / "half.tmp").touch()
                 raise KilledError
             left -= 1
-            lake.write_parquet(frame, file)
 
         with monkeypatch.context() as patch:
-            for module in (batch, loading):
-                patch.setattr(module, "write_parquet", write_or_die)
+            stop_before_each_change(patch, die_at_last)
             try:
-                lake.load(other)
+                load(other)
                 was_killed = False
             except KilledError:
                 was_killed = True
-        lake.load(other)
+        load(other)
         assert staged(other) == staged(book)
         assert quarantined(other) == quarantined(book)
         assert outcome(other) == outcome(book)
@@ -507,7 +611,7 @@ def test_a_load_removes_its_own_temporary_files_and_no_one_elses(book):
         (book.lake / folder / "half.tmp").touch()
     (book.quarantine / "jobs").mkdir(parents=True)
     (book.quarantine / "jobs" / "half.tmp").touch()
-    lake.load(book)
+    load(book)
     assert sorted(
         file.relative_to(book.data_dir).as_posix() for file in book.data_dir.rglob("*.tmp")
     ) == [f"lake/{folder}/half.tmp" for folder in sorted(others)]
@@ -516,8 +620,8 @@ def test_a_load_removes_its_own_temporary_files_and_no_one_elses(book):
 def test_quarantined_rows_load_once_the_reference_data_declares_their_battery(book):
     shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     put(book, "battery_csv/new.csv", BATTERY.replace("second-life", "third-life"))
-    assert counts(lake.load(book))["partial"] == 1
-    assert counts(lake.load(book)) == {
+    assert counts(load(book))["partial"] == 1
+    assert counts(load(book)) == {
         "loaded": 0, "skipped": 1, "partial": 0, "failed": 0, "quarantined_rows": 0,
     }  # fmt: skip
     for file in book.reference.rglob("*.yml"):
@@ -526,7 +630,7 @@ def test_quarantined_rows_load_once_the_reference_data_declares_their_battery(bo
                 "battery_id: sparks-second-life", "battery_id: sparks-third-life"
             )
         )
-    assert counts(lake.load(book))["loaded"] == 1
+    assert counts(load(book))["loaded"] == 1
     assert outcome(book) == {"battery_csv/new.csv": ("loaded", None)}
     assert quarantined(book) == []
     assert rows(book, "battery_samples")["battery_id"].to_list() == ["sparks-third-life"]
@@ -534,23 +638,23 @@ def test_quarantined_rows_load_once_the_reference_data_declares_their_battery(bo
 
 def test_a_failed_file_mended_under_its_name_leaves_no_failure(book):
     put(book, "battery_csv/a.csv", b"")
-    assert counts(lake.load(book))["failed"] == 1
+    assert counts(load(book))["failed"] == 1
     put(book, "battery_csv/a.csv", BATTERY)
-    assert counts(lake.load(book)) == {
+    assert counts(load(book)) == {
         "loaded": 1, "skipped": 0, "partial": 0, "failed": 0, "quarantined_rows": 0,
     }  # fmt: skip
     assert outcome(book) == {"battery_csv/a.csv": ("loaded", None)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("write", range(4))
+@pytest.mark.parametrize("write", range(8))
 def test_killed_in_a_reload_for_reference_data_that_is_taken_back_the_files_are_read_again(
     book, monkeypatch, write
 ):
     shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     put(book, "battery_csv/a.csv", BATTERY)
     put(book, "battery_csv/partial.csv", BATTERY.replace("T23", "T22") + "x,y,1,1,charging\n")
-    lake.load(book)
+    load(book)
     before = staged(book), quarantined(book), outcome(book)
     names = ("sites/sparks.yml", "meters.yml")
     texts = {book.reference / name: (book.reference / name).read_text() for name in names}
@@ -558,19 +662,17 @@ def test_killed_in_a_reload_for_reference_data_that_is_taken_back_the_files_are_
         file.write_text(text.replace("sparks-iron-air", "sparks-iron"))
     left = write
 
-    def write_or_die(frame: pl.DataFrame, file: Path) -> None:
+    def die_at_last(*_: object) -> None:
         nonlocal left
         if left == 0:
             raise KilledError
         left -= 1
-        lake.write_parquet(frame, file)
 
     with monkeypatch.context() as patch:
-        for module in (batch, loading):
-            patch.setattr(module, "write_parquet", write_or_die)
+        stop_before_each_change(patch, die_at_last)
         with pytest.raises(KilledError):
-            lake.load(book)
+            load(book)
     for file, text in texts.items():
         file.write_text(text)
-    lake.load(book)
+    load(book)
     assert (staged(book), quarantined(book), outcome(book)) == before

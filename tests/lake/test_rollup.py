@@ -52,7 +52,12 @@ def load(
     """Put rows into the lake as one load, a file per UTC day."""
     schema = RAW_TABLES[table].schema
     empty = dict.fromkeys(schema.column_names())
-    provenance = {"known_at": known_at, "source_file": "file", "load_id": load_id * 16}
+    provenance = {
+        "known_at": known_at,
+        "source_file": "file",
+        "load_id": load_id * 16,
+        "load_number": ord(load_id),
+    }
     by_day: dict[date, list[dict]] = {}
     for number, row in enumerate(rows):
         whole = {**empty, **provenance, "source_row": number, **row}

@@ -16,7 +16,7 @@ first_versions as (
         issuance_id,
         first_certificate,
         last_certificate,
-        min(known_at) as first_known_at
+        min({{ revised_at() }}) as first_known_at
     from {{ source("raw", "certificates") }}
     where {{ known_at_as_of() }}
     group by issuing_body, issuance_id, first_certificate, last_certificate

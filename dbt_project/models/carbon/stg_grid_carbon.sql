@@ -16,7 +16,8 @@ versions as (
         is_estimated,
         data_source,
         known_at,
-        load_id,
+        loaded_at,
+        load_number,
         source_row
     from {{ source("raw", "grid_carbon") }}
     where
@@ -24,7 +25,7 @@ versions as (
         and {{ in_build_dates("interval_ended_at") }}
     window back_in_time as (
         partition by zone, interval_started_at, interval_ended_at
-        order by known_at desc, load_id desc, source_row desc
+        order by {{ by_revision() }}
         rows between current row and unbounded following
     )
 
@@ -50,6 +51,7 @@ accounts as (
         {{ exact_sum("overlap_s") }} / 900 as coverage_ratio,
         bool_or(overlap_s < duration_s) as is_profiled,
         max(known_at) as known_at,
+        max({{ revised_at() }}) as revised_at,
         duration_s
     from slices
     group by zone, slice_started_at, duration_s
@@ -73,4 +75,4 @@ from accounts
 where
     coverage_ratio >= 1
     and {{ in_build_dates("utc_date") }}
-qualify row_number() over (partition by zone, interval_started_at order by known_at desc, duration_s asc) = 1
+qualify row_number() over (partition by zone, interval_started_at order by revised_at desc, duration_s asc) = 1

@@ -5,7 +5,10 @@ versions as (
 
     select
         *,
-        rank() over (partition by contract_id, invoice_id order by known_at desc, load_id desc) as version_rank
+        rank() over (
+            partition by contract_id, invoice_id
+            order by {{ revised_at() }} desc, load_number desc
+        ) as version_rank
     from {{ source("raw", "invoices") }}
     where {{ known_at_as_of() }}
 

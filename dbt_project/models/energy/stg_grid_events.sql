@@ -10,7 +10,7 @@ versions as (
             when whole_event_id is null then 1
             else rank() over (
                 partition by whole_event_id
-                order by known_at desc, is_cancelled desc, load_id desc
+                order by {{ revised_at() }} desc, is_cancelled desc, load_number desc
             )
         end as version_rank
     from {{ source("raw", "grid_events") }}

@@ -29,6 +29,7 @@ accounts as (
         {{ exact_sum("overlap_s") }} / 900 as coverage_ratio,
         bool_or(overlap_s < duration_s) as is_profiled,
         max(known_at) as known_at,
+        max({{ revised_at() }}) as revised_at,
         duration_s
     from slices
     group by zone, market, sequence, currency_code, slice_started_at, duration_s
@@ -44,7 +45,7 @@ chosen as (
         and {{ in_build_dates("utc_date") }}
     qualify row_number() over (
         partition by zone, market, sequence, interval_started_at
-        order by known_at desc, duration_s asc, source_currency_code asc
+        order by revised_at desc, duration_s asc, source_currency_code asc
     ) = 1
 
 )

@@ -2,7 +2,15 @@ with
 
 latest as (
 
-    {{ latest_revision(source("raw", "jobs"), ["cluster", "job_id", "submitted_at"]) }}
+    {# What has ended is newer than what runs, and what ran longer than what ran less, whoever told it when. #}
+    {{ latest_revision(
+        source("raw", "jobs"),
+        ["cluster", "job_id", "submitted_at"],
+        newest_first=[
+            "ended_at is not null desc",
+            "coalesce(ended_at, started_at + to_seconds(elapsed_s)) desc nulls last",
+        ]
+    ) }}
 
 ),
 

@@ -1,0 +1,107 @@
+"""What the lake holds beside what its load records say it holds.
+
+What belongs here: the Parquet files of raw rows as they were written, those that are gone or not
+what they were, and those that no record knows. What does not: what becomes of them (`loading.py`).
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.book import Book
+from pipelines.lake.files import write_parquet
+from pipelines.lake.records import DATA_FILE_SCHEMA
+from pipelines.lake.schemas import RAW_TABLES
+
+ROW_TABLES = (*RAW_TABLES, "job_nodes")
+"""Tables whose rows come from landing, each row with the `load_id` of its file."""
+
+NOTHING_WRITTEN = pl.DataFrame(schema={"load_id": pl.String(), **DATA_FILE_SCHEMA})
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A file of the lake that is not what was written, and the loads that have rows in it."""
+
+    file: str
+    found: str
+    load_ids: tuple[str, ...]
+
+
+def write_rows(book: Book, rows: pl.DataFrame, file: Path) -> pl.DataFrame:
+    """Write rows of the lake or quarantine; per load the file as a load record keeps it."""
+    write_parquet(rows, file)
+    return rows.select(
+        pl.col("load_id").unique(maintain_order=True),
+        file=pl.lit(file.relative_to(book.data_dir).as_posix()),
+        row_count=pl.lit(len(rows), pl.Int64),
+        file_bytes=pl.lit(file.stat().st_size, pl.Int64),
+        sha256=pl.lit(_sha256(file)),
+    )
+
+
+def data_files(book: Book) -> Iterator[Path]:
+    """Files with raw rows, in the lake and in quarantine."""
+    for folder in (book.lake, book.quarantine):
+        for name in ROW_TABLES:
+            for file in (folder / name).rglob("*.parquet"):
+                if file.name != "schema.parquet":
+                    yield file
+
+
+def expected(records: pl.DataFrame) -> pl.DataFrame:
+    """One row per load and file of the lake or quarantine that the records know."""
+    return (
+        records.select("load_id", "data_files")
+        .explode("data_files", empty_as_null=False)
+        .unnest("data_files")
+        .select("load_id", *DATA_FILE_SCHEMA)
+    )
+
+
+def with_data_files(records: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
+    """The records with these files in place of those that held their rows before."""
+    by_load = files.group_by("load_id").agg(data_files=pl.struct(*DATA_FILE_SCHEMA).sort_by("file"))
+    none = pl.lit([], dtype=pl.List(pl.Struct(DATA_FILE_SCHEMA)))
+    return (
+        records.drop("data_files")
+        .join(by_load, on="load_id", how="left", maintain_order="left")
+        .with_columns(pl.col("data_files").fill_null(none))
+        .select(records.columns)
+    )
+
+
+def leftovers(book: Book, records: pl.DataFrame) -> list[Path]:
+    """Files with raw rows that no record knows: what a load that was cut off left."""
+    known = {book.data_dir / file for file in expected(records)["file"].unique()}
+    return [file for file in data_files(book) if file not in known]
+
+
+def holes(book: Book, records: pl.DataFrame, *, with_checksums: bool = False) -> list[Hole]:
+    """Files of the lake that are gone or differ from what was written, by size or by checksum."""
+    files = (
+        expected(records)
+        .filter(pl.col("file").str.starts_with("lake/"))
+        .group_by("file", "file_bytes", "sha256")
+        .agg(pl.col("load_id").unique().sort())
+        .sort("file")
+    )
+    found = []
+    for name, file_bytes, sha256, load_ids in files.iter_rows():
+        file = book.data_dir / name
+        if not file.is_file():
+            found.append(Hole(name, "no file", tuple(load_ids)))
+        elif (size := file.stat().st_size) != file_bytes:
+            what = f"{size} bytes, expected {file_bytes}"
+            found.append(Hole(name, what, tuple(load_ids)))
+        elif with_checksums and _sha256(file) != sha256:
+            found.append(Hole(name, "other bytes than were written", tuple(load_ids)))
+    return found
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
