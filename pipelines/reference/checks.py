@@ -5,7 +5,7 @@ break by itself, which are in its model.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from itertools import pairwise
 from math import fsum
@@ -42,7 +42,8 @@ class CrossChecks:
         self.documents = documents
         self.mistakes = mistakes
         self.sites = {site.site_id: site for site in reference.sites}
-        self.currencies = set(reference.fx_rates["currency_code"])
+        reporting_currency = reference.organization.reporting_currency
+        self.currencies = {reporting_currency, *reference.fx_rates["currency_code"]}
         self.zones = {
             kind: {zone.zone for zone in reference.organization.zones if zone.kind == kind}
             for kind in ("bidding", "carbon")
@@ -399,15 +400,20 @@ class CrossChecks:
         self._no_double(document, "costs", [cost.cost_id for cost in self.reference.site_costs])
 
     def _fx_rates(self) -> None:
-        rates = self.reference.fx_rates
+        rates = self.reference.fx_rates.sort("rate_date")
+        if rates.is_empty():
+            return
         days = rates.select(pl.date_range(pl.col("rate_date").min(), pl.col("rate_date").max()))
-        for currency in sorted(self.currencies | {self.reference.organization.reporting_currency}):
+        longest = self.reference.organization.fx_rate_holds_days
+        for currency in sorted(self.currencies - {self.reference.organization.reporting_currency}):
             own = rates.filter(pl.col("currency_code") == currency)
-            missing = days.join(own, on="rate_date", how="anti")["rate_date"].sort()
+            held = days.join_asof(own, on="rate_date", tolerance=timedelta(days=longest))
+            missing = held.filter(pl.col("rate_to_reporting").is_null())["rate_date"]
             if len(missing):
                 self.mistakes.causes.append(
                     f"fx_rates.csv: no {currency} rate for {missing[0]} ({len(missing)} days"
-                    " missing): add every day"
+                    f" missing), expected one that is at most {longest} days old"
+                    " (fx_rate_holds_days of organization.yml): add it"
                 )
 
     def _files(self, folder: str) -> list[Document]:

@@ -47,7 +47,9 @@ class Thresholds(Model):
 class Organization(Model):
     """The organization whose book this is.
 
-    `first_day` is the first UTC day of the book: Dagster builds the days from it on.
+    `first_day` is the first UTC day of the book: Dagster builds the days from it on. An exchange
+    rate holds until the next one, for at most `fx_rate_holds_days` days after its own: central
+    banks publish none on weekends and holidays, of which Easter has the most in a row.
     """
 
     organization_id: Identifier
@@ -56,6 +58,7 @@ class Organization(Model):
     reporting_currency: Currency
     emission_factor_basis: Basis
     first_day: date | None = None
+    fx_rate_holds_days: Annotated[int, Field(ge=0, le=31)] = 5
     zones: list[Zone]
     thresholds: Thresholds = Thresholds()
 

@@ -41,7 +41,7 @@ select
     cast(utc_date + interval 1 day as timestamp) at time zone 'UTC' as interval_ended_at,
     utc_date,
     cast(null as double) as value,
-    'a rate of the day in fx_rates.csv' as expected
+    'a rate in fx_rates.csv, of the day or still holding' as expected
 from without_rate
 
 union all
