@@ -34,7 +34,7 @@ days as (
         site_id,
         workload_id,
         local_date,
-        coalesce({{ exact_sum("allocated_gpu_hours") }}, 0) as allocated_gpu_hours,
+        {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours,
         {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
         {{ exact_sum("idle_gpu_hours") }} as idle_gpu_hours,
         {{ exact_sum("unknown_gpu_hours") }} as unknown_gpu_hours,
