@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 
 from pipelines import lake, warehouse
 from pipelines.book import Book
+from pipelines.connectors import green_button, sacct
+from pipelines.connectors.common import Context
 from tests import small_world
 from tests.dbt_project.conftest import lake_vars
 
@@ -368,7 +371,7 @@ def test_dcgm_mig_engine_active_is_read(ask):
 def test_dcgm_power_violation_at_tdp_is_no_incident(ask):
     assert ask(
         "select count(*) from marts.fct_energy_constraint_incidents"
-        " where site_id = 'alder' and list_contains(signals, 'power_capping')"
+        " where site_id = 'alder' and contains(signals, 'power_capping')"
     ) == [(0,)]
 
 
@@ -376,63 +379,163 @@ def test_dcgm_power_violation_at_tdp_is_no_incident(ask):
 
 
 def charges(folder: Path, case: str) -> Ask:
-    book = with_base_reference(folder)
+    """A case's bill; those of Example Cloud are of the demo's cloud, the others of cloud-x."""
+    if case in ("focus-hour-units", "focus-lines-of-one-key"):
+        book = Book(folder / "data")
+    else:
+        book = with_base_reference(folder)
     land(book, case, "focus")
     return build(book, "int_cloud_workload_hours")
 
 
-def hours_and_costs(ask: Ask) -> list[tuple[Any, ...]]:
-    return ask(
-        "select workload_id, sum(allocated_gpu_hours), sum(cloud_cost)"
-        " from intermediate.int_cloud_workload_hours group by workload_id order by workload_id"
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ("focus-correction", [("train", 8, 60)]),
+        ("focus-credit-refund", [("train", 8, 0)]),
+        ("focus-daily-rows", [("train", 192, 1920)]),
+        ("focus-null-effective-cost", [("train", 8, 80)]),
+        ("focus-two-price-tiers", [("train", 8, 65)]),
+    ],
+)
+def test_focus_bills_come_to_what_was_used_and_paid(tmp_path, case, expected):
+    ask = charges(tmp_path, case)
+    assert (
+        ask(
+            "select workload_id, sum(allocated_gpu_hours), sum(cloud_cost)"
+            " from intermediate.int_cloud_workload_hours group by workload_id order by workload_id"
+        )
+        == expected
     )
 
 
-def test_focus_correction_stands_beside_the_charge(tmp_path):
-    assert hours_and_costs(charges(tmp_path, "focus-correction")) == [("train", 8, 60)]
-
-
-def test_focus_two_price_tiers_both_count(tmp_path):
-    assert hours_and_costs(charges(tmp_path, "focus-two-price-tiers")) == [("train", 8, 65)]
-
-
-def test_focus_daily_rows_are_hours_of_their_day(tmp_path):
-    assert hours_and_costs(charges(tmp_path, "focus-daily-rows")) == [("train", 192, 1920)]
-
-
-def test_focus_null_effective_cost_is_refused_alone(tmp_path):
-    ask = charges(tmp_path, "focus-null-effective-cost")
-    assert hours_and_costs(ask) == [("train", 8, 80)]
-    assert loads(ask, "focus/null_eff.csv") == [("partial", 1, 1)]
-
-
-def test_focus_credit_refund_goes_to_the_workload_whose_charge_it_refunds(tmp_path):
-    assert hours_and_costs(charges(tmp_path, "focus-credit-refund")) == [("train", 8, 0)]
-
-
-def example_cloud(folder: Path, case: str) -> Ask:
-    """The case's bill in the small world, whose cloud is that of the bill."""
-    book = with_base_reference(folder)
-    site = book.data_dir / "reference/sites/cloud-x.yml"
-    site.write_text(
-        site.read_text()
-        .replace("Nimbus", "Example Cloud")
-        .replace("east-1", "us-south1")
-        .replace("SKU-GPU8", "SKU-A3-HIGH")
-    )
-    land(book, case, "focus")
-    return build(book, "stg_cloud_charges")
-
-
-def test_focus_hour_units_are_hours_in_every_spelling(tmp_path):
-    ask = example_cloud(tmp_path, "focus-hour-units")
-    assert ask("select gpu_hours, count(*) from staging.stg_cloud_charges group by gpu_hours") == [
-        (8, 7)
-    ]
+def test_focus_hour_units_all_count_their_hours(tmp_path):
+    ask = charges(tmp_path, "focus-hour-units")
+    assert ask(
+        "select count(*), count(gpu_hours), min(gpu_hours), max(gpu_hours)"
+        " from staging.stg_cloud_charges"
+    ) == [(7, 7, 8, 8)]
 
 
 def test_focus_lines_of_one_key_all_count(tmp_path):
-    ask = example_cloud(tmp_path, "focus-lines-of-one-key")
+    ask = charges(tmp_path, "focus-lines-of-one-key")
     assert ask("select count(*), sum(source_effective_cost) from staging.stg_cloud_charges") == [
         (6, 125)
     ]
+
+
+# Files that load in a book of their own
+
+
+def loaded(folder: Path, case: str, landing_format: str) -> tuple[Book, list[tuple[Any, ...]]]:
+    """A case of the demo's reference data, loaded; of each file status, rows and rows left out."""
+    book = Book(folder / "data")
+    land(book, case, landing_format)
+    summary = lake.load(book)
+    return book, [
+        (record.status, record.row_count, record.left_out_row_count) for record in summary.records
+    ]
+
+
+def rows(book: Book, table: str) -> pl.DataFrame:
+    return pl.read_parquet(book.lake / table / "**" / "*.parquet")
+
+
+def test_openadr_continuous_intervals_follow_one_another(tmp_path):
+    book, records = loaded(tmp_path, "openadr-continuous-intervals", "openadr")
+    assert [status for status, _, _ in records] == ["loaded"]
+    events = rows(book, "grid_events").sort("started_at")
+    assert events.select("started_at", "import_limit_kw").rows() == [
+        (at(10, 6, 0), 2000),
+        (at(10, 6, 6), 1000),
+        (at(10, 6, 12), 1500),
+        (at(10, 6, 18), 2400),
+    ]
+    assert events["ended_at"].to_list() == [at(10, 6, 6), at(10, 6, 12), at(10, 6, 18), at(10, 7)]
+
+
+def test_openadr_several_targets_of_which_one_is_a_site_are_no_fault(tmp_path):
+    book, [(status, row_count, left_out)] = loaded(tmp_path, "openadr-several-targets", "openadr")
+    assert (status, row_count, left_out) == ("loaded", 1, 1)
+    assert rows(book, "grid_events")["target"].to_list() == ["juelich-poc"]
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("elapsed_only.txt", ("alder", "605547", 3 * 86400 + 8 * 3600 + 24 * 60 + 4, None)),
+        ("no_cluster.txt", ("alder", "271409", 1626, 1)),
+    ],
+)
+def test_sacct_without_elapsedraw_or_cluster_is_read(file, expected):
+    # The first is of a year before the small world's, so it is read and not loaded.
+    jobs = sacct.read(
+        (CASES / "sacct-without-elapsedraw" / file).read_bytes(),
+        file_name=f"sacct/alder/{file}",
+        context=Context({"alder": "Europe/Berlin", "cedar": "America/Chicago"}),
+    )["jobs"]
+    assert jobs.select("cluster", "job_id", "elapsed_s", "gpu_count").rows() == [expected]
+
+
+def test_dcgm_any_hostname_can_be_declared(tmp_path):
+    book = with_base_reference(tmp_path)
+    site = book.reference / "sites/alder.yml"
+    group = (
+        "\n  - {hostnames: [worker-9k2xq], gpus_per_node: 1, gpu_model: H100-SXM5,"
+        " host_idle_w: 200, host_peak_w: 400}\nterms:"
+    )
+    site.write_text(site.read_text().replace("\nterms:", group))
+    land(book, "dcgm-any-hostname", "dcgm_scrape")
+    summary = lake.load(book)
+    assert [(record.status, record.row_count) for record in summary.records] == [("loaded", 1)]
+
+
+def test_green_button_three_series_of_which_the_energy_counts():
+    file = CASES / "green-button-three-series/series.xml"
+    readings = green_button.read(file.read_bytes(), file_name=file.name, context=Context({}))[
+        "meter_readings"
+    ]
+    assert readings.group_by("reject_reason", "left_out_reason").len().sort(
+        "left_out_reason", nulls_last=False
+    ).rows() == [
+        (None, None, 2),
+        (None, "uom 38: no active energy", 2),
+        (None, "uom 61: no active energy", 2),
+    ]
+
+
+def test_green_button_net_is_refused(tmp_path):
+    _, [(status, row_count, _)] = loaded(tmp_path, "green-button-net", "green_button")
+    assert status in ("failed", "partial")
+    assert row_count == 0
+
+
+def test_ercot_dst_flag_tells_the_repeated_hour(tmp_path):
+    book = with_base_reference(tmp_path)
+    land(book, "ercot-dst-flag", "prices_csv")
+    lake.load(book)
+    prices = rows(book, "market_prices").filter(
+        pl.col("interval_started_at").is_between(at(11, 1, 6), at(11, 1, 7))
+    )
+    assert prices.sort("interval_started_at").select(
+        "interval_started_at", "price_per_mwh"
+    ).rows() == [(at(11, 1, 6), 2), (at(11, 1, 7), 2.5)]
+
+
+def test_dst_25_hours_are_all_there(tmp_path):
+    book = with_base_reference(tmp_path)
+    for file, landing_format in (("DE_20261025.xml", "entsoe"), ("sacct.txt", "sacct")):
+        small_world.put(
+            book.data_dir,
+            f"{landing_format}/{file}",
+            (CASES / "dst-25-hours" / file).read_text(),
+        )
+    lake.load(book)
+    prices = rows(book, "market_prices").filter(
+        pl.col("interval_started_at").is_between(at(10, 24, 22), at(10, 25, 22, 45))
+    )
+    assert len(prices.unique("interval_started_at")) == 100
+    jobs = rows(book, "jobs").sort("job_id")
+    spans = (jobs["ended_at"] - jobs["started_at"]).dt.total_seconds().to_list()
+    # 02:30 in summer time to 02:10 in winter time, and midnight to four o'clock.
+    assert [seconds * 4 / 3600 for seconds in spans] == [near(8 / 3), near(20)]
