@@ -4,6 +4,14 @@
 
 with
 
+implausible_rates as (
+
+    select *
+    from {{ ref("stg_fx_rates") }}
+    where rate_to_reporting is null
+
+),
+
 without_rate as (
 
     select
@@ -31,18 +39,41 @@ without_rate as (
 
 select
     'fx_rate_missing' as rule_id,
-    site_id,
+    without_rate.site_id,
+    'currency' as subject_kind,
+    without_rate.currency_code as subject_id,
+    null as zone,
+    null as market,
+    cast(null as bigint) as sequence,
+    cast(without_rate.utc_date as timestamp) at time zone 'UTC' as interval_started_at,
+    cast(without_rate.utc_date + interval 1 day as timestamp) at time zone 'UTC' as interval_ended_at,
+    without_rate.utc_date,
+    cast(null as double) as value,
+    'a rate in fx_rates.csv, of the day or still holding' as expected
+from without_rate
+left join implausible_rates
+    on
+        without_rate.currency_code = implausible_rates.currency_code
+        and without_rate.utc_date = implausible_rates.rate_date
+where implausible_rates.currency_code is null
+
+union all
+
+select
+    'fx_rate_jump' as rule_id,
+    null as site_id,
     'currency' as subject_kind,
     currency_code as subject_id,
     null as zone,
     null as market,
-    cast(null as bigint) as sequence,
-    cast(utc_date as timestamp) at time zone 'UTC' as interval_started_at,
-    cast(utc_date + interval 1 day as timestamp) at time zone 'UTC' as interval_ended_at,
-    utc_date,
-    cast(null as double) as value,
-    'a rate in fx_rates.csv, of the day or still holding' as expected
-from without_rate
+    null as sequence,
+    cast(rate_date as timestamp) at time zone 'UTC' as interval_started_at,
+    cast(rate_date + interval 1 day as timestamp) at time zone 'UTC' as interval_ended_at,
+    rate_date as utc_date,
+    source_rate_to_reporting as value,
+    'near the rates filed before and after it' as expected
+from implausible_rates
+where {{ in_build_dates("rate_date") }}
 
 union all
 

@@ -18,26 +18,47 @@ reporting_currency as (
 
 ),
 
+-- A rate far from those around it was sent in another unit, or is another currency's.
+compared as (
+
+    select
+        rates.rate_date,
+        rates.currency_code,
+        rates.rate_to_reporting,
+        median(rates.rate_to_reporting) over (
+            partition by rates.currency_code
+            order by rates.rate_date
+            rows between 3 preceding and 3 following exclude current row
+        ) as neighbouring_rate
+    from {{ source("raw", "fx_rates") }} as rates
+    inner join organization on rates.currency_code <> organization.reporting_currency
+
+),
+
 -- No rate is published on weekends and holidays: the last one holds, for so many days.
 held as (
 
     select
         rates.rate_date,
         rates.currency_code,
-        rates.rate_to_reporting,
+        rates.rate_to_reporting as source_rate_to_reporting,
+        rates.neighbouring_rate is null
+        or abs(rates.rate_to_reporting / rates.neighbouring_rate - 1)
+        <= {{ var("finding_tolerances")["fx_rate_ratio"] }} as is_plausible,
         least(
             rates.rate_date + cast(organization.fx_rate_holds_days as integer),
             lead(rates.rate_date) over (partition by rates.currency_code order by rates.rate_date) - 1
         ) as last_date
-    from {{ source("raw", "fx_rates") }} as rates
-    inner join organization on rates.currency_code <> organization.reporting_currency
+    from compared as rates
+    cross join organization
 
 )
 
 select
     cast(unnest(generate_series(rate_date, last_date, interval 1 day)) as date) as rate_date,
     currency_code,
-    rate_to_reporting
+    case when is_plausible then source_rate_to_reporting end as rate_to_reporting,
+    source_rate_to_reporting
 from held
 
 union all
@@ -45,5 +66,6 @@ union all
 select
     rate_date,
     currency_code,
-    rate_to_reporting
+    rate_to_reporting,
+    rate_to_reporting as source_rate_to_reporting
 from reporting_currency
