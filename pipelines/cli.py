@@ -141,10 +141,50 @@ def simulate(context: typer.Context, until: UntilOption = DEMO_UNTIL) -> None:
 
 
 @app.command()
-def load(context: typer.Context) -> None:
-    """Load what is new in landing/ into the lake; say what was skipped, refused or failed."""
-    if not _load(context.obj):
+def load(
+    context: typer.Context,
+    checksums: Annotated[
+        bool,
+        typer.Option(
+            "--checksums",
+            help="Compare the bytes of every lake file with what was written, not its size alone.",
+        ),
+    ] = False,
+) -> None:
+    """Load what is new in landing/ into the lake; say what was skipped, refused or failed.
+
+    What was deleted from landing/ is out of the next build; the rows stay in the lake, for books as
+    of an earlier time. It is in again once the file is back. Not so where a folder that held
+    several files is there and empty, or cannot be read; nor where landing_kept_days of
+    organization.yml have passed since the file was loaded.
+    """
+    if not _load(context.obj, with_checksums=checksums):
         raise typer.Exit(1)
+
+
+@app.command()
+def withdraw(
+    context: typer.Context,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Paths below landing/ or load ids, as in raw_loads.", metavar="FILE..."
+        ),
+    ],
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Bring files that were withdrawn back into the book.")
+    ] = False,
+) -> None:
+    """Take files out of the next build, whether they lie in landing/ or not.
+
+    Their rows stay in the lake, for books as of an earlier time.
+    """
+    from pipelines import lake
+
+    changed = lake.withdraw(context.obj, files, is_back=undo)
+    what = "is in the book again" if undo else "is out of the book"
+    for name, row_count in changed.select("source_file", "row_count").iter_rows():
+        out.print(f"{name} ({row_count} rows) {what} from the next build on", soft_wrap=True)
 
 
 @app.command()
@@ -349,12 +389,12 @@ def _simulate(book: Book, until: str) -> None:
         landing.simulate(book.data_dir, until=instant, progress=report)
 
 
-def _load(book: Book) -> bool:
-    """Load; whether nothing was refused."""
+def _load(book: Book, *, with_checksums: bool = False) -> bool:
+    """Load; whether nothing was refused or lost."""
     from pipelines import lake
 
     with _step("load") as report:
-        summary = lake.load(book, progress=report)
+        summary = lake.load(book, with_checksums=with_checksums, progress=report)
     out.print(
         f"loaded {summary.loaded}, skipped {summary.skipped}, partly loaded {summary.partial}"
         f" ({summary.quarantined_rows} rows quarantined), failed {summary.failed}"
@@ -364,7 +404,9 @@ def _load(book: Book) -> bool:
     for record in summary.records:
         if record.reason:
             print(f"{record.status}: {record.source_file}: {record.reason}", file=sys.stderr)
-    return not (summary.failed or summary.partial)
+    for note in [*summary.notes, *(f"lost: {cause}" for cause in summary.lost)]:
+        print(note, file=sys.stderr)
+    return not (summary.failed or summary.partial or summary.lost)
 
 
 def _build(

@@ -117,7 +117,18 @@ OUTCOMES: dict[str, tuple[str, int, int, list[str]]] = {
 }
 
 COMMANDS = [
-    *("demo", "simulate", "load", "build", "publish", "run", "sql", "statement", "validate"),
+    *(
+        "demo",
+        "simulate",
+        "load",
+        "build",
+        "publish",
+        "run",
+        "sql",
+        "statement",
+        "validate",
+        "withdraw",
+    ),
 ]
 
 
@@ -303,6 +314,52 @@ def test_a_second_load_of_the_same_bad_files_changes_nothing_and_still_fails(lan
     assert lake.read_load_records(landed).sort("source_file").equals(before)
 
 
+def test_a_file_is_withdrawn_and_brought_back_by_its_name(landed):
+    wattbook(landed, "load")
+    gone = wattbook(landed, "withdraw", "nem12/good.csv")
+    assert (gone.exit_code, gone.stdout) == (
+        0,
+        "nem12/good.csv (48 rows) is out of the book from the next build on\n",
+    )
+    back = wattbook(landed, "withdraw", "--undo", "nem12/good.csv")
+    assert back.stdout == "nem12/good.csv (48 rows) is in the book again from the next build on\n"
+    wrong = wattbook(landed, "withdraw", "nem12/nothing.csv")
+    assert wrong.exit_code == 1
+    assert wrong.stderr.startswith("error: nem12/nothing.csv: found no such load")
+
+
+def test_a_file_that_was_deleted_is_said(landed):
+    wattbook(landed, "load")
+    (landed.landing / "nem12" / "good.csv").unlink()
+    again = wattbook(landed, "load")
+    assert (
+        "deleted: nem12/good.csv: is out of the book from the next build on"
+        in again.stderr.splitlines()
+    )
+
+
+def test_a_lake_with_holes_fails_the_load_and_stops_the_build(landed):
+    wattbook(landed, "load")
+    [readings] = (
+        file
+        for file in (landed.lake / "meter_readings").glob("*.parquet")
+        if file.name != "schema.parquet"
+    )
+    readings.unlink()
+    shutil.rmtree(landed.landing)
+    lost = (
+        f"lake/meter_readings/{readings.name}: found no file, expected the rows of nem12/count.csv,"
+        " nem12/good.csv: put these into landing and run `wattbook load`, or `wattbook withdraw`"
+        " them"
+    )
+    loaded, built = wattbook(landed, "load"), wattbook(landed, "build")
+    assert (loaded.exit_code, built.exit_code) == (1, 1)
+    assert f"lost: {lost}" in loaded.stderr.splitlines()
+    assert f"error: {lost}" in built.stderr.splitlines()
+    wattbook(landed, "withdraw", "nem12/count.csv", "nem12/good.csv")
+    assert lake.damage(landed, lake.read_load_records(landed)) == []
+
+
 def test_sql_prints_a_table_or_the_form_asked_for(book):
     book.published.mkdir(parents=True)
     with duckdb.connect(str(book.published / "energy.duckdb")) as connection:
@@ -335,7 +392,7 @@ def steps(monkeypatch):
     monkeypatch.setattr(
         lake,
         "load",
-        lambda book, *, progress: called.append(("load",)) or lake.LoadSummary(1, 0, 0, 0, 0),
+        lambda book, **_: called.append(("load",)) or lake.LoadSummary(1, 0, 0, 0, 0),
     )
     monkeypatch.setattr(
         warehouse,
@@ -398,7 +455,7 @@ def test_run_goes_on_where_nothing_is_built_and_records_nothing(book, steps, mon
 def test_run_does_everything_and_fails_where_something_was_refused(
     book, steps, monkeypatch, summary
 ):
-    monkeypatch.setattr(lake, "load", lambda book, *, progress: steps.append(("load",)) or summary)
+    monkeypatch.setattr(lake, "load", lambda book, **_: steps.append(("load",)) or summary)
     result = wattbook(book, "run")
     assert (result.exit_code, steps) == (1, RUN)
     assert result.stdout.splitlines()[-1] == "the week of data"

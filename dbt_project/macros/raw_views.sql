@@ -1,7 +1,8 @@
 {#
     Show the lake as schema raw: one view per table of sources.yml. `meta.lake_path` is the glob below
     lake_dir. A table of which the lake holds no file yet is shown with its declared columns and no rows,
-    so that a book without, say, telemetry builds.
+    so that a book without, say, telemetry builds. Rows of files that are out of the book are left out, unless it is
+    built as it was known before.
 #}
 {% macro create_raw_views() %}
     {% if execute and flags.WHICH in ("run", "build", "test", "run-operation") %}
@@ -9,20 +10,39 @@
         {% do run_query(
             "create table if not exists raw.built_loads (load_id varchar primary key, built_at timestamptz)"
         ) %}
+        {% set withdrawn = withdrawn_loads() %}
         {% for source_table in graph.sources.values() if source_table.source_name == "raw" %}
             {% set path = source_table.config.meta.get("lake_path") or source_table.meta.get("lake_path") %}
             {% if path %}
-                {% do run_query(raw_view_sql(source_table, var("lake_dir") ~ "/" ~ path)) %}
+                {% do run_query(raw_view_sql(source_table, var("lake_dir") ~ "/" ~ path, withdrawn)) %}
             {% endif %}
         {% endfor %}
     {% endif %}
 {% endmacro %}
 
-{% macro raw_view_sql(source_table, path) %}
+{# Loads that are out of the book: withdrawn an odd number of times, by now or by `as_of`. #}
+{% macro withdrawn_loads() %}
+    {% set path = (var("lake_dir") ~ "/loads/*.parquet") | replace("'", "''") %}
+    {% if run_query("select count(*) from glob('" ~ path ~ "')").rows[0][0] == 0 %}{{ return([]) }}{% endif %}
+    {% set by_then %}
+        {%- if var("as_of") -%}list_filter(withdrawn_at, lambda change: change <= timestamptz '{{ var("as_of") }}')
+        {%- else -%}withdrawn_at
+        {%- endif -%}
+    {% endset %}
+    {% set loads = run_query(
+        "select load_id from read_parquet('" ~ path ~ "', union_by_name = true) where len(" ~ by_then ~ ") % 2 = 1"
+    ) %}
+    {{ return(loads.columns[0].values() | list) }}
+{% endmacro %}
+
+{% macro raw_view_sql(source_table, path, withdrawn) %}
     {%- set file_count = run_query("select count(*) from glob('" ~ path | replace("'", "''") ~ "')").rows[0][0] -%}
     create or replace view raw.{{ source_table.identifier }} as
     {% if file_count > 0 -%}
         select * from read_parquet('{{ path | replace("'", "''") }}', union_by_name = true)
+        {%- if withdrawn and "load_id" in source_table.columns and source_table.identifier != "raw_loads" %}
+        where load_id not in ('{{ withdrawn | join("', '") }}')
+        {%- endif %}
     {%- else -%}
         select
             {%- for column in source_table.columns.values() %}

@@ -5,6 +5,7 @@ not: which files are new, and the order of batches (`loading.py`).
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -17,7 +18,7 @@ from pipelines.lake.files import write_parquet
 from pipelines.lake.holdings import NOTHING_WRITTEN, write_rows
 from pipelines.lake.landing import LandedFile, rows_of
 from pipelines.lake.quarantine import Declared, quarantine_rows, split
-from pipelines.lake.records import LoadRecord, read_load_records, record_frame
+from pipelines.lake.records import IN_BOOK, LoadRecord, read_load_records, record_frame
 from pipelines.lake.schemas import RAW_TABLES, RawTable
 
 DAILY_TABLES = frozenset({"gpu_samples", "node_power_samples"})
@@ -142,6 +143,7 @@ class Batch:
                     file_bytes=landed.file_bytes,
                     batch=batch,
                     data_files=held.get(landed.load_id, []),
+                    withdrawn_at=[],
                 )
             )
         return records
@@ -259,7 +261,24 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
     )
 
 
+def stale_dates(book: Book, load_ids: Sequence[str]) -> pl.DataFrame:
+    """Per load the dates that become stale where other versions of its rows count instead.
+
+    Those of its own rows stand in its record; where a key says nothing of its time, the others'
+    need not. load_id, stale_dates.
+    """
+    found = [pl.DataFrame(schema={"load_id": pl.String, "stale_dates": pl.List(pl.Date)})]
+    for table in RAW_TABLES.values():
+        if table.span[0] not in table.key:
+            files = pl.scan_parquet(book.lake / table.name / "*.parquet")
+            rows = files.filter(pl.col("load_id").is_in(load_ids)).collect()
+            touched = _touched(book, rows, table)
+            found.append(touched.select("load_id", stale_dates="touched_dates"))
+    return pl.concat(found).group_by("load_id").agg(pl.col("stale_dates").explode().unique().sort())
+
+
 def _end_of_book(book: Book) -> pl.Expr:
-    """The instant up to which loads so far say anything, null before the first."""
-    dates = read_load_records(book).select(pl.col("touched_dates").explode().max())
+    """The instant up to which loads in the book say anything, null before the first."""
+    records = read_load_records(book).filter(pl.col("status").is_in(IN_BOOK))
+    dates = records.select(pl.col("touched_dates").explode().max())
     return pl.lit(dates.item(), pl.Date).dt.offset_by("1d").cast(_UTC)

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import polars as pl
+from filelock import FileLock
 
 from pipelines import reference
 from pipelines.book import Book
@@ -18,6 +19,12 @@ from pipelines.errors import BookError
 
 class LakeError(BookError):
     """The lake cannot be written or is damaged; `causes` has one sentence per file."""
+
+
+def lock(book: Book) -> FileLock:
+    """Held while the lake is changed, and while a book is built from it."""
+    book.lake.mkdir(parents=True, exist_ok=True)
+    return FileLock(book.lake / ".lock")
 
 
 def write_parquet(frame: pl.DataFrame, file: Path) -> None:

@@ -5,7 +5,7 @@ what they were, and those that no record knows. What does not: what becomes of t
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from pipelines.book import Book
 from pipelines.lake.files import write_parquet
-from pipelines.lake.records import DATA_FILE_SCHEMA
+from pipelines.lake.records import DATA_FILE_SCHEMA, IN_BOOK
 from pipelines.lake.schemas import RAW_TABLES
 
 ROW_TABLES = (*RAW_TABLES, "job_nodes")
@@ -100,6 +100,37 @@ def holes(book: Book, records: pl.DataFrame, *, with_checksums: bool = False) ->
         elif with_checksums and _sha256(file) != sha256:
             found.append(Hole(name, "other bytes than were written", tuple(load_ids)))
     return found
+
+
+def lost_rows(records: pl.DataFrame, gaps: Sequence[Hole], *, as_of: bool = False) -> list[str]:
+    """What of the book's rows the lake no longer holds, one sentence per file of the lake.
+
+    A book as of an instant may hold rows that the book of today does not.
+    """
+    counted = records if as_of else records.filter(pl.col("status").is_in(IN_BOOK))
+    names = dict(counted.select("load_id", "source_file").iter_rows())
+    causes = []
+    for hole in gaps:
+        files = sorted(names[load_id] for load_id in hole.load_ids if load_id in names)
+        if files:
+            more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+            causes.append(
+                f"{hole.file}: found {hole.found}, expected the rows of {', '.join(files[:3])}"
+                f"{more}: put these into landing and run `wattbook load`, or `wattbook withdraw`"
+                " them"
+            )
+    return causes
+
+
+def damage(book: Book, records: pl.DataFrame, *, as_of: bool = False) -> list[str]:
+    """Why no book can be built from the lake as it is, one sentence per file; none if it is whole.
+
+    Cheap: it looks at the sizes of files, not into them.
+    """
+    causes = lost_rows(records, holes(book, records), as_of=as_of)
+    if leftovers(book, records):
+        causes.append(f"{book.lake}: the last load was cut off: run `wattbook load` first")
+    return causes
 
 
 def _sha256(file: Path) -> str:

@@ -71,6 +71,8 @@ class Landing:
     """What lies in landing: files in the order of their names, and what cannot be looked at."""
 
     files: list[SeenFile] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    """Of formats, whether anything is in them or not."""
     refused: list[tuple[str, str]] = field(default_factory=list)
     """(path below landing, why it is not even opened)"""
 
@@ -82,7 +84,7 @@ def look(book: Book) -> Landing:
         for name, size, modified_at, sha256 in _seen_before(book).iter_rows()
     }
     landing = Landing()
-    for path, name in _files(book.landing, landing.refused):
+    for path, name in _files(book.landing, landing):
         try:
             status = path.stat()
             modified_at = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, tz=UTC)
@@ -116,12 +118,13 @@ def _seen_before(book: Book) -> pl.DataFrame:
     return pl.DataFrame(schema=SEEN_SCHEMA) if seen is None else seen
 
 
-def _files(folder: Path, refused: list[tuple[str, str]]) -> Iterator[tuple[Path, str]]:
+def _files(folder: Path, landing: Landing) -> Iterator[tuple[Path, str]]:
     """Files below a folder with their names below it; what cannot be read or is none is refused.
 
     Links are followed to files within the folder alone: what is behind any other was not landed.
     """
     root = folder.resolve()
+    refused = landing.refused
     folders = [folder]
     while folders:
         parent = folders.pop()
@@ -147,6 +150,8 @@ def _files(folder: Path, refused: list[tuple[str, str]]) -> Iterator[tuple[Path,
                     yield path, name
             elif entry.is_dir():
                 folders.append(path)
+                if parent == folder:
+                    landing.folders.append(name)
             elif entry.is_file():
                 yield path, name
             else:

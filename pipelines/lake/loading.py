@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import polars as pl
-from filelock import FileLock
 
 from pipelines.book import Book
 from pipelines.connectors.common import UnreadableFile
@@ -28,6 +27,7 @@ from pipelines.connectors.reading import FaultyReading, Reader
 from pipelines.lake.batch import JOB_NODES_SCHEMA, Batch
 from pipelines.lake.files import (
     LakeError,
+    lock,
     readable_parquet,
     write_parquet,
     write_reference_tables,
@@ -38,6 +38,7 @@ from pipelines.lake.holdings import (
     expected,
     holes,
     leftovers,
+    lost_rows,
     with_data_files,
     write_rows,
 )
@@ -45,6 +46,7 @@ from pipelines.lake.landing import LandedFile, Landing, look, remember
 from pipelines.lake.quarantine import Declared
 from pipelines.lake.records import (
     FAILED,
+    IN_BOOK,
     LOAD_RECORD_SCHEMA,
     LoadRecord,
     failed_record,
@@ -53,6 +55,7 @@ from pipelines.lake.records import (
     refused_record,
 )
 from pipelines.lake.schemas import RAW_TABLES, columns_to_fill
+from pipelines.lake.withdrawals import DELETED, WITHDRAWN, follow_landing
 
 Progress = Callable[[str], None]
 
@@ -73,6 +76,10 @@ class LoadSummary:
     failed: int
     quarantined_rows: int
     records: list[LoadRecord] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What else a person should know, one sentence a file or folder."""
+    lost: list[str] = field(default_factory=list)
+    """What the lake has lost and landing does not hold either; without it nothing is built."""
 
     def left_out(self) -> list[tuple[str, int, int]]:
         """What was in order and not for this book: format and reason, rows, files."""
@@ -108,8 +115,7 @@ def load(
         LakeError: The lake cannot be written, or its load records are damaged.
     """
     report = progress or (lambda _: None)
-    book.lake.mkdir(parents=True, exist_ok=True)
-    with FileLock(book.lake / ".lock"):
+    with lock(book):
         report("reading reference data")
         write_reference_tables(book)
         declared = Declared.read(book)
@@ -118,19 +124,31 @@ def load(
         report("looking into landing")
         landing = look(book)
         _remove_leftovers(book, records, landing)
+        now = now or datetime.now(UTC)
+        before = records
+        records, notes = follow_landing(book, records, landing, declared.kept_days, now)
+        notes += _told(before, records)
         gaps = holes(book, records, with_checksums=with_checksums)
-        new, skipped = _find_new(landing, records, gaps, declared.digest, now or datetime.now(UTC))
+        new, skipped = _find_new(landing, records, gaps, declared.digest, now)
         _forget(book, records, new, {hole.file for hole in gaps})
+        _set_aside(book, gaps)
         written, failures = _load_batches(book, new, declared, report)
         loaded = {record.sha256 for record in written}
         failures = [failure for failure in failures if failure[0].sha256 not in loaded]
         skipped += len(new) - len(written) - len(failures)
-        failed = [refused_record(*refused, declared.digest) for refused in landing.refused]
+        known_at = dict(before.filter(sha256="").select("source_file", "known_at").iter_rows())
+        failed = [
+            refused_record(name, reason, declared.digest, known_at.get(name, now))
+            for name, reason in landing.refused
+        ]
         failed += [record for record, _ in failures]
         _write_failed(book, record_frame(failed))
         _write_traces(book, failures)
         remember(book, landing)
+        notes += _replaced(records, written)
         written += failed
+        records = read_load_records(book)
+        lost = lost_rows(records, holes(book, records)) if gaps else []
     return LoadSummary(
         loaded=sum(record.status == "loaded" for record in written),
         skipped=skipped,
@@ -138,7 +156,38 @@ def load(
         failed=sum(record.status == "failed" for record in written),
         quarantined_rows=sum(record.quarantined_row_count for record in written),
         records=written,
+        notes=notes,
+        lost=lost,
     )
+
+
+def _told(before: pl.DataFrame, after: pl.DataFrame) -> list[str]:
+    """What went out of the book and what came back, one sentence a file."""
+    changed = after.join(before.select("load_id", "batch", was="status"), on=["load_id", "batch"])
+    changed = changed.filter(pl.col("status") != pl.col("was")).sort("source_file")
+    sentences = {True: "is out of the book from the next build on", False: "is in the book again"}
+    return [
+        f"{'deleted' if status == DELETED else 'back'}: {name}: {sentences[status == DELETED]}"
+        for name, status in changed.select("source_file", "status").iter_rows()
+    ]
+
+
+def _replaced(records: pl.DataFrame, written: Sequence[LoadRecord]) -> list[str]:
+    """Files that were replaced under their name; what they held before may have been right."""
+    names = [record.source_file for record in written]
+    new = [record.load_id for record in written]
+    earlier = records.filter(
+        pl.col("source_file").is_in(names),
+        ~pl.col("load_id").is_in(new),
+        pl.col("status").is_in(IN_BOOK),
+    )
+    return [
+        f"replaced: {name}: the rows it brought before stay in the book:"
+        f" `wattbook withdraw {load_id}` takes them out"
+        for name, load_id in earlier.select("source_file", "load_id")
+        .sort("source_file")
+        .iter_rows()
+    ]
 
 
 def _write_empty_tables(book: Book) -> None:
@@ -193,6 +242,7 @@ def _find_new(
     are all tried: only one can be the right one. What was seen before stays known since then,
     however often it is copied, touched or read again.
     """
+    out_of_book = records.filter(pl.col("status").is_in([DELETED, WITHDRAWN]))["sha256"]
     lost = [load_id for hole in gaps for load_id in hole.load_ids]
     failed_before = records.filter(batch=FAILED)["load_id"]
     is_whole = (pl.col("status") == "loaded") & (pl.col("left_out_row_count") == 0)
@@ -200,7 +250,7 @@ def _find_new(
         is_whole | (pl.col("reference_digest") == digest),
         ~pl.col("load_id").is_in([*lost, *failed_before]),
     )
-    read = set(final["sha256"])
+    read = {*final["sha256"], *out_of_book}
     earlier = {
         sha256: (known_at, loaded_at, load_number)
         for sha256, known_at, loaded_at, load_number in records.filter(
@@ -257,6 +307,14 @@ def _forget(
         _take_out(book, batch, records.filter(batch=batch), is_again, untrue)
 
 
+def _set_aside(book: Book, gaps: Sequence[Hole]) -> None:
+    """Keep files that are not what they were from being read; the records still ask for them."""
+    for hole in gaps:
+        file = book.data_dir / hole.file
+        if file.exists():
+            file.replace(file.with_suffix(".damaged"))
+
+
 def _take_out(
     book: Book, batch: str, records: pl.DataFrame, is_again: pl.Expr, untrue: Collection[str]
 ) -> None:
@@ -267,9 +325,10 @@ def _take_out(
     kept = records.filter(~is_again)
     name = hashlib.sha256("".join((batch, *kept["load_id"])).encode()).hexdigest()[:16]
     held = expected(records)
-    held_by_kept = [held.filter(~is_again, pl.col("file").is_in(list(untrue)))]
+    untrue = {*untrue} & {*held["file"]}
+    held_by_kept = [held.filter(~is_again, pl.col("file").is_in(sorted(untrue)))]
     old_files = []
-    for file in sorted({*held["file"]} - {*untrue}):
+    for file in sorted({*held["file"]} - untrue):
         path = book.data_dir / file
         rows = pl.read_parquet(path).filter(~is_again)
         if not rows.is_empty():
@@ -280,6 +339,8 @@ def _take_out(
         loads.unlink()
     else:
         write_parquet(with_data_files(kept, pl.concat(held_by_kept)), loads)
+    still_held = pl.concat(held_by_kept)["file"]
+    old_files += [book.data_dir / file for file in untrue if file not in still_held]
     for path in old_files:
         path.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from pipelines.book import Book
 from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON, Context
+from pipelines.lake.records import read_load_records, withdrawn_loads
 from pipelines.lake.schemas import PROVENANCE_COLUMNS, RawTable, reaches
 
 EVER = datetime(1970, 1, 2, tzinfo=UTC)
@@ -38,6 +39,8 @@ class Declared:
     """Raw table -> (its columns, the declared values, where to declare one that is missing)."""
     first_day: datetime
     """Since when terms of a site hold: nothing older says anything about it."""
+    kept_days: int | None
+    """How long landing keeps files; None where what goes was deleted by hand."""
 
     @classmethod
     def read(cls, book: Book) -> "Declared":
@@ -88,6 +91,7 @@ class Declared:
             context=Context(dict(clusters.select("cluster", "time_zone").iter_rows())),
             names=names,
             first_day=first_day or EVER,
+            kept_days=tables["organization"]["landing_kept_days"].item(),
         )
 
 
@@ -227,12 +231,10 @@ def quarantine_rows(refused: pl.DataFrame) -> pl.DataFrame:
 def quarantined(book: Book, table: str) -> pl.DataFrame:
     """One row per file and reason: source_file, reason, row_count; the most frequent first."""
     files = sorted((book.quarantine / table).glob("*.parquet"))
-    columns = ["source_file", "reason"]
-    if not files:
-        return pl.DataFrame(schema={**dict.fromkeys(columns, pl.String), "row_count": pl.UInt32})
+    rows = pl.concat([pl.DataFrame(schema=QUARANTINE_SCHEMA), *map(pl.read_parquet, files)])
     return (
-        pl.concat([pl.read_parquet(file, columns=columns) for file in files])
-        .group_by(columns)
+        rows.filter(~pl.col("load_id").is_in(withdrawn_loads(read_load_records(book))))
+        .group_by("source_file", "reason")
         .agg(row_count=pl.len())
         .sort("row_count", "source_file", "reason", descending=[True, False, False])
     )

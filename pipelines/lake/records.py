@@ -45,8 +45,12 @@ LOAD_RECORD_SCHEMA: dict[str, pl.DataType] = {
     "file_bytes": pl.Int64(),
     "batch": pl.String(),
     "data_files": pl.List(pl.Struct(DATA_FILE_SCHEMA)),
+    "withdrawn_at": pl.List(pl.Datetime("us", "UTC")),
 }
 
+
+IN_BOOK = ("loaded", "partial")
+"""Statuses of the files whose rows are in the book."""
 
 FAILED = "failed"
 """Name of the batch, and file, of the load records of files that could not be read."""
@@ -61,13 +65,14 @@ class LoadRecord:
     source_file: str
     format: str
     status: str
-    """`loaded`, `partial` (some rows quarantined) or `failed` (nothing could be read)."""
+    """`loaded`, `partial` (some rows quarantined), `failed` (nothing could be read), or out of the
+    book: `deleted` from landing, `withdrawn` by name."""
     row_count: int
     quarantined_row_count: int
     left_out_row_count: int
     reason: str | None
     left_out_reason: str | None
-    known_at: datetime | None
+    known_at: datetime
     """When the file landed. This, `loaded_at` and `load_number` stay what they were at first."""
     loaded_at: datetime | None
     load_number: int | None
@@ -77,6 +82,8 @@ class LoadRecord:
     file_bytes: int
     batch: str
     data_files: list[dict[str, Any]]
+    withdrawn_at: list[datetime]
+    """When it went out of the book and, in turn, came back."""
 
 
 def read_load_records(book: Book) -> pl.DataFrame:
@@ -110,6 +117,14 @@ def _records_in(file: Path) -> pl.DataFrame:
     return records
 
 
+def withdrawn_loads(records: pl.DataFrame, as_of: datetime | None = None) -> list[str]:
+    """Loads whose rows are out of the book, now or as it was known at an instant."""
+    changes = pl.col("withdrawn_at").list
+    if as_of is not None:
+        changes = pl.col("withdrawn_at").list.filter(pl.element() <= as_of).list
+    return records.filter(changes.len() % 2 == 1)["load_id"].to_list()
+
+
 def failed_record(landed: LandedFile, reason: str, digest: str) -> LoadRecord:
     """The record of a file that could not be read."""
     return LoadRecord(
@@ -132,11 +147,12 @@ def failed_record(landed: LandedFile, reason: str, digest: str) -> LoadRecord:
         file_bytes=landed.file_bytes,
         batch=FAILED,
         data_files=[],
+        withdrawn_at=[],
     )
 
 
-def refused_record(name: str, reason: str, digest: str) -> LoadRecord:
-    """The record of what in landing was not even opened, and so has neither bytes nor time."""
+def refused_record(name: str, reason: str, digest: str, known_at: datetime) -> LoadRecord:
+    """The record of what in landing was not even opened, known since it was first seen there."""
     return LoadRecord(
         load_id="",
         sha256="",
@@ -148,7 +164,7 @@ def refused_record(name: str, reason: str, digest: str) -> LoadRecord:
         left_out_row_count=0,
         reason=reason,
         left_out_reason=None,
-        known_at=None,
+        known_at=known_at,
         loaded_at=None,
         load_number=None,
         tables=[],
@@ -157,6 +173,7 @@ def refused_record(name: str, reason: str, digest: str) -> LoadRecord:
         file_bytes=0,
         batch=FAILED,
         data_files=[],
+        withdrawn_at=[],
     )
 
 

@@ -15,7 +15,7 @@ latest known value. So files with one metric each, and a day at 60 s on top of t
 5 minutes, give what one file with everything gives.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 import ibis
@@ -96,6 +96,7 @@ def roll_up(
     dates: Sequence[date],
     *,
     as_of: datetime | None = None,
+    left_out: Collection[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, int]:
     """Write the roll-ups of these UTC dates anew; a date without samples gets files without rows.
@@ -107,6 +108,7 @@ def roll_up(
         book: whose lake to read and write.
         dates: UTC dates.
         as_of: leave out rows that were not known then.
+        left_out: loads whose rows are out of the book.
         progress: told each date.
 
     Returns:
@@ -122,10 +124,10 @@ def roll_up(
         engine.con.execute("set timezone = 'UTC'; set enable_progress_bar = false")
         gpu = _collected(
             engine,
-            gpu_intervals(_samples(engine, book, "gpu_samples", day, as_of), day),
+            gpu_intervals(_samples(engine, book, "gpu_samples", day, as_of, left_out), day),
             GPU_INTERVALS,
         )
-        power = node_energy(_samples(engine, book, "node_power_samples", day, as_of), day)
+        power = node_energy(_samples(engine, book, "node_power_samples", day, as_of, left_out), day)
         gpu_file = book.lake / "gpu_intervals" / f"{day}.parquet"
         write_parquet(gpu, gpu_file)
         boards = engine.read_parquet(str(gpu_file))
@@ -135,6 +137,12 @@ def roll_up(
         counts["node_intervals"] += node.height
         engine.disconnect()
     return counts
+
+
+def is_rolled_up(book: Book, day: date) -> bool:
+    """Whether the roll-ups of a UTC date are there."""
+    folders = ("gpu_intervals", "node_intervals")
+    return all((book.lake / folder / f"{day}.parquet").is_file() for folder in folders)
 
 
 def gpu_intervals(samples: ir.Table, day: date) -> ir.Table:
@@ -198,7 +206,12 @@ def node_intervals(boards: ir.Table, power: ir.Table) -> ir.Table:
 
 
 def _samples(
-    engine: ibis.BaseBackend, book: Book, table: str, day: date, as_of: datetime | None
+    engine: ibis.BaseBackend,
+    book: Book,
+    table: str,
+    day: date,
+    as_of: datetime | None,
+    left_out: Collection[str],
 ) -> ir.Table:
     """Samples of a day and of the step's length around it, as known at `as_of`."""
     near = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
@@ -214,6 +227,8 @@ def _samples(
         samples.sampled_at >= midnight - edge,
         samples.sampled_at <= midnight + timedelta(days=1) + edge,
     )
+    if left_out:
+        samples = samples.filter(samples.load_id.notin(list(left_out)))
     return samples if as_of is None else samples.filter(samples.known_at <= as_of)
 
 

@@ -97,6 +97,8 @@ def landing(book: BookResource) -> Iterator[dg.MaterializeResult]:
     if summary.failed:
         reasons = [f"{r.source_file}: {r.reason}" for r in summary.records if r.status == "failed"]
         dg.get_dagster_logger().warning("Files that could not be read: %s", "; ".join(reasons))
+    for note in (*summary.notes, *summary.lost):
+        dg.get_dagster_logger().warning(note)
 
 
 @dg.multi_asset(specs=_source_specs("reference", REFERENCE))
@@ -120,8 +122,9 @@ def roll_ups(
     context: dg.AssetExecutionContext, book: BookResource
 ) -> Iterator[dg.MaterializeResult]:
     """Roll up telemetry to 15-minute intervals, for the days of the run."""
-    todo = warehouse.plan(book.book, days_of(context))
-    warehouse.roll_up(todo)
+    with warehouse.whole_lake(book.book):
+        todo = warehouse.plan(book.book, days_of(context))
+        warehouse.roll_up(todo)
     for table in ROLL_UPS:
         yield dg.MaterializeResult(["raw", table], metadata=table_metadata(book.book, table))
 
@@ -141,7 +144,11 @@ def models(
     if context.is_subset:
         # A part of the models does not make the loads part of the book.
         todo = todo.without_load_ids()
-    with warehouse.build_lock(book.book), warehouse.warehouse_variable(todo.warehouse):
+    with (
+        warehouse.build_lock(book.book),
+        warehouse.whole_lake(book.book),
+        warehouse.warehouse_variable(todo.warehouse),
+    ):
         run = dbt.cli(
             todo.dbt_arguments, context=context, target_path=warehouse.dbt_dir(book.book) / "runs"
         )

@@ -49,7 +49,9 @@ class Organization(Model):
 
     `first_day` is the first UTC day of the book: Dagster builds the days from it on. An exchange
     rate holds until the next one, for at most `fx_rate_holds_days` days after its own: central
-    banks publish none on weekends and holidays, of which Easter has the most in a row.
+    banks publish none on weekends and holidays, of which Easter has the most in a row. Files that
+    are deleted from `landing/` are out of the book, unless `landing_kept_days` says how long files
+    are kept there: what was loaded longer ago may go.
     """
 
     organization_id: Identifier
@@ -59,6 +61,7 @@ class Organization(Model):
     emission_factor_basis: Basis
     first_day: date | None = None
     fx_rate_holds_days: Annotated[int, Field(ge=0, le=31)] = 5
+    landing_kept_days: Annotated[int, Field(ge=1)] | None = None
     zones: list[Zone]
     thresholds: Thresholds = Thresholds()
 

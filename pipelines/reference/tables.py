@@ -210,7 +210,7 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
     "organization": _columns(
         text="organization_id name time_zone reporting_currency emission_factor_basis",
         number="full_power_ratio full_availability_ratio power_capped_ratio",
-        count="fx_rate_holds_days",
+        count="fx_rate_holds_days landing_kept_days",
     ),
     "gpu_models": _columns(text="gpu_model", number="idle_w peak_w embodied_kg lifetime_hours"),
     "sites": _columns(

@@ -5,7 +5,7 @@ which is the only writer of the warehouse. What does not: any formula (`dbt_proj
 files (`pipelines/lake`), handing tables to teams (`pipelines/published`).
 """
 
-from pipelines.warehouse.building import BuildResult, build, build_lock, roll_up
+from pipelines.warehouse.building import BuildResult, build, build_lock, roll_up, whole_lake
 from pipelines.warehouse.dbt import (
     PROJECT_DIR,
     WarehouseError,
@@ -37,4 +37,5 @@ __all__ = [
     "roll_up",
     "touched_dates",
     "warehouse_variable",
+    "whole_lake",
 ]

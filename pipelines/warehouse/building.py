@@ -4,7 +4,8 @@ What belongs here: the order of the steps and the lock around them. What does no
 (`planning.py`), how dbt is called (`dbt.py`), handing tables to teams (`pipelines/published`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,14 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipelines.book import Book
-from pipelines.lake import DAILY_TABLES, rollup, write_reference_tables
+from pipelines.lake import (
+    damage,
+    lock,
+    read_load_records,
+    rollup,
+    withdrawn_loads,
+    write_reference_tables,
+)
 from pipelines.warehouse.dbt import (
     Progress,
     WarehouseError,
@@ -21,7 +29,7 @@ from pipelines.warehouse.dbt import (
     dbt_dir,
     invoke_dbt,
 )
-from pipelines.warehouse.planning import Plan, plan
+from pipelines.warehouse.planning import Plan, dates_with_telemetry, plan
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ def build(
     Raises:
         WarehouseError: dbt failed. The next build does the same days again.
     """
-    with build_lock(book):
+    with build_lock(book), whole_lake(book, as_of=as_of is not None):
         write_reference_tables(book)
         todo = plan(book, dates, as_of)
         if not todo.is_needed:
@@ -71,6 +79,19 @@ def build_lock(book: Book) -> FileLock:
     return FileLock(dbt_dir(book) / "build.lock")
 
 
+@contextmanager
+def whole_lake(book: Book, *, as_of: bool = False) -> Iterator[None]:
+    """Keep the lake from being changed, and go on only if it holds what was loaded.
+
+    Raises:
+        WarehouseError: it does not; nothing may be built or published from it.
+    """
+    with lock(book):
+        if causes := damage(book, read_load_records(book), as_of=as_of):
+            raise WarehouseError(causes)
+        yield
+
+
 def roll_up(todo: Plan, progress: Progress | None = None) -> None:
     """Roll up the telemetry of the plan's days and of those next to them.
 
@@ -81,17 +102,9 @@ def roll_up(todo: Plan, progress: Progress | None = None) -> None:
         dates = todo.telemetry_dates
         near = {day + timedelta(days=offset) for day in dates for offset in (-1, 0, 1)}
         with_telemetry = [day for day in with_telemetry if day in near]
-    rollup.roll_up(todo.book, with_telemetry, as_of=todo.as_of, progress=progress)
-
-
-def dates_with_telemetry(book: Book) -> list[date]:
-    """The UTC dates of which the lake holds telemetry."""
-    return sorted(
-        {
-            date.fromisoformat(folder.name)
-            for table in DAILY_TABLES
-            for folder in (book.lake / table).glob("????-??-??")
-        }
+    left_out = withdrawn_loads(read_load_records(todo.book), todo.as_of)
+    rollup.roll_up(
+        todo.book, with_telemetry, as_of=todo.as_of, left_out=left_out, progress=progress
     )
 
 

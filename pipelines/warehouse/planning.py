@@ -20,7 +20,7 @@ import duckdb
 import polars as pl
 
 from pipelines.book import Book
-from pipelines.lake import DAILY_TABLES, read_load_records, rollup
+from pipelines.lake import DAILY_TABLES, IN_BOOK, read_load_records, rollup
 from pipelines.warehouse.dbt import PROJECT_DIR, dbt_dir
 
 
@@ -95,6 +95,12 @@ def plan(
     touched = _touched(new)
     is_telemetry = pl.col("tables").list.set_intersection(list(DAILY_TABLES)).list.len() > 0
     with_telemetry = _touched(new.filter(is_telemetry))
+    if any(mark.startswith("rollup.") for mark in built):
+        # Of a day whose roll-up is gone the book would know nothing.
+        lost = [day for day in dates_with_telemetry(book) if not rollup.is_rolled_up(book, day)]
+        touched, with_telemetry = (
+            tuple(sorted({*days, *lost})) for days in (touched, with_telemetry)
+        )
     warehouse = book.warehouse.resolve()
     if marks - built and not dates:
         # Roll-ups depend on neither reference data nor models.
@@ -120,9 +126,21 @@ def plan(
     )
 
 
+def dates_with_telemetry(book: Book) -> list[date]:
+    """The UTC dates of which the lake holds telemetry."""
+    return sorted(
+        {
+            date.fromisoformat(folder.name)
+            for table in DAILY_TABLES
+            for folder in (book.lake / table).glob("????-??-??")
+        }
+    )
+
+
 def touched_dates(book: Book) -> list[date]:
     """The UTC dates that any load touched."""
-    return list(_touched(read_load_records(book)))
+    records = read_load_records(book)
+    return list(_touched(records.filter(pl.col("status").is_in(IN_BOOK))))
 
 
 def _touched(loads: pl.DataFrame) -> tuple[date, ...]:
@@ -146,11 +164,14 @@ def built_loads(book: Book) -> set[str]:
 
 
 def _build_id() -> pl.Expr:
-    # A file of which some rows waited for reference data is another load once they are let in.
-    return (
-        pl.when(pl.col("status") == "loaded")
-        .then(pl.col("load_id"))
-        .otherwise(pl.format("{}.{}", "load_id", "reference_digest"))
+    # A file of which some rows waited for reference data is another load once they are let in, and
+    # so is one that went out of the book or came back.
+    waits = pl.when(pl.col("status") == "partial").then(pl.format(".{}", "reference_digest"))
+    times = pl.col("withdrawn_at").list.len()
+    return pl.concat_str(
+        "load_id",
+        waits.otherwise(pl.lit("")),
+        pl.when(times > 0).then(pl.format(".w{}", times)).otherwise(pl.lit("")),
     )
 
 

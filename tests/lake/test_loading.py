@@ -130,6 +130,7 @@ def test_a_good_file_is_loaded_with_where_it_came_from_and_a_record(book):
     record = lake.read_load_records(book).to_dicts()[0]
     digest, batch = record.pop("reference_digest"), record.pop("batch")
     [data_file] = record.pop("data_files")
+    assert record.pop("withdrawn_at") == []
     written = book.lake / "battery_samples" / f"{batch}.parquet"
     assert data_file == {
         "file": f"lake/battery_samples/{batch}.parquet",

@@ -14,7 +14,7 @@ from dagster_dbt import DbtCliResource
 
 from pipelines import lake, warehouse
 from pipelines.definitions import defs, late_files, pack_hour
-from pipelines.lake.quarantine import quarantined
+from pipelines.lake.quarantine import QUARANTINE_SCHEMA, quarantined
 from pipelines.lake.schemas import RAW_TABLES
 from pipelines.orchestration import assets, checks, record, resources
 from pipelines.published.query import TEAMS
@@ -204,8 +204,12 @@ def test_quarantined_rows_show_as_a_warning_with_file_and_reason(book):
     pl.DataFrame(
         {
             "source_file": ["nem12/a.csv", "nem12/a.csv", "nem12/b.csv"],
+            "source_row": [0, 1, 0],
+            "load_id": ["a", "a", "b"],
+            "row": ["{}", "{}", "{}"],
             "reason": ["meter X not declared", "meter X not declared", "quality 'Z' unknown"],
-        }
+        },
+        schema=QUARANTINE_SCHEMA,
     ).write_parquet(folder / "batch.parquet")
     assert quarantined(book, "meter_readings").rows() == [
         ("nem12/a.csv", "meter X not declared", 2),

@@ -16,11 +16,15 @@ from pipelines.warehouse import building, dbt
 
 
 def write_loads(
-    book: Book, *records: tuple[str, str, list[date]], tables: dict[str, list[str]] | None = None
+    book: Book,
+    *records: tuple[str, str, list[date]],
+    tables: dict[str, list[str]] | None = None,
+    withdrawn: dict[str, list[datetime]] | None = None,
 ) -> None:
     """Load records (load_id, status, touched dates) as the loader writes them.
 
-    `tables` maps load_id to the tables it filled, meter readings unless given.
+    `tables` maps load_id to the tables it filled, meter readings unless given, and `withdrawn` to
+    the instants at which it went out of the book and came back.
     """
     folder = book.lake / "loads"
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,6 +37,8 @@ def write_loads(
                 "touched_dates": days,
                 "reference_digest": "abc",
                 "tables": (tables or {}).get(load_id, ["meter_readings"]),
+                "data_files": [],
+                "withdrawn_at": (withdrawn or {}).get(load_id, []),
             }
             for load_id, status, days in records
         ],
@@ -130,6 +136,37 @@ def test_a_file_that_waited_for_reference_data_is_built_again_when_it_is_let_in(
     assert warehouse.plan(book).is_needed is False
     write_loads(book, ("a", "loaded", [FIRST]))
     assert warehouse.plan(book).dates == (FIRST,)
+
+
+def test_a_file_that_goes_out_of_the_book_or_comes_back_is_built_anew(book):
+    write_loads(book, ("a", "loaded", [FIRST]), ("b", "loaded", [SECOND]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    changes = [datetime(2026, 10, day, tzinfo=UTC) for day in (3, 4)]
+    for status, withdrawn in (("withdrawn", changes[:1]), ("loaded", changes)):
+        write_loads(
+            book,
+            ("a", status, [FIRST]),
+            ("b", "loaded", [SECOND]),
+            withdrawn={"a": withdrawn},
+        )
+        todo = warehouse.plan(book)
+        assert (todo.dates, todo.load_ids) == ((FIRST,), (f"a.w{len(withdrawn)}",))
+        mark_built(book, todo.load_ids)
+        assert warehouse.plan(book).is_needed is False
+
+
+def test_a_day_whose_roll_up_is_gone_is_rolled_up_and_built_again(book):
+    write_loads(book, ("a", "loaded", [FIRST]), tables={"a": ["gpu_samples"]})
+    (book.lake / "gpu_samples" / str(FIRST)).mkdir(parents=True)
+    mark_built(book, warehouse.plan(book).load_ids)
+    for table in ("gpu_intervals", "node_intervals"):
+        assert (warehouse.plan(book).dates, warehouse.plan(book).telemetry_dates) == (
+            (FIRST,),
+            (FIRST,),
+        )
+        (book.lake / table).mkdir()
+        (book.lake / table / f"{FIRST}.parquet").touch()
+    assert warehouse.plan(book).is_needed is False
 
 
 def test_a_file_that_failed_needs_no_build(book):

@@ -57,7 +57,7 @@
         "table": "coalesce(tables[1], format)",
         "from": source("raw", "raw_loads"),
         "date": "cast(known_at as date)",
-        "where": "status <> 'loaded' and " ~ known_at_as_of(),
+        "where": "status in ('partial', 'failed') and " ~ known_at_as_of(),
         "quarantined_row_count": "sum(quarantined_row_count)",
         "failed_file_count": "count(*) filter (where status = 'failed')",
     },
