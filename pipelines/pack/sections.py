@@ -240,6 +240,13 @@ where week = '{week}'
 order by scope, site_id
 """
 
+AVERAGE_COST = """
+select site_id, contract_adjusted_cost_per_gpu_hour, fully_loaded_cost_per_gpu_hour, currency_code
+from kpi_site_weekly
+where week = '{week}'
+order by site_id
+"""
+
 CARBON = """
 select
     'site' as scope,
@@ -500,6 +507,7 @@ SECTIONS = (
     Section("incidents", ("incident_id",), INCIDENTS),
     Section("marginal_cost", ("site_id", "local_date", "local_hour"), MARGINAL_COST),
     Section("marginal_cost_week", ("scope", "site_id"), MARGINAL_COST_WEEK),
+    Section("average_cost", ("site_id",), AVERAGE_COST, WITH_CONTRACT_PRICES),
     Section("carbon", ("scope", "site_id"), CARBON),
     Section("carbon_free_hours", ("site_id", "local_hour"), CARBON_FREE_HOURS),
     Section("segments", ("workload_id", "site_id"), SEGMENTS),
