@@ -51,7 +51,7 @@ site_gpus as (
 
     select
         site_id,
-        ({{ exact_sum("gpu_count * peak_w") }} + {{ exact_sum("host_peak_w") }}) / sum(gpu_count) / 1e6 as peak_mw_per_gpu
+        {{ exact_sum("gpu_count * peak_w + host_peak_w") }} / sum(gpu_count) / 1e6 as peak_mw_per_gpu
     from {{ source("raw", "nodes") }}
     where gpu_count > 0
     group by site_id

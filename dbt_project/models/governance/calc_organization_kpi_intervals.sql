@@ -7,11 +7,11 @@ site_intervals as (
     select
         *,
         availability_ratio * committed_it_mw as available_committed_mw,
-        case when local_committed_mw > 0 then local_availability_ratio * local_committed_mw end
-            as local_available_committed_mw,
         {%- for column in ["headroom_it_mw", "headroom_gpu_count"] %}
-        case when {{ column }} > 0 then {{ column }} when {{ column }} <= 0 then 0 end as spare_{{ column }}{{ "," if not loop.last }}
+        case when {{ column }} > 0 then {{ column }} when {{ column }} <= 0 then 0 end as spare_{{ column }},
         {%- endfor %}
+        case when local_committed_mw > 0 then local_availability_ratio * local_committed_mw end
+            as local_available_committed_mw
     from {{ ref("calc_site_kpi_intervals") }}
     where {{ in_build_dates("utc_date") }}
 
