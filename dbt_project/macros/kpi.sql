@@ -20,6 +20,9 @@
     quantile_cont(effective_it_mw, 0.05) as p5_effective_it_mw,
     min(effective_it_mw) as minimum_effective_it_mw,
     {{ mean_of("committed_it_mw") }} as mean_committed_it_mw,
+    {{ mean_of("headroom_it_mw") }} as mean_headroom_it_mw,
+    min(headroom_it_mw) as minimum_headroom_it_mw,
+    {{ mean_of("headroom_gpu_count") }} as mean_headroom_gpu_count,
     {{ mean_of("availability_ratio") }} as mean_availability_ratio,
     quantile_cont(availability_ratio, 0.05) as p5_availability_ratio,
     min(availability_ratio) as minimum_availability_ratio,
@@ -71,7 +74,7 @@
         when {{ ratio_of_sums("renewable_kwh", "facility_kwh") }} > 1 then 1
         else {{ ratio_of_sums("renewable_kwh", "facility_kwh") }}
     end as ref_ratio,
-    {{ ratio_of_sums("location_based_kg", "it_kwh") }} as cue_kg_per_kwh,
+    {{ ratio_of_sums("location_based_kg + scope_1_kg", "it_kwh") }} as cue_kg_per_kwh,
     {{ ratio_of_sums("location_based_kg + embodied_kg", "allocated_gpu_hours") }} * 1000 as sci_g_per_gpu_hour,
     count(location_based_kg) / nullif(count(*) filter (where is_metered), 0) as carbon_coverage_ratio,
     {{ ratio_of_sums("contract_adjusted_cost", "allocated_gpu_hours") }} as contract_adjusted_cost_per_gpu_hour,
@@ -80,6 +83,26 @@
     {{ exact_sum("allocated_gpu_hours_tolerant") }} as allocated_gpu_hours_tolerant,
     max(currency_code) as currency_code
 {% endmacro %}
+
+{#
+    What the work of a site cost on a day with all that is paid or set aside for it, and the GPU-hours it held. What
+    went into the batteries is borne when it leaves them.
+#}
+{% macro kpi_loaded_days() %}
+    select
+        site_id,
+        local_date,
+        {{ iso_week("local_date") }} as week,
+        {{ sum_if_all_known("fully_loaded_cost") }} as fully_loaded_cost,
+        coalesce({{ exact_sum("allocated_gpu_hours") }}, 0) as allocated_gpu_hours
+    from {{ ref("fct_all_in_costs") }}
+    where workload_id <> 'stored'
+    group by site_id, local_date
+{% endmacro %}
+
+{% macro kpi_loaded_cost() -%}
+    {{ ratio_of_sums("fully_loaded_cost", "allocated_gpu_hours") }} as fully_loaded_cost_per_gpu_hour
+{%- endmacro %}
 
 {# Incidents, over rows of an incident and interval. Minutes of several sites add up. #}
 {% macro kpi_incident_aggregates() %}

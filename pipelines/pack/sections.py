@@ -133,10 +133,14 @@ order by site_id, hour_started_at
 
 SUPPLY_WEEK = """
 select
+    'site' as scope,
     site_id,
     mean_committed_it_mw,
     mean_effective_it_mw,
     minimum_effective_it_mw,
+    mean_headroom_it_mw,
+    minimum_headroom_it_mw,
+    mean_headroom_gpu_count,
     mean_availability_ratio,
     minimum_availability_ratio,
     fully_available_ratio,
@@ -146,7 +150,28 @@ select
     availability_coverage_ratio
 from kpi_site_weekly
 where week = '{week}'
-order by site_id
+
+union all
+
+select
+    'organization' as scope,
+    null as site_id,
+    mean_committed_it_mw,
+    mean_effective_it_mw,
+    minimum_effective_it_mw,
+    mean_headroom_it_mw,
+    minimum_headroom_it_mw,
+    mean_headroom_gpu_count,
+    mean_availability_ratio,
+    minimum_availability_ratio,
+    fully_available_ratio,
+    mean_grid_mw,
+    mean_local_mw,
+    contracted_ratio,
+    availability_coverage_ratio
+from kpi_organization_weekly
+where week = '{week}'
+order by scope, site_id
 """
 
 INCIDENTS = """
@@ -238,6 +263,13 @@ select
 from kpi_organization_weekly
 where week = '{week}'
 order by scope, site_id
+"""
+
+AVERAGE_COST = """
+select site_id, contract_adjusted_cost_per_gpu_hour, fully_loaded_cost_per_gpu_hour, currency_code
+from kpi_site_weekly
+where week = '{week}'
+order by site_id
 """
 
 CARBON = """
@@ -496,10 +528,11 @@ SECTIONS = (
     Section("agenda", ("proposal_id",), AGENDA % "governance_agenda", WITH_CONTRACT_PRICES),
     Section("agenda", ("proposal_id",), AGENDA % "governance_agenda_operations", ("operations",)),
     Section("supply", ("site_id", "hour_started_at"), SUPPLY),
-    Section("supply_week", ("site_id",), SUPPLY_WEEK),
+    Section("supply_week", ("scope", "site_id"), SUPPLY_WEEK),
     Section("incidents", ("incident_id",), INCIDENTS),
     Section("marginal_cost", ("site_id", "local_date", "local_hour"), MARGINAL_COST),
     Section("marginal_cost_week", ("scope", "site_id"), MARGINAL_COST_WEEK),
+    Section("average_cost", ("site_id",), AVERAGE_COST, WITH_CONTRACT_PRICES),
     Section("carbon", ("scope", "site_id"), CARBON),
     Section("carbon_free_hours", ("site_id", "local_hour"), CARBON_FREE_HOURS),
     Section("segments", ("workload_id", "site_id"), SEGMENTS),

@@ -251,7 +251,7 @@ class SiteTruth:
         by_month[np.searchsorted(month, np.arange(len(names)))] += self.certificates.all_kwh
         share = _share(by_hour, imported, hour)
         monthly = _share(by_month, imported, month)
-        self.hourly_g = (1 - share) * self.location_g
+        self.hourly_g = (1 - share) * float(residual[0])
         self.market_g = (1 - monthly) * float(residual[0])
 
     def _is_read(self) -> Bools:

@@ -82,6 +82,16 @@ shares as (
             and {{ is_valid_at("residual_mix", "volumes.interval_started_at") }}
     where {{ in_build_dates("volumes.utc_date") }}
 
+),
+
+-- Without a residual mix the GHG Protocol falls back on the location's average.
+unmatched as (
+
+    select
+        *,
+        coalesce(residual_mix_g_per_kwh, location_g_per_kwh) as unmatched_g_per_kwh
+    from shares
+
 )
 
 select
@@ -95,13 +105,12 @@ select
     location_g_per_kwh,
     market_clean_ratio,
     residual_mix_g_per_kwh,
-    market_clean_ratio * market_clean_g_per_kwh
-    -- Without a residual mix the GHG Protocol falls back on the location's average.
-    + (1 - market_clean_ratio) * coalesce(residual_mix_g_per_kwh, location_g_per_kwh) as market_g_per_kwh,
+    {%- for method, factor in [("market", "market_g_per_kwh"), ("hourly", "hourly_matched_g_per_kwh")] %}
+    {{ method }}_clean_ratio * {{ method }}_clean_g_per_kwh
+    + {{ used_times("(1 - " ~ method ~ "_clean_ratio)", "unmatched_g_per_kwh") }} as {{ factor }},
+    {%- endfor %}
     hourly_clean_ratio,
-    hourly_clean_ratio * hourly_clean_g_per_kwh
-    + (1 - hourly_clean_ratio) * location_g_per_kwh as hourly_matched_g_per_kwh,
     zone_carbon_free_ratio,
     hourly_clean_ratio + (1 - hourly_clean_ratio) * zone_carbon_free_ratio as carbon_free_ratio,
     coalesce(is_estimated, false) as is_factor_estimated
-from shares
+from unmatched

@@ -46,10 +46,28 @@ storage as (
 
 ),
 
+-- What a GPU of the site takes at full power, its host's share included.
+site_gpus as (
+
+    select
+        site_id,
+        {{ exact_sum("gpu_count * peak_w + host_peak_w") }} / sum(gpu_count) / 1e6 as peak_mw_per_gpu
+    from {{ source("raw", "nodes") }}
+    where gpu_count > 0
+    group by site_id
+
+),
+
 joined as (
 
     select
         intervals.*,
+        site_gpus.peak_mw_per_gpu,
+        -- A reading is what tells that the connection was there; where it has no meter, what was drawn does.
+        case
+            when meters.has_grid_meter then meters.grid_import_kwh is not null
+            else meters.facility_total_kwh is not null or meters.it_load_kwh is not null
+        end as is_grid_read,
         balance.it_kwh,
         balance.consumption_kwh,
         balance.contracted_kwh,
@@ -64,6 +82,11 @@ joined as (
         on
             intervals.site_id = balance.site_id
             and intervals.interval_started_at = balance.interval_started_at
+    inner join {{ ref("int_meter_roles_pivoted") }} as meters
+        on
+            intervals.site_id = meters.site_id
+            and intervals.interval_started_at = meters.interval_started_at
+    left join site_gpus on intervals.site_id = site_gpus.site_id
     left join events
         on
             intervals.site_id = events.site_id
@@ -72,7 +95,9 @@ joined as (
         on
             intervals.site_id = storage.site_id
             and intervals.interval_started_at = storage.interval_started_at
-    where {{ in_build_dates("balance.utc_date") }}
+    where
+        {{ in_build_dates("balance.utc_date") }}
+        and {{ in_build_dates("meters.utc_date") }}
 
 ),
 
@@ -82,7 +107,12 @@ layers as (
         *,
         case
             when has_grid_outage then 0
-            else least(grid_firm_mw + grid_non_firm_mw, coalesce(curtailment_limit_mw, grid_firm_mw + grid_non_firm_mw))
+            when is_grid_read
+                then
+                    least(
+                        grid_firm_mw + grid_non_firm_mw,
+                        coalesce(curtailment_limit_mw, grid_firm_mw + grid_non_firm_mw)
+                    )
         end as grid_mw,
         case
             when has_grid_outage and not is_local_islandable then 0
@@ -114,8 +144,12 @@ limits as (
     select
         *,
         (grid_mw + local_mw) / applied_pue_ratio as supply_it_mw,
+        -- What is known of the supply: it gives no less.
+        (coalesce(grid_mw, 0) + coalesce(local_mw, local_generation_mw, local_storage_mw, 0)) / applied_pue_ratio
+            as known_supply_it_mw,
         coalesce(electrical_limit_mw / applied_pue_ratio, 'infinity'::double) as electrical_it_mw,
-        coalesce(cooling_limit_mw, 'infinity'::double) as cooling_it_mw
+        coalesce(cooling_limit_mw, 'infinity'::double) as cooling_it_mw,
+        least(electrical_it_mw, cooling_it_mw, it_capacity_mw) as own_limit_it_mw
     from with_pue
 
 ),
@@ -125,9 +159,10 @@ effective as (
     select
         *,
         case
-            when supply_it_mw is not null
-                then round(least(supply_it_mw, electrical_it_mw, cooling_it_mw, it_capacity_mw), 9)
-        end as effective_it_mw
+            when supply_it_mw is not null or known_supply_it_mw >= own_limit_it_mw
+                then round(least(coalesce(supply_it_mw, known_supply_it_mw), own_limit_it_mw), 9)
+        end as effective_it_mw,
+        least(known_supply_it_mw, own_limit_it_mw) >= committed_it_mw as is_commitment_certain
     from limits
 
 )
@@ -151,11 +186,17 @@ select
     not is_pue_measured as is_pue_design,
     effective_it_mw,
     committed_it_mw,
+    effective_it_mw - committed_it_mw as headroom_it_mw,
+    floor(round((effective_it_mw - committed_it_mw) / peak_mw_per_gpu, 6)) as headroom_gpu_count,
     case
         when effective_it_mw is not null and committed_it_mw is not null
             then least(1, effective_it_mw / nullif(committed_it_mw, 0))
+        when is_commitment_certain and committed_it_mw > 0 then 1
     end as availability_ratio,
-    effective_it_mw >= committed_it_mw as is_fully_available,
+    case
+        when effective_it_mw is not null then effective_it_mw >= committed_it_mw
+        when is_commitment_certain then true
+    end as is_fully_available,
     case
         when effective_it_mw is null then null
         when effective_it_mw >= it_capacity_mw then 'it_capacity'

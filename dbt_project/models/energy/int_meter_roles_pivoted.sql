@@ -56,6 +56,7 @@ pivoted as (
         interval_ended_at,
         utc_date,
         {{ role_energies() }},
+        count(*) filter (where role = 'grid_import') > 0 as has_grid_meter,
         count(*) filter (where role = 'it_load') > 0 as has_it_meter,
         count(*) filter (where role = 'facility_total') > 0 as has_facility_meter,
         count(energy_kwh) / count(*) as coverage_ratio,

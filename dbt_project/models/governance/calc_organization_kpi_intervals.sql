@@ -7,6 +7,9 @@ site_intervals as (
     select
         *,
         availability_ratio * committed_it_mw as available_committed_mw,
+        {%- for column in ["headroom_it_mw", "headroom_gpu_count"] %}
+        case when {{ column }} > 0 then {{ column }} when {{ column }} <= 0 then 0 end as spare_{{ column }},
+        {%- endfor %}
         case when local_committed_mw > 0 then local_availability_ratio * local_committed_mw end
             as local_available_committed_mw
     from {{ ref("calc_site_kpi_intervals") }}
@@ -25,6 +28,8 @@ sums as (
             "effective_it_mw",
             "committed_it_mw",
             "available_committed_mw",
+            "spare_headroom_it_mw",
+            "spare_headroom_gpu_count",
             "grid_mw",
             "local_mw",
             "local_generation_mw",
@@ -52,6 +57,8 @@ select
     sums.coverage_ratio,
     sums.effective_it_mw,
     sums.committed_it_mw,
+    sums.spare_headroom_it_mw as headroom_it_mw,
+    sums.spare_headroom_gpu_count as headroom_gpu_count,
     sums.available_committed_mw / nullif(sums.committed_it_mw, 0) as availability_ratio,
     sums.is_fully_available,
     sums.grid_mw,

@@ -4,6 +4,8 @@
 {% set supply_figures = [
     "effective_it_mw",
     "committed_it_mw",
+    "headroom_it_mw",
+    "headroom_gpu_count",
     "availability_ratio",
     "is_fully_available",
     "grid_mw",

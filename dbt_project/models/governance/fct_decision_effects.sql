@@ -45,8 +45,9 @@ measured as (
         end as amount,
         case
             when decisions.measure = 'location_based_g_per_kwh' then days.energy_kwh
-            else days.allocated_gpu_hours
-        end as load_amount
+            else days.metered_gpu_hours
+        end as load_amount,
+        days.coverage_ratio
     from decisions
     inner join workload_days as days
         on
@@ -64,7 +65,7 @@ measured as (
 
 ),
 
--- A day of which a part is not known is not known.
+-- Of a day what is known counts, as much as it is of the day.
 days as (
 
     select
@@ -73,11 +74,13 @@ days as (
         isodow(local_date) as weekday,
         local_date >= any_value(effective_from) as is_after,
         cast(floor((any_value(effective_from) - local_date - 1) / 7) as integer) as week_before,
-        {{ exact_sum("amount") }} as amount,
-        {{ exact_sum("load_amount") }} as load_amount
+        {{ exact_sum("amount", "load_amount is not null") }} as amount,
+        {{ exact_sum("load_amount", "amount is not null") }} as load_amount,
+        coalesce({{ exact_sum("coverage_ratio", "amount is not null and load_amount is not null") }}, 0)
+        / count(coverage_ratio) as coverage_ratio
     from measured
     group by decision_id, local_date
-    having count(amount) = count(*) and {{ exact_sum("load_amount") }} > 0
+    having {{ exact_sum("load_amount", "amount is not null") }} > 0
 
 ),
 
@@ -120,7 +123,7 @@ before_values as (
 
     select
         decision_id,
-        count(*) as day_count,
+        {{ exact_sum("coverage_ratio") }} as known_days,
         {{ exact_sum("amount") }} / {{ exact_sum("load_amount") }} as before_value
     from days
     where not is_after
@@ -133,7 +136,7 @@ after_values as (
 
     select
         days.decision_id,
-        count(*) as day_count,
+        {{ exact_sum("days.coverage_ratio") }} as known_days,
         {{ exact_sum("days.amount") }} / {{ exact_sum("days.load_amount") }} as measured_value,
         {{ exact_sum("days.load_amount * before_weekdays.weekday_value") }} / {{ exact_sum("days.load_amount") }}
             as counterfactual_value
@@ -158,7 +161,7 @@ compared as (
         round(after_values.counterfactual_value, 9) as counterfactual_value,
         round(after_values.measured_value, 9) as measured_value,
         round(after_values.measured_value - after_values.counterfactual_value, 9) as measured_change,
-        (coalesce(before_values.day_count, 0) + coalesce(after_values.day_count, 0))
+        (coalesce(before_values.known_days, 0) + coalesce(after_values.known_days, 0))
         / ({{ 7 * weeks_before }} + decisions.last_date - decisions.effective_from + 1) as coverage_ratio,
         organization.reporting_currency as currency_code
     from decisions

@@ -23,6 +23,24 @@ energy as (
 
 ),
 
+loaded as (
+
+    select
+        week,
+        {{ kpi_loaded_cost() }}
+    from (
+        select
+            week,
+            local_date,
+            {{ sum_if_all_known("fully_loaded_cost") }} as fully_loaded_cost,
+            {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours
+        from ({{ kpi_loaded_days() }})
+        group by week, local_date
+    )
+    group by week
+
+),
+
 incidents as (
 
     select
@@ -44,10 +62,12 @@ select
     organization.organization_id,
     supply.*,
     energy.* exclude (week), -- noqa: RF02
+    loaded.fully_loaded_cost_per_gpu_hour,
     {{ kpi_incident_columns() }},
     {{ kpi_interruption_indices() }}
 from supply
 inner join energy on supply.week = energy.week
 cross join {{ source("raw", "organization") }} as organization
+left join loaded on supply.week = loaded.week
 left join incidents on supply.week = incidents.week
 cross join gpus

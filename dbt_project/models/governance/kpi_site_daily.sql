@@ -27,6 +27,17 @@ figures as (
 
 ),
 
+loaded as (
+
+    select
+        site_id,
+        local_date,
+        {{ kpi_loaded_cost() }}
+    from ({{ kpi_loaded_days() }})
+    group by site_id, local_date
+
+),
+
 incidents as (
 
     select
@@ -40,8 +51,13 @@ incidents as (
 
 select
     figures.*,
+    loaded.fully_loaded_cost_per_gpu_hour,
     {{ kpi_incident_columns() }}
 from figures
+left join loaded
+    on
+        figures.site_id = loaded.site_id
+        and figures.local_date = loaded.local_date
 left join incidents
     on
         figures.site_id = incidents.site_id

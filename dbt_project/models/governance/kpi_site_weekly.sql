@@ -14,6 +14,17 @@ figures as (
 
 ),
 
+loaded as (
+
+    select
+        site_id,
+        week,
+        {{ kpi_loaded_cost() }}
+    from ({{ kpi_loaded_days() }})
+    group by site_id, week
+
+),
+
 incidents as (
 
     select
@@ -37,9 +48,14 @@ gpus as (
 
 select
     figures.*,
+    loaded.fully_loaded_cost_per_gpu_hour,
     {{ kpi_incident_columns() }},
     {{ kpi_interruption_indices() }}
 from figures
+left join loaded
+    on
+        figures.site_id = loaded.site_id
+        and figures.week = loaded.week
 left join incidents
     on
         figures.site_id = incidents.site_id

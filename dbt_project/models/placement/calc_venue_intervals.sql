@@ -45,16 +45,12 @@ select
     marginal.marginal_cost_per_gpu_hour - marginal.demand_charge_cost_per_gpu_hour as avoidable_cost_per_gpu_hour,
     marginal.marginal_energy_cost_per_gpu_hour + marginal.network_and_levies_cost_per_gpu_hour
         as energy_and_network_cost_per_gpu_hour,
-    marginal.incremental_kwh_per_gpu_hour * marginal.applied_pue_ratio * carbon.location_based_g_per_kwh
-        as location_based_g_per_gpu_hour,
+    marginal.marginal_location_based_g_per_gpu_hour as location_based_g_per_gpu_hour,
+    marginal.is_incremental_power_measured,
     -- Free GPUs that there is no power for are none to move to.
     case when marginal.marginal_source = 'constrained' then 0 else idle.idle_gpu_hours end as spare_gpu_hours,
     supply.availability_ratio
 from {{ ref("fct_marginal_cost") }} as marginal
-left join {{ ref("fct_carbon") }} as carbon
-    on
-        marginal.site_id = carbon.site_id
-        and marginal.interval_started_at = carbon.interval_started_at
 left join {{ ref("fct_supply_capacity") }} as supply
     on
         marginal.site_id = supply.site_id
@@ -77,6 +73,7 @@ select
     quarters.marginal_cost_per_gpu_hour as avoidable_cost_per_gpu_hour,
     cast(null as double) as energy_and_network_cost_per_gpu_hour,
     cast(null as double) as location_based_g_per_gpu_hour,
+    cast(null as boolean) as is_incremental_power_measured,
     coalesce(cloud_idle.idle_gpu_hours / 4, 0) as spare_gpu_hours,
     cast(null as double) as availability_ratio
 from cloud_quarters as quarters

@@ -13,7 +13,8 @@ intervals as (
         site_id,
         interval_started_at,
         energy_and_network_cost_per_gpu_hour,
-        location_based_g_per_gpu_hour
+        location_based_g_per_gpu_hour,
+        is_incremental_power_measured
     from {{ ref("calc_venue_intervals") }}
 
 ),
@@ -50,7 +51,8 @@ priced as (
         slices.slice_started_at,
         slices.gpu_count * slices.overlap_s / 3600 as gpu_hours,
         intervals.energy_and_network_cost_per_gpu_hour as cost_per_gpu_hour,
-        intervals.location_based_g_per_gpu_hour as g_per_gpu_hour
+        intervals.location_based_g_per_gpu_hour as g_per_gpu_hour,
+        intervals.is_incremental_power_measured
     from slices
     left join intervals
         on
@@ -67,10 +69,12 @@ originals as (
         site_id,
         job_id,
         {{ if_all_known("cost_per_gpu_hour", weighted_mean("cost_per_gpu_hour", "gpu_hours")) }} as cost_per_gpu_hour,
-        {{ if_all_known("g_per_gpu_hour", weighted_mean("g_per_gpu_hour", "gpu_hours")) }} as g_per_gpu_hour
+        {{ if_all_known("g_per_gpu_hour", weighted_mean("g_per_gpu_hour", "gpu_hours")) }} as g_per_gpu_hour,
+        min(is_incremental_power_measured) as is_incremental_power_measured
     from priced
     where kind = 'original'
     group by incident_id, site_id, job_id
+    having min(is_incremental_power_measured) = max(is_incremental_power_measured)
 
 ),
 
@@ -91,10 +95,12 @@ movements as (
                 then priced.gpu_hours * (originals.g_per_gpu_hour - priced.g_per_gpu_hour) / 1000
         end as saved_location_based_kg
     from priced
+    -- What a GPU takes as measured is not set against what it takes as declared.
     left join originals
         on
             priced.incident_id = originals.incident_id
             and priced.job_id = originals.job_id
+            and priced.is_incremental_power_measured = originals.is_incremental_power_measured
     where priced.kind <> 'original'
 
     union all

@@ -19,15 +19,15 @@ organization as (
 
 ),
 
--- The battery that would serve the next kWh: the cheapest of those with power and energy to spare.
-batteries as (
+offers as (
 
     select
+        batteries.battery_id,
         batteries.site_id,
         batteries.interval_started_at,
-        min(
-            ledger.average_cost_per_mwh / batteries.discharge_efficiency_ratio + batteries.degradation_cost_per_mwh
-        ) as battery_price_per_mwh
+        ledger.average_cost_per_mwh / batteries.discharge_efficiency_ratio + batteries.degradation_cost_per_mwh
+            as price_per_mwh,
+        ledger.average_location_g_per_kwh / batteries.discharge_efficiency_ratio as location_based_g_per_kwh
     from {{ ref("int_battery_intervals") }} as batteries
     cross join organization
     inner join {{ ref("fct_battery_ledger") }} as ledger
@@ -41,7 +41,16 @@ batteries as (
         < organization.full_power_ratio * batteries.available_discharge_kw
         and {{ in_build_dates("batteries.utc_date") }}
         and {{ in_build_dates("ledger.utc_date") }}
-    group by batteries.site_id, batteries.interval_started_at
+
+),
+
+-- The battery that would serve the next kWh: the cheapest of those with power and energy to spare.
+batteries as (
+
+    select *
+    from offers
+    qualify
+        row_number() over (partition by site_id, interval_started_at order by price_per_mwh nulls last, battery_id) = 1
 
 ),
 
@@ -58,7 +67,10 @@ merit_order as (
             when batteries.site_id is not null then 'battery'
             else 'constrained'
         end as marginal_source,
-        batteries.battery_price_per_mwh
+        batteries.price_per_mwh as battery_price_per_mwh,
+        batteries.location_based_g_per_kwh as battery_g_per_kwh,
+        (generation.scope_1_g + generation.upstream_g) / nullif(balance.onsite_generation_kwh, 0)
+            as generation_g_per_kwh
     from balance
     cross join organization
     inner join {{ ref("fct_supply_capacity") }} as capacity
@@ -69,6 +81,10 @@ merit_order as (
         on
             balance.site_id = batteries.site_id
             and balance.interval_started_at = batteries.interval_started_at
+    left join {{ ref("int_generation_carbon") }} as generation
+        on
+            balance.site_id = generation.site_id
+            and balance.interval_started_at = generation.interval_started_at
 
 )
 
@@ -95,6 +111,11 @@ select
                 {{ used_times("peaks.peak_charge_ratio", "prices.demand_charge_per_kw * 1000") }}
                 / peaks.demand_period_hours
     end as demand_charge_per_mwh,
+    case merit_order.marginal_source
+        when 'local_surplus' then merit_order.generation_g_per_kwh
+        when 'grid' then grid.location_g_per_kwh
+        when 'battery' then merit_order.battery_g_per_kwh
+    end as location_based_g_per_kwh,
     peaks.is_new_monthly_peak,
     prices.currency_code
 from merit_order
@@ -102,6 +123,10 @@ inner join {{ ref("int_supply_prices") }} as prices
     on
         merit_order.site_id = prices.site_id
         and merit_order.interval_started_at = prices.interval_started_at
+left join {{ ref("int_grid_carbon") }} as grid
+    on
+        merit_order.site_id = grid.site_id
+        and merit_order.interval_started_at = grid.interval_started_at
 left join {{ ref("int_demand_peaks") }} as peaks
     on
         merit_order.site_id = peaks.site_id

@@ -56,6 +56,7 @@ joined as (
         sources.energy_price_per_mwh,
         sources.network_and_levies_per_mwh,
         sources.demand_charge_per_mwh,
+        sources.location_based_g_per_kwh,
         sources.is_new_monthly_peak,
         energy.incremental_kwh_per_gpu_hour,
         energy.is_incremental_power_measured,
@@ -161,6 +162,8 @@ select
     market_valued_energy_cost_per_gpu_hour
     + variable_cost_per_gpu_hour
     + allocation_charge_per_gpu_hour as market_valued_cost_per_gpu_hour,
+    incremental_kwh_per_gpu_hour * applied_pue_ratio * location_based_g_per_kwh
+        as marginal_location_based_g_per_gpu_hour,
     is_new_monthly_peak,
     coverage_ratio,
     currency_code
@@ -190,6 +193,7 @@ select
     cloud_charge_per_gpu_hour,
     variable_cost_per_gpu_hour + cloud_charge_per_gpu_hour as marginal_cost_per_gpu_hour,
     average_charge_per_gpu_hour + variable_cost_per_gpu_hour as market_valued_cost_per_gpu_hour,
+    cast(null as double) as marginal_location_based_g_per_gpu_hour,
     cast(null as boolean) as is_new_monthly_peak,
     1 as coverage_ratio,
     currency_code
