@@ -55,6 +55,9 @@ BATTERY_TRIPS = (
 )
 """Trips of the second-life battery's management system: state fault, nothing available."""
 
+BATTERY_FALSE_SAMPLE_AT = _utc(9, 16, 13, 5)
+"""The second-life battery reports a state of charge of 0 for a moment."""
+
 JUELICH_POWER_CAP = Span(_utc(10, 27, 9), _utc(10, 27, 11, 30))
 JUELICH_POWER_CAP_RATIO = 0.65
 JUELICH_THERMAL = Span(_utc(10, 22, 12), _utc(10, 22, 14))

@@ -317,7 +317,15 @@ def _land_battery(desk: _Desk, site: SiteWorld, run: BatteryRun) -> None:
             "energy_capacity_kwh": np.full(len(interval), battery.capacity_kwh),
             "state": state,
         }
-    ).with_columns(interval_started_at=pl.col("sampled_at"))
+    ).with_columns(
+        interval_started_at=pl.col("sampled_at"),
+        state_of_charge_ratio=pl.when(
+            pl.col("battery_id") == "sparks-second-life",
+            pl.col("sampled_at") == events.BATTERY_FALSE_SAMPLE_AT,
+        )
+        .then(0.0)
+        .otherwise("state_of_charge_ratio"),
+    )
     for day, rows in _by_day(samples).items():
         desk.put(
             f"battery_csv/sparks/{battery.battery_id}_{day:%Y%m%d}.csv",

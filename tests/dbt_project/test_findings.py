@@ -3,10 +3,12 @@
 The arithmetic of each rule is tested beside its model, on rows worked out by hand.
 """
 
-from datetime import UTC, datetime
+from datetime import timedelta
 
 import duckdb
 import pytest
+
+from pipelines.simulator import events
 
 
 @pytest.fixture(scope="module")
@@ -16,19 +18,28 @@ def warehouse(demo_book):
         yield connection
 
 
-def test_the_demo_breaks_no_rule_but_by_the_readings_that_were_left_out_of_it(warehouse):
+def test_the_demo_breaks_no_rule_but_where_that_was_placed_in_it(warehouse):
+    false_sample = events.BATTERY_FALSE_SAMPLE_AT
     assert warehouse.execute(
         "select rule_id, site_id, subject_id, started_at, ended_at, occurrence_count"
-        " from marts.fct_findings"
+        " from marts.fct_findings order by rule_id, started_at"
     ).fetchall() == [
+        (
+            "battery_stock_jump",
+            "sparks",
+            "sparks-second-life",
+            false_sample - timedelta(minutes=5),
+            false_sample + timedelta(minutes=10),
+            1,
+        ),
         (
             "meter_gap",
             "sparks",
             "SPK-COOL",
-            datetime(2026, 7, 21, 6, tzinfo=UTC),
-            datetime(2026, 7, 21, 9, tzinfo=UTC),
+            events.MISSING_READ.started_at,
+            events.ABSENT_READ.ended_at,
             12,
-        )
+        ),
     ]
 
 
