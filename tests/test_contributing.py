@@ -59,6 +59,7 @@ def test_every_name_within_a_file_it_names_is_there():
         ("Contract", "pipelines/reference/contracts/__init__.py"),
         ("kpis", "dbt_project/dbt_project.yml"),
         ("agenda_rules", "dbt_project/dbt_project.yml"),
+        ("finding_rules", "dbt_project/dbt_project.yml"),
         ("proposal_columns", "dbt_project/macros/agenda.sql"),
     ):
         assert f"`{name}`" in TEXT
