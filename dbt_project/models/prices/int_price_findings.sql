@@ -12,6 +12,36 @@ implausible_rates as (
 
 ),
 
+-- A zone may be priced at several markets, of which a site or contract goes by one: the zone is what nobody knows.
+named_zones as (
+
+    select bidding_zone as zone
+    from {{ source("raw", "sites") }}
+    where bidding_zone is not null
+
+    union
+
+    select settlement_zone as zone
+    from {{ source("raw", "contracts") }}
+    where settlement_zone is not null
+
+),
+
+unused_prices as (
+
+    select
+        prices.zone,
+        prices.utc_date,
+        count(*) as price_count
+    from {{ ref("stg_market_prices") }} as prices
+    left join named_zones on prices.zone = named_zones.zone
+    where
+        named_zones.zone is null
+        and {{ in_build_dates("prices.utc_date") }}
+    group by prices.zone, prices.utc_date
+
+),
+
 without_rate as (
 
     select
@@ -74,6 +104,23 @@ select
     'near the rates filed before and after it' as expected
 from implausible_rates
 where {{ in_build_dates("rate_date") }}
+
+union all
+
+select
+    'price_unused' as rule_id,
+    null as site_id,
+    'zone' as subject_kind,
+    zone as subject_id,
+    zone,
+    null as market,
+    null as sequence,
+    cast(utc_date as timestamp) at time zone 'UTC' as interval_started_at,
+    cast(utc_date + interval 1 day as timestamp) at time zone 'UTC' as interval_ended_at,
+    utc_date,
+    price_count as value,
+    'a zone that a site or contract names' as expected
+from unused_prices
 
 union all
 
