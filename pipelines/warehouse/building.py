@@ -29,7 +29,7 @@ from pipelines.warehouse.dbt import (
     dbt_dir,
     invoke_dbt,
 )
-from pipelines.warehouse.planning import Plan, dates_with_telemetry, plan
+from pipelines.warehouse.planning import Plan, dates_with_telemetry, loads_in_warehouse, plan
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,15 @@ def whole_lake(book: Book, *, as_of: bool = False) -> Iterator[None]:
         WarehouseError: it does not; nothing may be built or published from it.
     """
     with lock(book):
-        if causes := damage(book, read_load_records(book), as_of=as_of):
+        records = read_load_records(book)
+        causes = damage(book, records, as_of=as_of)
+        if unknown := sorted(loads_in_warehouse(book) - set(records["load_id"])):
+            causes.append(
+                f"{book.lake / 'loads'}: found no record of {len(unknown)} loads that the warehouse"
+                f" holds ({', '.join(unknown[:3])}): put the folder back from a backup or their"
+                " files into landing and load, or delete warehouse.duckdb to build without them"
+            )
+        if causes:
             raise WarehouseError(causes)
         yield
 
