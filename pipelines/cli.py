@@ -278,8 +278,7 @@ def show_statement(
     for part in statement.table(found):
         out.print(part)
     folder = output or context.obj.published / "statements"
-    for file in statement.write(found, folder):
-        out.print(f"wrote {file}")
+    _hand_over(context.obj, team, statement.write(found, folder))
 
 
 @app.command("pack")
@@ -353,8 +352,7 @@ def show_report(
     for part in report.table(found):
         out.print(part)
     folder = output or context.obj.published / "reports"
-    for file in report.write(found, folder):
-        out.print(f"wrote {file}")
+    _hand_over(context.obj, team, report.write(found, folder))
 
 
 @app.command()
@@ -378,6 +376,16 @@ def validate(context: typer.Context) -> None:
             f" which terms of a site hold: add first_day: {day}, or the day your data begin",
             file=sys.stderr,
         )
+
+
+def _hand_over(book: Book, team: Team, files: list[Path]) -> None:
+    """Leave files that were written for a team to its group, and say where they are."""
+    from pipelines.published import access
+
+    group_id = access.groups(book).get(team.value)
+    for file in files:
+        access.restrict(file, group_id)
+        out.print(f"wrote {file}")
 
 
 def _simulate(book: Book, until: str) -> None:

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "lake": {"book", "connectors", "errors", "reference"},
     "orchestration": {"book", "lake", "pack", "published", "reference", "warehouse"},
     "pack": {"book", "errors", "published", "reference"},
-    "published": {"book", "errors", "warehouse"},
+    "published": {"book", "errors", "reference", "warehouse"},
     "reference": {"errors"},
     "simulator": {"book", "reference"},
     "warehouse": {"book", "errors", "lake"},

@@ -10,6 +10,13 @@
         {% do run_query(
             "create table if not exists raw.built_loads (load_id varchar primary key, built_at timestamptz)"
         ) %}
+        {% if flags.WHICH in ("run", "build") %}
+            {% do run_query(
+                "create table if not exists raw.builds"
+                " (build_id varchar primary key, started_at timestamptz, is_finished boolean)"
+            ) %}
+            {% do run_query("insert into raw.builds values ('" ~ invocation_id ~ "', current_timestamp, false)") %}
+        {% endif %}
         {% set withdrawn = withdrawn_loads() %}
         {% for source_table in graph.sources.values() if source_table.source_name == "raw" %}
             {% set path = source_table.config.meta.get("lake_path") or source_table.meta.get("lake_path") %}
@@ -53,18 +60,21 @@
 {% endmacro %}
 
 {#
-    After a run without any error or failed test: remember which loads the book now holds. The days of all
-    other loads still have to be built.
+    After a run without any error or failed test: the build is one that may be published. Remember which loads the
+    book now holds; the days of all other loads still have to be built.
 #}
-{% macro record_built_loads(results) %}
-    {% if execute and flags.WHICH in ("run", "build") and var("load_ids") %}
+{% macro record_build(results) %}
+    {% if execute and flags.WHICH in ("run", "build") %}
         {% set failed = results | selectattr("status", "in", ["error", "fail", "runtime error"]) | list %}
         {% if not failed %}
-            insert or ignore into raw.built_loads
-            select
-                load_id,
-                current_timestamp as built_at
-            from unnest(['{{ var("load_ids") | join("', '") }}']) as loads (load_id)
+            {% if var("load_ids") %}
+                insert or ignore into raw.built_loads
+                select
+                    load_id,
+                    current_timestamp as built_at
+                from unnest(['{{ var("load_ids") | join("', '") }}']) as loads (load_id);
+            {% endif %}
+            update raw.builds set is_finished = true where build_id = '{{ invocation_id }}'
         {% endif %}
     {% endif %}
 {% endmacro %}

@@ -4,7 +4,8 @@ What belongs here: where packs lie, which revision is the newest, writing one wh
 What does not: what a pack says (`document.py`) and how it looks (`page.py`).
 
 `packs/<week>/` below the published folder holds the pack that operations sees, which anybody may
-read; `packs/<week>/energy/` and `packs/<week>/finance/` hold those with contract prices. What was
+read; `packs/<week>/energy/` and `packs/<week>/finance/` hold those with contract prices, each for
+the group of its team alone. What was
 published stays as it is; `revision-2/` and so on beside it are what the book said later.
 """
 
@@ -22,6 +23,7 @@ from pipelines.pack import document, page
 from pipelines.pack.document import Document, PackError
 from pipelines.pack.sections import SECTIONS
 from pipelines.published import week as weeks
+from pipelines.published.access import groups, restrict
 from pipelines.published.query import TEAMS
 
 PUBLIC_TEAM = "operations"
@@ -65,11 +67,12 @@ def publish(
     packs = book.published / "packs"
     packs.mkdir(parents=True, exist_ok=True)
     published = []
+    group_ids = groups(book)
     with FileLock(packs / ".lock"):
         for team in teams:
             if progress is not None:
                 progress(f"{chosen} for {team}")
-            published.append(_publish_team(book, team, chosen))
+            published.append(_publish_team(book, team, chosen, group_ids.get(team)))
     return published
 
 
@@ -88,7 +91,7 @@ def newest(book: Book, week: str, team: str) -> Document | None:
     return found
 
 
-def _publish_team(book: Book, team: str, week: str) -> PublishedPack:
+def _publish_team(book: Book, team: str, week: str, group_id: int | None) -> PublishedPack:
     now = document.read(book, team, week)
     _compare_earlier(book, now)
     before = newest(book, week, team)
@@ -99,7 +102,7 @@ def _publish_team(book: Book, team: str, week: str) -> PublishedPack:
             place = folder(book, week, team, before["revision"])
             return PublishedPack(team, week, place, before["revision"], 0, is_new=False)
     place = folder(book, week, team, now["revision"])
-    _write(now, place)
+    _write(now, place, group_id)
     return PublishedPack(team, week, place, now["revision"], len(now["changes"]), is_new=True)
 
 
@@ -122,23 +125,33 @@ def _compare_earlier(book: Book, pack: Document) -> None:
         ]
 
 
-def _write(pack: Document, place: Path) -> None:
+def _write(pack: Document, place: Path, group_id: int | None) -> None:
     """Write the files of a pack; `pack.json` comes last, and without it nothing is published."""
     document.validate(pack)
     text = json.dumps(pack, ensure_ascii=False, allow_nan=False, indent=1)
     place.mkdir(parents=True, exist_ok=True)
-    _write_file(place / "index.html", page.render(json.loads(text)))
-    _write_file(place / "pack.schema.json", document.SCHEMA_FILE.read_text(encoding="utf-8"))
-    _write_file(place / "pack.json", text + "\n")
+    for_team = pack["team"] != PUBLIC_TEAM
+    if for_team:
+        restrict(place, group_id)
+    for name, content in {
+        "index.html": page.render(json.loads(text)),
+        "pack.schema.json": document.SCHEMA_FILE.read_text(encoding="utf-8"),
+        "pack.json": text + "\n",
+    }.items():
+        draft = _write_draft(place / name, content)
+        # Temporary files are their writer's alone; a pack is for its team.
+        if for_team:
+            restrict(draft, group_id)
+        else:
+            draft.chmod(0o644)
+        draft.replace(place / name)
 
 
-def _write_file(file: Path, text: str) -> None:
+def _write_draft(file: Path, text: str) -> Path:
     with tempfile.NamedTemporaryFile(
         "w", dir=file.parent, suffix=".tmp", delete=False, encoding="utf-8"
     ) as draft:
         draft.write(text)
         draft.flush()
         os.fsync(draft.fileno())
-    # Temporary files are their writer's alone; a pack is for its team.
-    Path(draft.name).chmod(0o644)
-    Path(draft.name).replace(file)
+    return Path(draft.name)

@@ -1,12 +1,18 @@
 """Hand each team its tables: one read-only DuckDB file and one Parquet file per table.
 
-What belongs here: who sees which table and column, as the dbt models declare it, and writing that
-atomically. What does not: any computing (`dbt_project/`) and reading what was published
-(`query.py`).
+What belongs here: who sees which table and column, as the dbt models declare it, and publishing
+that for a team as one thing, which is there whole or not at all. What does not: any computing
+(`dbt_project/`), who may read the files (`access.py`) and reading what was published (`query.py`).
 
 A model says in `config.meta.audience` which teams see it; a column's own `meta.audience` narrows
 that. A mart without audience is published to nobody. The load record `raw_loads` goes to every
 team.
+
+Layout below `published/`: `.versions/<team>/<number>/` holds all files of one publication, its
+`publication.json`, which says what they were made from, written last. The link
+`.versions/<team>/current` leads to the newest, and is what a publication changes in the end;
+`<team>.duckdb` and `<team>/` are links through it. The version before stays for those who are
+still reading it.
 """
 
 import json
@@ -21,11 +27,14 @@ import duckdb
 
 from pipelines.book import Book
 from pipelines.errors import BookError
+from pipelines.published.access import groups, restrict
 from pipelines.published.query import TEAMS
-from pipelines.warehouse import build_lock, manifest_path
+from pipelines.warehouse import build_lock, built_from, manifest_path, whole_lake
 
 # DuckDB 1.2 to 1.5, which most BI tools ship, cannot open files in the default format of 2.0.
 STORAGE_VERSION = "v1.2.0"
+CURRENT = "current"
+MARK = "publication.json"
 RAW_LOADS = "source.wattbook.raw.raw_loads"
 
 
@@ -46,22 +55,30 @@ class PublishedTable:
 
 
 def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[str, list[str]]:
-    """Write each team's DuckDB file and Parquet files; return team -> table names.
+    """Publish for each team its DuckDB file and Parquet files; return team -> table names.
 
-    Readers of the files before keep reading them: each file is replaced whole.
+    A reader sees all files of a team as they were before or as they are after.
 
     Raises:
         PublishError: there is no finished build, or a model names a team there is not.
+        WarehouseError: the lake has lost rows of the book.
     """
-    with build_lock(book):
+    with build_lock(book), whole_lake(book):
         if not book.warehouse.exists() or not manifest_path(book).exists():
             raise PublishError([f"{book.warehouse}: not built yet: run `wattbook build` first"])
+        basis = built_from(book)
+        if basis is None:
+            raise PublishError(
+                [f"{book.warehouse}: the last build did not end well: run `wattbook build` first"]
+            )
         manifest = json.loads(manifest_path(book).read_text())
         audiences = team_tables(manifest, _warehouse_columns(book.warehouse))
+        group_ids = groups(book)
         for team, tables in audiences.items():
             if progress is not None:
                 progress(f"publish {team}")
-            _write_team(book, team, tables, _raw_loads(team, manifest))
+            every = [*tables, _raw_loads(team, manifest)]
+            _publish_team(book, team, every, f"{basis}.{group_ids.get(team)}", group_ids.get(team))
     return {
         team: sorted([*(table.name for table in tables), "raw_loads"])
         for team, tables in audiences.items()
@@ -69,14 +86,27 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
 
 
 def is_current(book: Book) -> bool:
-    """Whether what is published holds the latest build and every load record."""
-    files = [book.published / f"{team}.duckdb" for team in TEAMS]
-    if not all(file.exists() for file in [*files, book.warehouse]):
+    """Whether what is published is whole and was made from the latest build and load records."""
+    basis = built_from(book) if book.warehouse.exists() else None
+    group_ids = groups(book)
+    return basis is not None and all(
+        _is_whole(book, team, f"{basis}.{group_ids.get(team)}") for team in TEAMS
+    )
+
+
+def _is_whole(book: Book, team: str, basis: str) -> bool:
+    """Whether a team's fixed paths lead to every file of a publication made from `basis`."""
+    version = _versions(book, team) / CURRENT
+    try:
+        mark = json.loads((version / MARK).read_text())
+        return (
+            mark["built_from"] == basis
+            and (book.published / team).samefile(version / "tables")
+            and (book.published / f"{team}.duckdb").samefile(version / f"{team}.duckdb")
+            and all((version / name).stat().st_size == size for name, size in mark["files"].items())
+        )
+    except (OSError, ValueError, KeyError):
         return False
-    loads = [file for file in (book.lake / "loads").glob("*.parquet") if file.stem != "schema"]
-    sources = [book.warehouse, *loads]
-    published_at = min(file.stat().st_mtime_ns for file in files)
-    return all(source.stat().st_mtime_ns <= published_at for source in sources)
 
 
 def check_audiences(manifest: dict[str, Any]) -> None:
@@ -174,42 +204,94 @@ def _warehouse_columns(warehouse: Path) -> dict[str, list[str]]:
     return dict(rows)
 
 
-def _write_team(
-    book: Book, team: str, tables: Sequence[PublishedTable], raw_loads: PublishedTable
+def _publish_team(
+    book: Book, team: str, tables: Sequence[PublishedTable], basis: str, group_id: int | None
 ) -> None:
-    book.published.mkdir(parents=True, exist_ok=True)
-    final = book.published / f"{team}.duckdb"
-    draft = book.published / f".{team}.duckdb.draft"
-    parquet_draft = book.published / f".{team}.draft"
-    _remove(draft, parquet_draft)
-    parquet_draft.mkdir()
+    """Write a new version of a team's files, and let its paths lead there once it is whole."""
+    versions = _versions(book, team)
+    versions.mkdir(parents=True, exist_ok=True)
+    current = _number(versions / CURRENT)
+    _remove(*(path for path in versions.iterdir() if path.name not in (CURRENT, str(current))))
+    # Until it is the team's, it is its writer's alone.
+    draft = versions / str(current + 1)
+    draft.mkdir(mode=0o700)
+    is_written = False
+    try:
+        _write_version(book, team, tables, basis, draft)
+        for path in (*draft.rglob("*"), draft, versions):
+            restrict(path, group_id)
+        is_written = True
+    except (OSError, duckdb.IOException) as error:
+        raise PublishError(
+            [
+                f"{draft}: could not be written ({' '.join(str(error).split())}): make room or give"
+                " leave to write, and publish again; what was published before is kept"
+            ]
+        ) from error
+    finally:
+        if not is_written:
+            _remove(draft)
+    _sync(draft)
+    _lead(versions / CURRENT, draft.name)
+    _lead(book.published / team, f".versions/{team}/{CURRENT}/tables")
+    _lead(book.published / f"{team}.duckdb", f".versions/{team}/{CURRENT}/{team}.duckdb")
+    _sync(versions)
+    _sync(book.published)
+
+
+def _versions(book: Book, team: str) -> Path:
+    return book.published / ".versions" / team
+
+
+def _number(link: Path) -> int:
+    """Which version a link leads to, 0 before the first."""
+    return int(link.readlink().name) if link.is_symlink() else 0
+
+
+def _lead(link: Path, target: str) -> None:
+    """Make a path a link to the target, at once where it is one already."""
+    if link.is_symlink() and str(link.readlink()) == target:
+        return
+    draft = link.with_name(f".{link.name}.link")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(target)
+    if link.is_dir() and not link.is_symlink():
+        # Publications of Wattbook 0.1 lay there themselves.
+        shutil.rmtree(link)
+    draft.replace(link)
+
+
+def _write_version(
+    book: Book, team: str, tables: Sequence[PublishedTable], basis: str, folder: Path
+) -> None:
+    (folder / "tables").mkdir()
+    file = folder / f"{team}.duckdb"
     with duckdb.connect(":memory:") as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute(f"attach {_text(book.warehouse.resolve())} as book (read_only)")
         connection.execute(
-            f"attach {_text(draft.resolve())} as team (storage_version '{STORAGE_VERSION}')"
+            f"attach {_text(file.resolve())} as team (storage_version '{STORAGE_VERSION}')"
         )
         # Every comment would be a transaction of its own.
         connection.execute("begin")
         connection.execute("create schema team.marts")
         for table in tables:
-            _copy(connection, table, f"book.marts.{_name(table.name)}", parquet_draft)
-        _copy(connection, raw_loads, "book.raw.raw_loads", parquet_draft)
+            schema = "raw" if table.name == "raw_loads" else "marts"
+            source = f"book.{schema}.{_name(table.name)}"
+            _copy(connection, table, source, folder / "tables")
         connection.execute("commit")
         connection.execute("checkpoint team")
         connection.execute("detach team")
-    _sync(draft)
-    draft.replace(final)
-    folder = book.published / team
-    folder.mkdir(exist_ok=True)
-    for file in sorted(parquet_draft.iterdir()):
-        file.replace(folder / file.name)
-    for file in folder.glob("*.parquet"):
-        if file.stem not in {"raw_loads", *(table.name for table in tables)}:
-            file.unlink()
-    parquet_draft.rmdir()
-    _sync(folder)
-    _sync(book.published)
+    _sync(file)
+    _sync(folder / "tables")
+    files = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    mark = folder / MARK
+    mark.write_text(json.dumps({"built_from": basis, "files": files}, indent=1))
+    _sync(mark)
 
 
 def _copy(
@@ -241,7 +323,7 @@ def _raw_loads(team: str, manifest: dict[str, Any]) -> PublishedTable:
 def _remove(*paths: Path) -> None:
     """Take away what a publish that was killed left behind."""
     for path in paths:
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ not: writing what is asked (`publishing.py`), or any figure's formula (`dbt_proj
 import io
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 import duckdb
@@ -21,6 +22,7 @@ TEAMS = ("energy", "finance", "operations")
 Format = Literal["csv", "json", "parquet"]
 
 INSTANT = "%Y-%m-%dT%H:%M:%SZ"
+_FORMULA = r"^[=+@\t\r-]"
 
 
 class QueryError(BookError):
@@ -44,11 +46,7 @@ def run_sql(
     file = book.published / f"{team}.duckdb"
     if not file.exists():
         raise QueryError([f"{file}: not published yet: run `wattbook run` first"])
-    with duckdb.connect(
-        str(file.resolve()),
-        read_only=True,
-        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
-    ) as connection:
+    with _opened(file) as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute("set search_path = 'marts'")
         connection.execute("set enable_external_access = false")
@@ -68,13 +66,31 @@ def run_sql(
     return pl.DataFrame(rows)
 
 
+def _opened(file: Path) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(
+            str(file.resolve()),
+            read_only=True,
+            config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
+        )
+    except duckdb.Error as error:
+        raise QueryError(
+            [f"{file}: found a damaged file ({_one_line(error)}): run `wattbook publish`"]
+        ) from error
+
+
 def encode(answer: pl.DataFrame, form: Format) -> bytes:
-    """An answer as the bytes of a CSV, JSON (one list of objects) or Parquet file."""
+    """An answer as the bytes of a CSV, JSON (one list of objects) or Parquet file.
+
+    Text of a CSV that a spreadsheet would take for a formula gets an apostrophe before it, by which
+    it shows as the text it is.
+    """
     buffer = io.BytesIO()
     if form == "csv":
         answer.with_columns(
             selectors.datetime().dt.strftime(INSTANT),
             selectors.nested().map_elements(_nested, return_dtype=pl.String),
+            selectors.string().str.replace(_FORMULA, "'${0}"),
         ).write_csv(buffer)
     elif form == "json":
         # DuckDB's sums of integers come as decimals, which JSON would show as text.

@@ -21,6 +21,21 @@ from pipelines.reference.organization import CapacityPlan, Organization, Targets
 from pipelines.reference.sites import GpuModels, Meters, Site
 
 
+def load_organization(reference_dir: Path) -> Organization:
+    """Read `organization.yml` alone, for what has to be known though other files have mistakes.
+
+    Raises:
+        ReferenceErrors: it has mistakes.
+    """
+    mistakes = Mistakes()
+    organization: Organization = Reader(reference_dir, mistakes).one(
+        "organization.yml", Organization
+    )
+    if mistakes.causes:
+        raise ReferenceErrors(mistakes.causes)
+    return organization
+
+
 def load(reference_dir: Path) -> Reference:
     """Read and check a reference folder.
 

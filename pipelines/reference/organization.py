@@ -51,7 +51,8 @@ class Organization(Model):
     rate holds until the next one, for at most `fx_rate_holds_days` days after its own: central
     banks publish none on weekends and holidays, of which Easter has the most in a row. Files that
     are deleted from `landing/` are out of the book, unless `landing_kept_days` says how long files
-    are kept there: what was loaded longer ago may go.
+    are kept there: what was loaded longer ago may go. `team_groups` names the group of the machine
+    that may read what is published for a team.
     """
 
     organization_id: Identifier
@@ -62,6 +63,7 @@ class Organization(Model):
     first_day: date | None = None
     fx_rate_holds_days: Annotated[int, Field(ge=0, le=31)] = 5
     landing_kept_days: Annotated[int, Field(ge=1)] | None = None
+    team_groups: dict[Literal["energy", "finance", "operations"], str] = Field(default_factory=dict)
     zones: list[Zone]
     thresholds: Thresholds = Thresholds()
 

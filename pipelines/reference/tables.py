@@ -41,7 +41,9 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
     rows: dict[str, list[dict[str, Any]]] = {
         "organization": [
             {
-                **reference.organization.model_dump(exclude={"first_day", "thresholds", "zones"}),
+                **reference.organization.model_dump(
+                    exclude={"first_day", "team_groups", "thresholds", "zones"}
+                ),
                 **reference.organization.thresholds.model_dump(),
             }
         ],

@@ -17,7 +17,7 @@ from pipelines.warehouse.dbt import (
     parse,
     warehouse_variable,
 )
-from pipelines.warehouse.planning import Plan, built_loads, plan, touched_dates
+from pipelines.warehouse.planning import Plan, built_from, built_loads, plan, touched_dates
 
 __all__ = [
     "PROJECT_DIR",
@@ -26,6 +26,7 @@ __all__ = [
     "WarehouseError",
     "build",
     "build_lock",
+    "built_from",
     "built_loads",
     "close_connections",
     "dbt_dir",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 from filelock import FileLock
 
 from pipelines.book import Book
@@ -29,7 +30,9 @@ from pipelines.warehouse.dbt import (
     dbt_dir,
     invoke_dbt,
 )
-from pipelines.warehouse.planning import Plan, dates_with_telemetry, plan
+from pipelines.warehouse.planning import Plan, dates_with_telemetry, loads_in_warehouse, plan
+
+REREAD = "if a file of the lake is damaged, `wattbook load --checksums` reads its rows again"
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,15 @@ def whole_lake(book: Book, *, as_of: bool = False) -> Iterator[None]:
         WarehouseError: it does not; nothing may be built or published from it.
     """
     with lock(book):
-        if causes := damage(book, read_load_records(book), as_of=as_of):
+        records = read_load_records(book)
+        causes = damage(book, records, as_of=as_of)
+        if unknown := sorted(loads_in_warehouse(book) - set(records["load_id"])):
+            causes.append(
+                f"{book.lake / 'loads'}: found no record of {len(unknown)} loads that the warehouse"
+                f" holds ({', '.join(unknown[:3])}): put the folder back from a backup or their"
+                " files into landing and load, or delete warehouse.duckdb to build without them"
+            )
+        if causes:
             raise WarehouseError(causes)
         yield
 
@@ -103,9 +114,15 @@ def roll_up(todo: Plan, progress: Progress | None = None) -> None:
         near = {day + timedelta(days=offset) for day in dates for offset in (-1, 0, 1)}
         with_telemetry = [day for day in with_telemetry if day in near]
     left_out = withdrawn_loads(read_load_records(todo.book), todo.as_of)
-    rollup.roll_up(
-        todo.book, with_telemetry, as_of=todo.as_of, left_out=left_out, progress=progress
-    )
+    try:
+        rollup.roll_up(
+            todo.book, with_telemetry, as_of=todo.as_of, left_out=left_out, progress=progress
+        )
+    except duckdb.Error as error:
+        found = " ".join(str(error).split())
+        raise WarehouseError(
+            [f"{todo.book.lake}: telemetry could not be rolled up ({found}): {REREAD}"]
+        ) from error
 
 
 def _run_dbt(todo: Plan, warehouse: Path, progress: Progress | None) -> BuildResult:

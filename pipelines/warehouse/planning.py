@@ -21,7 +21,7 @@ import polars as pl
 
 from pipelines.book import Book
 from pipelines.lake import DAILY_TABLES, IN_BOOK, read_load_records, rollup
-from pipelines.warehouse.dbt import PROJECT_DIR, dbt_dir
+from pipelines.warehouse.dbt import PROJECT_DIR, WarehouseError, dbt_dir
 
 
 @dataclass(frozen=True)
@@ -149,18 +149,55 @@ def _touched(loads: pl.DataFrame) -> tuple[date, ...]:
 
 def built_loads(book: Book) -> set[str]:
     """What the warehouse holds, as in `raw.built_loads`; nothing before the first build."""
+    rows = _rows(book, "built_loads", "select load_id from raw.built_loads")
+    return {load_id for (load_id,) in rows}
+
+
+def loads_in_warehouse(book: Book) -> set[str]:
+    """The loads that the warehouse was built from, whatever became of them since."""
+    marks = ("project", "reference", "rollup")
+    return {name for load in built_loads(book) if (name := load.split(".")[0]) not in marks}
+
+
+def built_from(book: Book) -> str | None:
+    """What the warehouse and the load records hold, told by their content.
+
+    None where the last build did not end well, or there was none.
+    """
+    latest = "select build_id, is_finished from raw.builds order by started_at desc limit 1"
+    builds = _rows(book, "builds", latest)
+    if not builds or not builds[0][1]:
+        return None
+    loads = (book.lake / "loads").glob("*.parquet")
+    return f"{builds[0][0]}.{_digest_of([file for file in loads if file.stem != 'schema'])}"
+
+
+def _rows(book: Book, table: str, query: str) -> list[tuple[Any, ...]]:
+    """What a query on a table of schema raw gives, nothing where the table is not there.
+
+    Raises:
+        WarehouseError: the warehouse cannot be read.
+    """
     if not book.warehouse.exists():
-        return set()
-    with duckdb.connect(str(book.warehouse.resolve()), read_only=True) as connection:
-        exists = connection.execute(
-            "select count(*) from duckdb_tables() where schema_name = 'raw'"
-            " and table_name = 'built_loads'"
-        ).fetchall()
-        if exists == [(0,)]:
-            return set()
-        return {
-            row[0] for row in connection.execute("select load_id from raw.built_loads").fetchall()
-        }
+        return []
+    exists = "select count(*) from duckdb_tables() where schema_name = 'raw' and table_name = ?"
+    try:
+        with duckdb.connect(str(book.warehouse.resolve()), read_only=True) as connection:
+            if connection.execute(exists, [table]).fetchall() == [(0,)]:
+                return []
+            return connection.execute(query).fetchall()
+    except duckdb.Error as error:
+        if "lock" in str(error):
+            raise
+        raise WarehouseError([damaged(book, error)]) from error
+
+
+def damaged(book: Book, error: Exception) -> str:
+    """What to do where the warehouse is no whole DuckDB file."""
+    return (
+        f"{book.warehouse}: found a damaged file ({' '.join(str(error).split())}): delete it and"
+        " run `wattbook build`: everything is built anew from the lake"
+    )
 
 
 def _build_id() -> pl.Expr:

@@ -43,6 +43,21 @@ def test_every_team_gets_its_pack_and_operations_that_for_everyone(book):
     ]
 
 
+def test_a_pack_of_a_team_is_for_its_group_and_that_of_operations_for_everyone(book):
+    pack.publish(write(book, usual_week()))
+    week = book.published / "packs" / WEEK
+    rights = {
+        path.relative_to(week).as_posix(): oct(path.stat().st_mode & 0o777)
+        for path in (*week.rglob("*"),)
+    }
+    names = ("index.html", "pack.json", "pack.schema.json")
+    assert rights == {
+        **dict.fromkeys(("energy", "finance"), "0o750"),
+        **{f"{folder}/{name}": "0o640" for folder in ("energy", "finance") for name in names},
+        **dict.fromkeys(names, "0o644"),
+    }
+
+
 def test_the_same_again_writes_nothing(book):
     write(book, usual_week())
     pack.publish(book)

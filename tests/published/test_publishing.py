@@ -1,19 +1,23 @@
 """Who gets which table and column, and that files are replaced whole."""
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 from filelock import Timeout
 
+from pipelines import lake
 from pipelines.book import Book
-from pipelines.published import publishing
+from pipelines.published import access, publishing
 from pipelines.published.query import TEAMS
-from pipelines.warehouse import build_lock, manifest_path
+from pipelines.warehouse import WarehouseError, build_lock, manifest_path
 
 OLD_CLIENT = Path(sys.prefix) / "duckdb-1.4"
 
@@ -23,6 +27,7 @@ RAW_LOADS_SOURCE = {
     "columns": {
         "source_file": {"description": "Path below landing/."},
         "status": {"description": "loaded, partial or failed."},
+        "data_files": {"description": "Nobody's.", "config": {"meta": {"audience": []}}},
     },
 }
 
@@ -73,8 +78,13 @@ def built(book: Book) -> Book:
         connection.execute("create table marts.dim_strikes as select 34.2 as strike_per_mwh")
         connection.execute("create table intermediate.int_secrets as select 1 as a")
         connection.execute(
-            "create table raw.raw_loads as select 'nem12/a.csv' as source_file, 'loaded' as status"
+            "create table raw.raw_loads as select 'nem12/a.csv' as source_file, 'loaded' as status,"
+            " 'lake/a.parquet' as data_files"
         )
+        connection.execute(
+            "create table raw.builds (build_id varchar, started_at timestamptz, is_finished bool)"
+        )
+    build_again(book)
     write_manifest(
         book,
         STATEMENTS,
@@ -83,6 +93,14 @@ def built(book: Book) -> Book:
         model("int_secrets", ["finance"], schema="intermediate"),
     )
     return book
+
+
+def build_again(book, *, is_finished=True):
+    """What a run of dbt leaves behind of itself."""
+    with duckdb.connect(str(book.warehouse)) as connection:
+        connection.execute(
+            "insert into raw.builds select uuid()::varchar, current_timestamp, ?", [is_finished]
+        )
 
 
 def write_manifest(book, *models):
@@ -215,41 +233,221 @@ def test_nothing_is_built_while_it_is_published(built):
         pass
 
 
-def test_what_is_published_is_current_until_a_build_or_a_load_comes_after_it(built):
-    def dated(file: Path, second: int) -> None:
-        os.utime(file, (1_790_000_000 + second, 1_790_000_000 + second))
+def record(book: Book, name: str, content: str) -> None:
+    """A file of load records, as far as publishing looks at it."""
+    (book.lake / "loads").mkdir(parents=True, exist_ok=True)
+    empty = dict.fromkeys(lake.LOAD_RECORD_SCHEMA) | {"data_files": [], "withdrawn_at": []}
+    pl.DataFrame([empty | {"reason": content}], schema=lake.LOAD_RECORD_SCHEMA).write_parquet(
+        book.lake / "loads" / f"{name}.parquet"
+    )
 
-    loads = built.lake / "loads"
-    loads.mkdir(parents=True)
-    for name in ("batch", "schema"):
-        (loads / f"{name}.parquet").touch()
-    is_current = [publishing.is_current(built)]
+
+def test_what_is_published_is_current_by_its_content_and_not_by_the_times_of_files(built):
+    record(built, "batch", "a")
+    assert publishing.is_current(built) is False
     publishing.publish(built)
-    teams = [built.published / f"{team}.duckdb" for team in TEAMS]
-    for file in teams:
-        dated(file, 10)
-    dated(loads / "schema.parquet", 20)  # holds no load
-    for changed, second in [
-        (loads / "batch.parquet", 10),
-        (built.warehouse, 10),
-        (loads / "batch.parquet", 11),
-        (loads / "batch.parquet", 9),
-        (built.warehouse, 11),
-        (built.warehouse, 9),
-        (teams[1], 8),
-        (teams[1], 10),
-    ]:
-        dated(changed, second)
-        is_current.append(publishing.is_current(built))
-    teams[2].unlink()
-    is_current.append(publishing.is_current(built))
-    assert is_current == [
-        *(False, False, True),  # nothing published; a warehouse of today; all of one time
-        *(False, True),  # a later load
-        *(False, True),  # a later build
-        *(False, True),  # a team whose publish was cut off
-        False,  # a team without a file
+    assert publishing.is_current(built) is True
+    for file in (built.warehouse, built.lake / "loads" / "batch.parquet"):
+        os.utime(file, (2_000_000_000, 2_000_000_000))
+    for file in built.published.rglob("*"):
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+    assert publishing.is_current(built) is True
+
+
+CHANGES = {
+    "another build": build_again,
+    "other load records": lambda book: record(book, "batch", "b"),
+    "more load records": lambda book: record(book, "failed", "a"),
+    "a truncated database": lambda book: truncate(book.published / "finance.duckdb"),
+    "a truncated Parquet file": lambda book: truncate(
+        book.published / "energy" / "raw_loads.parquet"
+    ),
+    "a missing Parquet file": lambda book: (
+        book.published / "energy" / "fct_statements.parquet"
+    ).unlink(),
+    "a missing path": lambda book: (book.published / "energy.duckdb").unlink(),
+    "another file in place of a path": lambda book: replace(book.published / "energy.duckdb"),
+    "a damaged mark": lambda book: truncate(
+        book.published / ".versions" / "energy" / "current" / "publication.json"
+    ),
+}
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def replace(file: Path) -> None:
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_published_is_no_longer_current_after(built, change):
+    record(built, "batch", "a")
+    publishing.publish(built)
+    CHANGES[change](built)
+    assert publishing.is_current(built) is False
+    publishing.publish(built)
+    assert publishing.is_current(built) is True
+
+
+def test_a_build_that_did_not_end_well_is_not_published(built):
+    publishing.publish(built)
+    build_again(built, is_finished=False)
+    assert publishing.is_current(built) is False
+    with pytest.raises(publishing.PublishError, match="did not end well: run `wattbook build`"):
+        publishing.publish(built)
+    build_again(built)
+    publishing.publish(built)
+
+
+def test_nothing_is_published_from_a_lake_with_holes(built):
+    record(built, "batch", "a")
+    (built.lake / "jobs").mkdir()
+    (built.lake / "jobs" / "unknown.parquet").touch()
+    with pytest.raises(WarehouseError, match="run `wattbook load` first"):
+        publishing.publish(built)
+
+
+class KilledError(BaseException):
+    pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "after another"])
+def test_killed_at_any_point_a_team_sees_one_publication_whole_and_the_next_run_ends_it(
+    built, monkeypatch, is_first
+):
+    # What is done for a team does not depend on the others.
+    monkeypatch.setattr(publishing, "TEAMS", ["finance"])
+    write_manifest(built, model("fct_statements", ["finance"]))
+    if not is_first:
+        publishing.publish(built)
+    before = rows_seen(built, "finance")
+    with duckdb.connect(str(built.warehouse)) as connection:
+        connection.execute("delete from marts.fct_statements where contract_id = 'b'")
+    build_again(built)
+    seen = set()
+    for kill in itertools.count():
+        book = Book(built.data_dir.with_name(f"killed{kill}"))
+        shutil.copytree(built.data_dir, book.data_dir, symlinks=True)
+        with monkeypatch.context() as patch:
+            stop_at(patch, kill)
+            try:
+                publishing.publish(book)
+                was_killed = False
+            except KilledError:
+                was_killed = True
+        found = rows_seen(book, "finance")
+        assert found in (before, (2, 2))
+        seen.add(found)
+        publishing.publish(book)
+        assert publishing.is_current(book)
+        assert rows_seen(book, "finance") == (2, 2)
+        assert leavings(book) == []
+        shutil.rmtree(book.data_dir)
+        if not was_killed:
+            break
+    assert kill > 20
+    assert seen == {before, (2, 2)}
+
+
+def stop_at(patch: pytest.MonkeyPatch, kill: int) -> None:
+    """Stop publishing before the file operation of this number."""
+    count = itertools.count()
+
+    def guarded(operation):
+        def operate(*arguments, **options):
+            if next(count) == kill:
+                raise KilledError
+            return operation(*arguments, **options)
+
+        return operate
+
+    for name in ("mkdir", "replace", "symlink_to", "unlink", "write_text", "chmod"):
+        patch.setattr(Path, name, guarded(getattr(Path, name)))
+    patch.setattr(publishing, "_copy", guarded(publishing._copy))
+    patch.setattr(publishing, "_sync", guarded(publishing._sync))
+    patch.setattr(publishing.shutil, "rmtree", guarded(shutil.rmtree))
+
+
+def rows_seen(book: Book, team: str) -> tuple[int, int] | None:
+    """Rows of statements in a team's database and in its Parquet file; None before the first."""
+    file = book.published / f"{team}.duckdb"
+    parquet = book.published / team / "fct_statements.parquet"
+    if not file.exists() or not parquet.exists():
+        return None
+    with duckdb.connect(str(file), read_only=True) as connection:
+        [(in_database,)] = connection.execute(
+            "select count(*) from marts.fct_statements"
+        ).fetchall()
+    return in_database, duckdb.read_parquet(str(parquet)).count("*").fetchall()[0][0]
+
+
+def leavings(book: Book) -> list[str]:
+    """What lies in published/ beside two versions of each team and the links to them."""
+    teams = [team for team in TEAMS if (book.published / ".versions" / team).exists()]
+    kept = {team: {"current"} for team in teams}
+    for team in teams:
+        number = int((book.published / ".versions" / team / "current").readlink().name)
+        kept[team] |= {str(number), str(number - 1)}
+    found = [
+        f"{team}/{path.name}"
+        for team in teams
+        for path in (book.published / ".versions" / team).iterdir()
+        if path.name not in kept[team]
     ]
+    names = {".versions", *TEAMS, *(f"{team}.duckdb" for team in TEAMS)}
+    return found + [path.name for path in book.published.iterdir() if path.name not in names]
+
+
+def test_a_book_of_the_layout_before_is_led_over(built):
+    for team in TEAMS:
+        (built.published / team).mkdir(parents=True)
+        (built.published / team / "fct_old.parquet").touch()
+        (built.published / f"{team}.duckdb").write_bytes(b"old")
+    assert publishing.is_current(built) is False
+    publishing.publish(built)
+    assert publishing.is_current(built) is True
+    assert leavings(built) == []
+
+
+def test_files_of_a_team_are_for_its_group_alone(built, monkeypatch):
+    owners = {}
+    monkeypatch.setattr(access.os, "chown", lambda path, _, group: owners.update({path: group}))
+    monkeypatch.setattr(publishing, "groups", lambda _: {"finance": 4711})
+    publishing.publish(built)
+    versions = built.published / ".versions"
+    rights = {
+        path.relative_to(versions).as_posix(): oct(path.stat().st_mode & 0o777)
+        for path in versions.rglob("*")
+        if not path.is_symlink()
+    }
+    assert {name: found for name, found in rights.items() if found != "0o640"} == {
+        name: "0o750" for team in TEAMS for name in (team, f"{team}/1", f"{team}/1/tables")
+    }
+    assert rights["finance/1/tables/dim_strikes.parquet"] == "0o640"
+    assert {path.relative_to(versions).parts[0] for path in owners} == {"finance"}
+    assert len(owners) == sum(name.split("/")[0] == "finance" for name in rights)
+    assert set(owners.values()) == {4711}
+
+
+def test_a_disk_without_room_says_so_and_leaves_what_was_published(built, monkeypatch):
+    publishing.publish(built)
+    build_again(built)
+
+    def no_room(*_: object) -> None:
+        raise duckdb.IOException("IO Error: Could not write file: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "_copy", no_room)
+        with pytest.raises(publishing.PublishError, match="No space left on device") as error:
+            publishing.publish(built)
+    assert "make room or give leave to write, and publish again" in error.value.causes[0]
+    assert leavings(built) == []
+    assert rows_seen(built, "finance") == (3, 3)
 
 
 def test_what_a_team_may_no_longer_see_is_taken_away(built):
@@ -259,22 +457,6 @@ def test_what_a_team_may_no_longer_see_is_taken_away(built):
     assert sorted(file.name for file in (built.published / "finance").iterdir()) == [
         "fct_statements.parquet",
         "raw_loads.parquet",
-    ]
-
-
-def test_what_a_killed_publish_left_behind_does_not_stop_the_next(built):
-    built.published.mkdir(parents=True)
-    (built.published / ".finance.duckdb.draft").write_bytes(b"half a file")
-    (built.published / ".finance.draft").mkdir()
-    (built.published / ".finance.draft" / "x.parquet").write_bytes(b"half")
-    publishing.publish(built)
-    assert sorted(file.name for file in built.published.iterdir()) == [
-        "energy",
-        "energy.duckdb",
-        "finance",
-        "finance.duckdb",
-        "operations",
-        "operations.duckdb",
     ]
 
 

@@ -49,6 +49,23 @@ def test_tables_are_found_without_their_schema_and_times_are_utc(published):
     )
 
 
+def test_a_damaged_file_says_what_mends_it(published):
+    file = published.published / "finance.duckdb"
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(query.QueryError) as error:
+        query.run_sql(published, "finance", "select 1")
+    [cause] = error.value.causes
+    assert cause.startswith(f"{file}: found a damaged file (")
+    assert cause.endswith("): run `wattbook publish`")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "\tx"])
+def test_text_that_a_spreadsheet_takes_for_a_formula_shows_as_text_in_csv(text):
+    answer = pl.DataFrame({"name": [text, f"a{text}"], "amount": [-1.5, 2.0]})
+    lines = query.encode(answer, "csv").decode().splitlines()
+    assert lines == ["name,amount", f"'{text},-1.5", f"a{text},2.0"]
+
+
 def test_an_answer_can_be_had_as_csv_json_and_parquet(published):
     answer = query.run_sql(
         published,

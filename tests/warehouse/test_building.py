@@ -169,6 +169,41 @@ def test_a_day_whose_roll_up_is_gone_is_rolled_up_and_built_again(book):
     assert warehouse.plan(book).is_needed is False
 
 
+def test_nothing_is_built_without_the_record_of_a_load_that_the_warehouse_holds(book):
+    write_loads(book, ("a" * 16, "loaded", [FIRST]), ("b" * 16, "loaded", [SECOND]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    write_loads(book, ("a" * 16, "loaded", [FIRST]))
+    with pytest.raises(warehouse.WarehouseError) as error:
+        warehouse.build(book)
+    assert error.value.causes == [
+        f"{book.lake}/loads: found no record of 1 loads that the warehouse holds"
+        f" ({'b' * 16}): put the folder back from a backup or their files into landing and load,"
+        " or delete warehouse.duckdb to build without them"
+    ]
+
+
+DAMAGES = {
+    "cut off": lambda content: content[: len(content) // 2],
+    "cut off in its head": lambda content: content[:100],
+    "empty": lambda _: b"",
+    "no database": lambda _: b"hello" * 10_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_warehouse_says_which_file_and_what_mends_it(book, damage):
+    write_loads(book, ("a", "loaded", [FIRST]))
+    mark_built(book, warehouse.plan(book).load_ids)
+    book.warehouse.write_bytes(DAMAGES[damage](book.warehouse.read_bytes()))
+    with pytest.raises(warehouse.WarehouseError) as error:
+        warehouse.build(book)
+    [cause] = error.value.causes
+    assert cause.startswith(f"{book.warehouse}: found a damaged file (")
+    assert cause.endswith(
+        "): delete it and run `wattbook build`: everything is built anew from the lake"
+    )
+
+
 def test_a_file_that_failed_needs_no_build(book):
     write_loads(book, ("a", "loaded", [FIRST]))
     mark_built(book, warehouse.plan(book).load_ids)
