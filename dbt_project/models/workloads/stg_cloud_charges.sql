@@ -29,7 +29,7 @@ files as (
         known_lines.load_id,
         known_lines.landed_path,
         known_lines.delivery_path,
-        known_lines.known_at,
+        known_lines.load_number,
         known_lines.provider_name,
         known_lines.billing_account_id,
         known_lines.billing_period_started_at,
@@ -59,8 +59,7 @@ replaced as (
             earlier.provider_name = later.provider_name
             and earlier.billing_account_id = later.billing_account_id
             and earlier.billing_period_started_at = later.billing_period_started_at
-            and (earlier.known_at, earlier.landed_path, earlier.load_id)
-            < (later.known_at, later.landed_path, later.load_id)
+            and earlier.load_number < later.load_number
     where
         earlier.landed_path = later.landed_path
         or (
