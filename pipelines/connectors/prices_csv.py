@@ -4,17 +4,19 @@ What belongs here: reading the layouts below. What does not: ENTSO-E documents (
 converting currencies (dbt staging).
 
 ERCOT real-time: DeliveryDate, DeliveryHour 1 to 24, DeliveryInterval 1 to 4, SettlementPointName,
-SettlementPointPrice, DSTFlag. ERCOT day-ahead: DeliveryDate, HourEnding 01:00 to 24:00,
-SettlementPoint, SettlementPointPrice, DSTFlag. ERCOT's archives write the same names with spaces
-and call the flag Repeated Hour Flag. Times are America/Chicago, prices USD. The flag is Y in the
-second of the two equal hours of the autumn change, the one in standard time; without a flag both
-hours are rejected.
+SettlementPointType, SettlementPointPrice, DSTFlag. ERCOT day-ahead: DeliveryDate, HourEnding 01:00
+to 24:00, SettlementPoint, SettlementPointPrice, DSTFlag. ERCOT's archives write the same names with
+spaces and call the flag Repeated Hour Flag. Times are America/Chicago, prices USD. The flag is Y in
+the second of the two equal hours of the autumn change, the one in standard time; without a flag
+both hours are rejected. A load zone has two prices an interval, of the types LZ and LZEW (DC ties
+LZ_DC and LZ_DCEW): the second, weighted by energy, is the zone `LZ_WEST:LZEW` and so never the
+price of `LZ_WEST`.
 
 List: `Datetime (UTC)` or `Datetime`, and `Price (USD/MWh)` or another currency. Times under
 `Datetime` need an offset; without one the row is rejected. The zone is what the file name starts
-with, up to the first `_` (`DE-LU_prices_2024.csv`); the market is `real_time` where the name says
-so, else `day_ahead`; intervals are as long as the shortest step between the times, at most an
-hour.
+with, up to a word of the list itself or a year (`LZ_WEST_prices_2026.csv`: LZ_WEST; `_NOT_ZONE`);
+the market is `real_time` where the name says so, else `day_ahead`; intervals are as long as the
+shortest step between the times, at most an hour.
 """
 
 import re
@@ -41,6 +43,12 @@ _EXPECTED = (
 _ERCOT_ZONE = "America/Chicago"
 _PRICE = re.compile(r"price\(([a-z]{3})/mwh\)\Z")
 _HOUR = timedelta(hours=1)
+_NOT_ZONE = re.compile(
+    r"_(day_?ahead|real_?time|spot|market|electricity|prices?|processed|standardized|hourly"
+    r"|quarter_?hourly|historical|data|export|eur|usd|[12]\d{3,})(_|\Z|(?=[^a-z0-9]))",
+    re.IGNORECASE,
+)
+_ENERGY_WEIGHTED = "EW"
 _ALIASES = {"settlementpointname": "settlementpoint", "repeatedhourflag": "dstflag"}
 
 
@@ -114,7 +122,7 @@ def _ercot(rows: pl.DataFrame, market: str) -> pl.DataFrame:
     return assemble(
         rows,
         {
-            "zone": text("settlementpoint").required("SettlementPoint", "a hub, zone or node"),
+            "zone": _point(rows).required("SettlementPoint", "a hub, zone or node"),
             "market": constant(market),
             "sequence": constant(1, pl.Int64),
             "interval_started_at": Field(started, time_reason),
@@ -126,6 +134,16 @@ def _ercot(rows: pl.DataFrame, market: str) -> pl.DataFrame:
         },
         reasons=(hour.reason, quarter.reason),
     )
+
+
+def _point(rows: pl.DataFrame) -> Field:
+    point = text("settlementpoint")
+    if "settlementpointtype" not in rows.columns:
+        return point
+    kind = pl.col("settlementpointtype").str.to_uppercase()
+    weighted = pl.format("{}:{}", point.value, kind)
+    is_weighted = kind.str.ends_with(_ENERGY_WEIGHTED).fill_null(value=False)
+    return Field(pl.when(is_weighted).then(weighted).otherwise(point.value), point.reason)
 
 
 def _whole(column: str, most: int) -> Field:
@@ -144,7 +162,7 @@ def _told(column: str) -> pl.Expr:
 
 def _list(rows: pl.DataFrame, time: str, price: str, file_name: str) -> pl.DataFrame:
     stem = PurePosixPath(file_name.rpartition("!")[2]).name.split(".")[0]
-    zone = stem.partition("_")[0]
+    zone = _NOT_ZONE.split(stem)[0]
     if not zone:
         raise UnreadableFile(
             f"the file name '{file_name}' does not start with a zone: expected one such as "

@@ -68,6 +68,7 @@ class CrossChecks:
 
     def _sites(self) -> None:
         gpu_models = {model.gpu_model for model in self.reference.gpu_models}
+        deliveries: dict[str, str] = {}
         for site, document in zip(self.reference.sites, self._files("sites/"), strict=True):
             self._zone(document, "bidding_zone", site.bidding_zone, "bidding")
             self._zone(document, "carbon_zone", site.carbon_zone, "carbon")
@@ -79,6 +80,15 @@ class CrossChecks:
             if site.cloud is not None:
                 place = ["cloud", "gpu_model"]
                 self._known(document, place, site.cloud.gpu_model, gpu_models, "gpu_models.yml")
+                provider, found = site.cloud.provider_name, site.cloud.bill_delivery
+                expected = deliveries.setdefault(provider, found)
+                if found != expected:
+                    self.mistakes.add(
+                        document,
+                        ["cloud", "bill_delivery"],
+                        f"found {found}, expected {expected} as at {provider}'s other sites: one"
+                        " bill is delivered in one way",
+                    )
 
     def _names_declared_once(self) -> None:
         sites = self.reference.sites

@@ -132,12 +132,17 @@ class Battery(Terms):
 
 
 class CloudVenue(Model):
-    """How the bill of a public cloud names this venue and its GPU machines, and their model."""
+    """How the bill of a public cloud names this venue and its GPU machines, and their model.
+
+    `bill_delivery` is FOCUS's delivery mechanism: each file the whole bill of its period so far
+    (`overwrite`), or only what is new (`append`).
+    """
 
     provider_name: str
     region_id: str
     gpus_per_instance: dict[str, Annotated[int, Field(gt=0)]]
     gpu_model: str | None = None
+    bill_delivery: Literal["overwrite", "append"] = "overwrite"
 
 
 class DataCentreYear(Model):

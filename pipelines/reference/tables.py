@@ -82,6 +82,7 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
                 "sku_id": sku_id,
                 "gpu_model": site.cloud.gpu_model,
                 "gpu_count": gpu_count,
+                "bill_delivery": site.cloud.bill_delivery,
             }
             for site in reference.sites
             if site.cloud
@@ -248,7 +249,7 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         " outgoing_traffic_eb",
     ),
     "cloud_skus": _columns(
-        text="site_id provider_name region_id sku_id gpu_model", number="gpu_count"
+        text="site_id provider_name region_id sku_id gpu_model bill_delivery", number="gpu_count"
     ),
     "meters": _columns(
         text="meter_id flow site_id role accuracy_class energy_source battery_id contract_id"

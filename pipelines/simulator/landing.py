@@ -530,7 +530,9 @@ def _land_cloud(desk: _Desk, instances: Mapping[str, Floats]) -> None:
         if ended_at.isoweekday() == 1 or day >= desk.until - 14 * _DAY:
             export = told(ended_at).filter(billed_at > arrived_at).drop("told_from", "told_until")
             desk.put(
-                f"focus/example-cloud/focus_{day:%Y%m%d}.csv", focus.write_focus(export), arrived_at
+                f"focus/example-cloud/focus_{arrived_at:%Y%m%d}.csv",
+                focus.write_focus(export),
+                arrived_at,
             )
     for (month, arrived_at), _ in lines.group_by(
         "billing_period_started_at", billed_at.alias("billed_at"), maintain_order=True
@@ -539,7 +541,7 @@ def _land_cloud(desk: _Desk, instances: Mapping[str, Floats]) -> None:
             part = told(arrived_at).filter(pl.col("billing_period_started_at") == month)
             bill = part.drop("told_from", "told_until")
             desk.put(
-                f"focus/example-cloud/focus_{month:%Y-%m}_bill.csv",
+                f"focus/example-cloud/focus_{arrived_at:%Y%m%d}_bill.csv",
                 focus.write_focus(pl.concat([bill, cloud_bill.purchase(bill)])),
                 arrived_at,
             )

@@ -241,6 +241,22 @@ def test_the_repeated_hour_of_autumn_is_told_apart_by_its_flag():
     ]
 
 
+def test_an_energy_weighted_price_is_no_price_of_the_load_zone():
+    frame = prices(
+        REAL_TIME + "05/06/2026,1,1,LZ_WEST,LZ,50,N\n"
+        "05/06/2026,1,1,LZ_WEST,LZEW,65,N\n"
+        "05/06/2026,1,1,DC_E,LZ_DCEW,66,N\n"
+        "05/06/2026,1,1,HB_NORTH,,51,N\n"
+    )
+
+    assert frame.select("zone", "price_per_mwh").rows() == [
+        ("LZ_WEST", 50),
+        ("LZ_WEST:LZEW", 65),
+        ("DC_E:LZ_DCEW", 66),
+        ("HB_NORTH", 51),
+    ]
+
+
 def test_hours_that_do_not_exist_or_exist_twice_without_a_flag_are_rejected():
     frame = prices(
         REAL_TIME + "03/08/2026,3,1,HB_NORTH,HU,1,N\n"
@@ -331,6 +347,25 @@ def test_a_price_list_from_the_field_is_read():
     assert frame.height == accepted(frame).height == 8784
     at = datetime(2024, 1, 1, tzinfo=UTC)
     assert frame.row(0) == ("DE-LU", "day_ahead", 1, at, at + HOUR, 0.0592702, "USD", None)
+
+
+@pytest.mark.parametrize(
+    ("file_name", "zone", "market"),
+    [
+        ("LZ_WEST_prices_2026.csv", "LZ_WEST", "day_ahead"),
+        ("LZ_WEST_Real_Time_20260506.csv", "LZ_WEST", "real_time"),
+        ("HB_BUSAVG.csv", "HB_BUSAVG", "day_ahead"),
+        ("DE-LU_2026-05.csv", "DE-LU", "day_ahead"),
+        ("NO_2_day_ahead_hourly.csv", "NO_2", "day_ahead"),
+        ("2026.zip!lists/LZ_SOUTH_EAST_spot.csv", "LZ_SOUTH_EAST", "day_ahead"),
+    ],
+)
+def test_the_zone_of_a_list_is_what_its_name_begins_with_underscores_and_all(
+    file_name, zone, market
+):
+    frame = prices("Datetime (UTC),Price (EUR/MWh)\n2026-05-06 00:00:00,1\n", file_name)
+
+    assert frame.select("zone", "market").rows() == [(zone, market)]
 
 
 def test_a_price_list_in_local_time_without_a_zone_is_never_guessed():

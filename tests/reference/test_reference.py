@@ -1023,6 +1023,17 @@ def test_two_contracts_on_one_commitment_are_refused(folder: Path):
     ]
 
 
+def test_a_providers_bill_is_delivered_in_one_way(folder: Path):
+    text = FILES["sites/cloud.yml"].replace("site_id: cloud", "site_id: cloud-west")
+    text = text.replace("us-south1", "us-west1") + "  bill_delivery: append\n"
+    (folder / "sites/cloud-west.yml").write_text(text)
+
+    assert causes(folder) == [
+        "sites/cloud.yml:7: cloud.bill_delivery: found overwrite, expected append as at Example"
+        " Cloud's other sites: one bill is delivered in one way"
+    ]
+
+
 def test_contracts_on_the_grid_have_tables_of_their_own(folder: Path):
     tables = reference.flatten(reference.load(folder))
 

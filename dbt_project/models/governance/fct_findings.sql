@@ -7,6 +7,7 @@
     "int_battery_findings": "source_file",
     "int_node_findings": none,
     "int_price_findings": none,
+    "int_cloud_findings": "source_file",
 } %}
 
 with

@@ -30,13 +30,15 @@ accounts as (
         bool_or(overlap_s < duration_s) as is_profiled,
         max(known_at) as known_at,
         max({{ revised_at() }}) as revised_at,
+        arg_max(source_file, ({{ revised_at() }}, load_number)) as source_file,
         duration_s
     from slices
     group by zone, market, sequence, currency_code, slice_started_at, duration_s
 
 ),
 
-chosen as (
+-- Of two currencies the later known.
+whole as (
 
     select *
     from accounts
@@ -44,8 +46,23 @@ chosen as (
         coverage_ratio >= 1
         and {{ in_build_dates("utc_date") }}
     qualify row_number() over (
-        partition by zone, market, sequence, interval_started_at
-        order by revised_at desc, duration_s asc, source_currency_code asc
+        partition by zone, market, sequence, duration_s, interval_started_at
+        order by revised_at desc, source_currency_code asc
+    ) = 1
+
+),
+
+-- Prices for two lengths of interval come from two auctions: an hour is settled at those of one of them. Until the
+-- delivery day 2025-10-01, Brussels time, the day-ahead auction cleared by the hour, and quarter-hours were another's.
+chosen as (
+
+    select *
+    from whole
+    qualify rank() over (
+        partition by zone, market, sequence, time_bucket(interval 1 hour, interval_started_at)
+        order by
+            market = 'day_ahead' and interval_started_at < timestamptz '2025-09-30 22:00:00+00' and duration_s < 3600,
+            duration_s
     ) = 1
 
 )
@@ -63,7 +80,8 @@ select
     chosen.source_price_per_mwh,
     chosen.source_currency_code,
     chosen.is_profiled,
-    chosen.known_at
+    chosen.known_at,
+    chosen.source_file
 from chosen
 cross join {{ source("raw", "organization") }} as organization
 left join {{ ref("stg_fx_rates") }} as fx_rates

@@ -1,5 +1,8 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
+{# A late line or two repeat a charge of the file before; a bill sent again repeats most. #}
+{% set least_ratio_again = 0.1 %}
+
 with
 
 known_lines as (
@@ -22,62 +25,121 @@ window_lines as (
 
 ),
 
--- One row per file, account and billing period, and sub-account that it names there.
-files as (
+skus as (
+
+    select *
+    from {{ source("raw", "cloud_skus") }}
+
+),
+
+appended_bills as (
+
+    select distinct provider_name
+    from skus
+    where bill_delivery = 'append'
+
+),
+
+-- What tells charges apart well enough to see whether a file has them again: one row per file and charge. Usage alone
+-- is looked at, unless a file has none: taxes of different bills look alike.
+file_charges as (
 
     select distinct
         known_lines.load_id,
+        known_lines.load_number,
         known_lines.landed_path,
         known_lines.delivery_path,
-        known_lines.known_at,
-        known_lines.provider_name,
         known_lines.billing_account_id,
         known_lines.billing_period_started_at,
-        known_lines.sub_account_id,
-        bool_or(known_lines.sub_account_id is not null) over (
-            partition by known_lines.load_id, known_lines.billing_account_id, known_lines.billing_period_started_at
-        ) as names_sub_accounts
+        known_lines.provider_name,
+        row(
+            known_lines.billing_account_id,
+            known_lines.billing_period_started_at,
+            known_lines.provider_name,
+            coalesce(known_lines.sub_account_id, ''),
+            known_lines.charge_category,
+            known_lines.charge_period_started_at,
+            coalesce(known_lines.resource_id, ''),
+            coalesce(known_lines.sku_id, '')
+        ) as charge
     from known_lines
     semi join window_lines
         on
             known_lines.billing_account_id = window_lines.billing_account_id
             and known_lines.billing_period_started_at = window_lines.billing_period_started_at
-
-),
-
--- A file takes the place of what came before it, but not that of another part of its own delivery, nor that of bills of
--- other sub-accounts.
-replaced as (
-
-    select distinct
-        earlier.load_id,
-        earlier.billing_account_id,
-        earlier.billing_period_started_at
-    from files as earlier
-    inner join files as later
-        on
-            earlier.provider_name = later.provider_name
-            and earlier.billing_account_id = later.billing_account_id
-            and earlier.billing_period_started_at = later.billing_period_started_at
-            and (earlier.known_at, earlier.landed_path, earlier.load_id)
-            < (later.known_at, later.landed_path, later.load_id)
-    where
-        earlier.landed_path = later.landed_path
-        or (
-            earlier.delivery_path <> later.delivery_path
-            and (
-                earlier.sub_account_id = later.sub_account_id
-                or not earlier.names_sub_accounts
-                or not later.names_sub_accounts
-            )
+    qualify
+        known_lines.charge_category = 'Usage'
+        or not bool_or(known_lines.charge_category = 'Usage') over (
+            partition by
+                known_lines.load_id, known_lines.billing_account_id, known_lines.billing_period_started_at
         )
 
 ),
 
-skus as (
+delivered_charges as (
 
-    select *
-    from {{ source("raw", "cloud_skus") }}
+    select
+        charge,
+        delivery_path,
+        max(load_number) as load_number
+    from file_charges
+    group by charge, delivery_path
+
+),
+
+-- The last two deliveries that have a charge.
+last_charges as (
+
+    select
+        charge,
+        arg_max(delivery_path, load_number, 2) as delivery_paths,
+        max(load_number, 2) as load_numbers
+    from delivered_charges
+    group by charge
+
+),
+
+recurring_charges as (
+
+    select
+        file_charges.load_id,
+        file_charges.load_number,
+        file_charges.billing_account_id,
+        file_charges.billing_period_started_at,
+        max(file_charges.load_number) over (
+            partition by
+                file_charges.landed_path, file_charges.billing_account_id, file_charges.billing_period_started_at
+        ) as path_load_number,
+        appended_bills.provider_name is not null as is_appended,
+        coalesce(
+            case
+                when last_charges.delivery_paths[1] <> file_charges.delivery_path then last_charges.load_numbers[1]
+                else last_charges.load_numbers[2]
+            end > file_charges.load_number,
+            false
+        ) as is_again
+    from file_charges
+    inner join last_charges on file_charges.charge = last_charges.charge
+    left join appended_bills on file_charges.provider_name = appended_bills.provider_name
+
+),
+
+-- A file takes the place of its former self, and of every file before it of whose charges it has so many again that it
+-- must be the same bill, sent again.
+replaced as (
+
+    select
+        load_id,
+        billing_account_id,
+        billing_period_started_at
+    from recurring_charges
+    group by load_id, load_number, billing_account_id, billing_period_started_at
+    having
+        max(path_load_number) > load_number
+        or (
+            not bool_or(is_appended)
+            and count(*) filter (where is_again) >= {{ least_ratio_again }} * count(*)
+        )
 
 ),
 
@@ -101,7 +163,8 @@ lines as (
         coalesce(window_lines.commitment_discount_status = 'Unused', false) as is_unused_commitment,
         window_lines.consumed_quantity is not null
         and coalesce(window_lines.commitment_discount_status <> 'Unused', true) as is_consumption_told,
-        json_extract_string(window_lines.tags, '$.workload') as workload_tag
+        case when json_valid(window_lines.tags) then json_extract_string(window_lines.tags, '$.workload') end
+            as workload_tag
     from window_lines
     anti join replaced
         on
