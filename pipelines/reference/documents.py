@@ -134,7 +134,7 @@ def _check_size(text: str) -> None:
     opened: list[tuple[str | None, int]] = []
     size = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.CollectionStartEvent):
             opened.append((event.anchor, size))
             size += 1
