@@ -1,6 +1,6 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
-{# A run of negative hours is looked for over at most 24 hours; it may begin before the days to build, as a month may. #}
+{# A run of negative hours is looked for over at most 24 hours; like a month, it may begin before the days to build. #}
 {% set days_before = 3 %}
 {% set month_days_before = 33 %}
 
