@@ -14,6 +14,14 @@
     cast(date_trunc('month', {{ instant }} at time zone {{ time_zone }}) as date)
 {%- endmacro %}
 
+{# Start of the settlement period of so many minutes that an instant lies in, or of the local month without minutes. #}
+{% macro settlement_period_start(instant, time_zone, minutes) -%}
+    coalesce(
+        {{ period_start(instant, time_zone, minutes) }},
+        cast({{ local_month_of(instant, time_zone) }} as timestamp) at time zone {{ time_zone }}
+    )
+{%- endmacro %}
+
 {# Number of 15-minute intervals of a local month, so that months with a clock change come out right. #}
 {% macro month_intervals(local_month, time_zone) -%}
     ({{ expected_intervals(

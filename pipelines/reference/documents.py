@@ -18,6 +18,10 @@ from pipelines.errors import BookError
 Place = Sequence[str | int]
 """Where a field stands in its document: names of fields and indexes of lists."""
 
+DEEPEST = 30
+MOST_VALUES = 200_000
+"""Of one file, every alias written out."""
+
 
 class ReferenceErrors(BookError):  # noqa: N818 - it carries all mistakes of a folder
     """Every mistake in the reference data, one cause a line."""
@@ -60,6 +64,7 @@ class Reader:
         self.folder = folder
         self.mistakes = mistakes
         self.documents: dict[str, Document] = {}
+        self.names: set[str] = set()
 
     def one(self, name: str, model: type[BaseModel]) -> Any:
         """The checked content of a file, None where it has a mistake."""
@@ -74,11 +79,27 @@ class Reader:
         files = sorted((self.folder / folder).glob("*.yml"))
         return [self._read(path, f"{folder}/{path.name}", adapter) for path in files]
 
+    def refuse_others(self, *others: str) -> None:
+        """Name every file that looks like reference data and is none of those that are read."""
+        for path in sorted(self.folder.rglob("*")):
+            name = path.relative_to(self.folder).as_posix()
+            is_data = path.suffix.lower() in (".yml", ".yaml", ".csv", ".json")
+            if is_data and path.is_file() and name not in self.names and name not in others:
+                self.mistakes.causes.append(
+                    f"{name}: found a file that is not read: correct its name (files of sites/,"
+                    " contracts/ and decisions/ end in .yml) or remove it"
+                )
+
     def _read(self, path: Path, name: str, adapter: TypeAdapter[Any]) -> Any:
+        self.names.add(name)
         try:
             text = path.read_text(encoding="utf-8")
+            _check_size(text)
             node = yaml.compose(text, Loader=yaml.SafeLoader)
             value = yaml.safe_load(text)
+        except _TooLargeError as error:
+            self.mistakes.causes.append(f"{name}:{error}")
+            return None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             self.mistakes.causes.append(f"{name}: is not YAML: {error}")
             return None
@@ -95,6 +116,53 @@ class Reader:
                 place = _place(problem["loc"], value)
                 self.mistakes.add(document, place, _sentence(problem))
             return None
+
+
+class _TooLargeError(ValueError):
+    """Line and words of what makes a document too deep or too large to be read."""
+
+
+def _check_size(text: str) -> None:
+    """Refuse what would not fit once it is unfolded, before anything is.
+
+    A few lines of aliases of aliases stand for more values than any memory holds.
+
+    Raises:
+        _TooLargeError: It nests too deep, or holds too many values.
+    """
+    sizes: dict[str | None, int] = {}
+    opened: list[tuple[str | None, int]] = []
+    size = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            opened.append((event.anchor, size))
+            size += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = opened.pop()
+            if anchor is not None:
+                sizes[anchor] = size - before
+        elif isinstance(event, yaml.ScalarEvent):
+            size += 1
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in {anchor for anchor, _ in opened}:
+                raise _TooLargeError(
+                    f"{line}: found *{event.anchor} within &{event.anchor}, expected no value that"
+                    " holds itself: write it out"
+                )
+            size += sizes.get(event.anchor, 1)
+        if len(opened) > DEEPEST:
+            raise _TooLargeError(
+                f"{line}: found values nested deeper than {DEEPEST} levels, expected a few: correct"
+                " the brackets or the indentation"
+            )
+        if size > MOST_VALUES:
+            raise _TooLargeError(
+                f"{line}: found more than {MOST_VALUES} values with every alias written out,"
+                " expected fewer: remove aliases of aliases"
+            )
 
 
 def _lines(

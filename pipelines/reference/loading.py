@@ -60,6 +60,7 @@ def load(reference_dir: Path) -> Reference:
     fx_rates = _read_fx_rates(reference_dir / "fx_rates.csv", mistakes)
     price_indices = _read_price_indices(reference_dir / "price_indices.csv", mistakes)
     forward_prices = _read_forward_prices(reference_dir / "forward_prices.csv", mistakes)
+    read.refuse_others("fx_rates.csv", "price_indices.csv", "forward_prices.csv")
     if mistakes.causes:
         raise ReferenceErrors(mistakes.causes)
     reference = Reference(

@@ -271,7 +271,8 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         " guaranteed_round_trip_ratio round_trip_damages_per_mwh throughput_limit_mwh_per_year"
         " excess_throughput_per_mwh hourly_price kw_per_gpu node_hours price_per_node_hour",
         numbers="p50_mwh p90_mwh",
-        count="settlement_period_minutes escalation_lag_months negative_price_hours gpu_count",
+        count="settlement_period_minutes negative_price_period_minutes escalation_lag_months"
+        " negative_price_hours gpu_count",
         day="escalation_base_date escalation_base_month",
         flag="are_certificates_bundled is_shadow_price",
         instant=_VALIDITY,
@@ -357,7 +358,9 @@ def _plant_columns(contract: Contract, terms: Dated) -> dict[str, Any]:
     escalation = terms.escalation.model_dump() if terms.escalation else {}
     if "base_month" in escalation:
         escalation["base_month"] = date.fromisoformat(f"{escalation['base_month']}-01")
+    minutes = contract.settlement_period_minutes
     return {
+        "settlement_period_minutes": None if minutes == "month" else minutes,
         "are_certificates_bundled": contract.certificates == "bundled",
         **{f"escalation_{name}": value for name, value in escalation.items()},
     }

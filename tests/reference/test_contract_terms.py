@@ -133,7 +133,7 @@ MISTAKES = {
         "cfd",
         "settlement_period_minutes: 60",
         "settlement_period_minutes: 20",
-        ":15: settlement_period_minutes: found 20; input should be 15, 30 or 60",
+        ":15: settlement_period_minutes: found 20; input should be 15, 30, 60 or 'month'",
     ),
     "separate_certificates_without_a_price": (
         "pap",
@@ -174,8 +174,23 @@ MISTAKES = {
         "pap",
         "negative_price_clause: no_volume",
         "negative_price_clause: none",
-        ":16: terms.0: found negative_price_hours or negative_price_scope without a clause they"
-        " belong to: set negative_price_clause or remove them",
+        ":16: terms.0: found negative_price_hours, negative_price_scope or"
+        " negative_price_period_minutes without a clause they belong to: set negative_price_clause"
+        " or remove them",
+    ),
+    "a_clock_of_a_floor_that_is_not_its_prices": (
+        "cfd",
+        "negative_price_clause: zero_floor",
+        "negative_price_clause: zero_floor\n    negative_price_period_minutes: 15",
+        ":17: terms.0: found negative_price_period_minutes with zero_floor, which floors the price"
+        " of the settlement period itself: remove it, or make the clause no_volume",
+    ),
+    "hours_in_a_row_of_a_month": (
+        "pap",
+        "certificates: separate\n",
+        "certificates: separate\nsettlement_period_minutes: month\n",
+        ":17: terms.0.negative_price_period_minutes: not found, expected it where a contract that"
+        " settles by the month counts negative hours: add 15, 30 or 60",
     ),
     "more_hours_than_a_day_has": (
         "pap",
@@ -311,6 +326,21 @@ def test_a_wrong_index_is_named_with_its_line(tmp_path: Path, text: str, message
     (folder / "price_indices.csv").write_text(text)
 
     assert causes(folder) == [message]
+
+
+def test_a_contract_may_settle_by_the_month_and_its_clause_by_the_hour(tmp_path: Path):
+    folder = with_contract(tmp_path, "pap")
+    file = folder / "contracts" / "new-pap.yml"
+    text = file.read_text().replace(
+        "    negative_price_hours: 4\n",
+        "    negative_price_hours: 4\n    negative_price_period_minutes: 60\n",
+    )
+    file.write_text(text.replace("terms:\n", "settlement_period_minutes: month\nterms:\n"))
+    tables = reference.flatten(reference.load(folder))
+
+    new = tables["contracts"].filter(contract_id="new-pap")
+    columns = ("settlement_period_minutes", "negative_price_period_minutes", "negative_price_hours")
+    assert new.select(columns).rows() == [(None, 60, 4)]
 
 
 def test_terms_of_every_kind_become_flat_rows(tmp_path: Path):

@@ -978,6 +978,74 @@ def test_a_file_without_rates_is_a_mistake_not_a_crash(folder: Path, text: str, 
     assert causes(folder)[0] == message
 
 
+NOT_READ = (
+    "found a file that is not read: correct its name (files of sites/, contracts/ and decisions/"
+    " end in .yml) or remove it"
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["contracts/new.yaml", "contracts/old/new.yml", "meter.yml", "tariffs/a.YML", "fx.csv"]
+)
+def test_a_file_that_would_not_be_read_is_named(folder: Path, name: str):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("contract_id: new\n")
+
+    assert causes(folder) == [f"{name}: {NOT_READ}"]
+
+
+def test_notes_beside_the_reference_data_are_nobodys_mistake(folder: Path):
+    (folder / "contracts" / "README.md").write_text("Signed copies are in the safe.\n")
+    (folder / ".gitignore").write_text("*.bak\n")
+
+    assert len(reference.load(folder).sites) == 2
+
+
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            BOMB,
+            "meters.yml:6: found more than 200000 values with every alias written out, expected"
+            " fewer: remove aliases of aliases",
+        ),
+        (
+            "[" * 100_000,
+            "meters.yml:1: found values nested deeper than 30 levels, expected a few: correct the"
+            " brackets or the indentation",
+        ),
+        (
+            "".join("  " * depth + "a:\n" for depth in range(500)),
+            "meters.yml:31: found values nested deeper than 30 levels, expected a few: correct the"
+            " brackets or the indentation",
+        ),
+        (
+            "meters: &all\n  - *all\n",
+            "meters.yml:2: found *all within &all, expected no value that holds itself: write it"
+            " out",
+        ),
+    ],
+    ids=["bomb", "brackets", "indentation", "itself"],
+)
+def test_a_document_that_unfolds_without_end_is_refused_by_its_size(folder, text, message):
+    (folder / "meters.yml").write_text(text)
+
+    assert causes(folder) == [message]
+
+
+def test_an_alias_of_a_few_values_is_as_if_they_were_written_out(folder: Path):
+    text = FILES["meters.yml"].replace("site_id: plain", "site_id: &site plain", 1)
+    (folder / "meters.yml").write_text(text.replace("site_id: plain", "site_id: *site"))
+
+    assert {meter.site_id for meter in reference.load(folder).meters} == {"plain"}
+
+
 def test_a_document_of_another_shape_is_a_mistake_not_a_crash(folder: Path):
     (folder / "meters.yml").write_text("- POI\n- [1, 2]\n")
 

@@ -22,6 +22,7 @@ select
     contracts.market,
     contracts.settlement_period_minutes,
     contracts.negative_price_clause,
+    contracts.negative_price_period_minutes,
     contracts.negative_price_hours,
     contracts.negative_price_scope,
     contracts.price_per_mwh as contract_price_per_mwh,

@@ -1,7 +1,8 @@
 {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
 
-{# A run of negative hours is looked for over at most 24 hours, and may begin before the days to build. #}
+{# A run of negative hours is looked for over at most 24 hours; like a month, it may begin before the days to build. #}
 {% set days_before = 3 %}
+{% set month_days_before = 33 %}
 
 with
 
@@ -10,6 +11,8 @@ terms as (
     select
         contracts.*,
         kinds.volume_basis,
+        coalesce(contracts.negative_price_period_minutes, contracts.settlement_period_minutes)
+            as clause_period_minutes,
         contracts.negative_price_hours > 1 or contracts.negative_price_scope = 'remainder' as has_negative_runs,
         kinds.volume_basis = 'plant' or coalesce(contracts.shape_risk = 'buyer', false) as is_metered
     from {{ source("raw", "contracts") }} as contracts
@@ -20,17 +23,31 @@ terms as (
 
 ),
 
-contracts as (
+-- The clocks by which a contract settles and its clauses look at prices; one without minutes is that of local months.
+terms_clocks as (
 
     select
         contract_id,
         time_zone,
         settlement_zone,
         market,
-        settlement_period_minutes,
-        bool_or(has_negative_runs) as has_negative_runs
+        unnest([settlement_period_minutes, clause_period_minutes]) as period_minutes,
+        unnest([false, has_negative_runs]) as has_negative_runs
     from terms
-    group by contract_id, time_zone, settlement_zone, market, settlement_period_minutes
+
+),
+
+clocks as (
+
+    select
+        contract_id,
+        time_zone,
+        settlement_zone,
+        market,
+        period_minutes,
+        bool_or(has_negative_runs) as has_negative_runs
+    from terms_clocks
+    group by contract_id, time_zone, settlement_zone, market, period_minutes
 
 ),
 
@@ -56,24 +73,36 @@ readings as (
 prices as (
 
     select
-        contracts.contract_id,
-        contracts.time_zone,
-        contracts.settlement_period_minutes,
-        contracts.has_negative_runs,
-        {{ period_start(
-            "prices.interval_started_at", "contracts.time_zone", "contracts.settlement_period_minutes"
-        ) }} as period_started_at,
+        clocks.contract_id,
+        clocks.time_zone,
+        clocks.period_minutes,
+        clocks.has_negative_runs,
+        {{ settlement_period_start("prices.interval_started_at", "clocks.time_zone", "clocks.period_minutes") }}
+            as period_started_at,
         prices.price_per_mwh,
         prices.source_price_per_mwh,
         prices.source_currency_code
     from {{ ref("int_market_prices") }} as prices
-    inner join contracts
+    inner join clocks
         on
-            prices.zone = contracts.settlement_zone
-            and prices.market = contracts.market
+            prices.zone = clocks.settlement_zone
+            and prices.market = clocks.market
     where
         prices.sequence = 1
-        and {{ in_build_dates("prices.utc_date", days_before=days_before) }}
+        and {{ in_build_dates("prices.utc_date", days_before=month_days_before) }}
+        and (clocks.period_minutes is null or {{ in_build_dates("prices.utc_date", days_before=days_before) }})
+
+),
+
+counted as (
+
+    select
+        *,
+        coalesce(
+            period_minutes / 15,
+            {{ month_intervals(local_month_of("period_started_at", "time_zone"), "time_zone") }}
+        ) as expected_count
+    from prices
 
 ),
 
@@ -82,15 +111,15 @@ periods as (
     select
         contract_id,
         time_zone,
-        settlement_period_minutes,
+        period_minutes,
         has_negative_runs,
         period_started_at,
         {%- for price in ["price_per_mwh", "source_price_per_mwh"] %}
-        {{ if_all_known(price, mean_of(price), of="settlement_period_minutes / 15") }} as {{ price }},
+        {{ if_all_known(price, mean_of(price), of="any_value(expected_count)") }} as {{ price }},
         {%- endfor %}
         any_value(source_currency_code) as source_currency_code
-    from prices
-    group by contract_id, time_zone, settlement_period_minutes, has_negative_runs, period_started_at
+    from counted
+    group by contract_id, time_zone, period_minutes, has_negative_runs, period_started_at
 
 ),
 
@@ -99,14 +128,15 @@ hours as (
 
     select
         contract_id,
+        period_minutes,
         {{ period_start("period_started_at", "time_zone", 60) }} as hour_started_at,
         case
             when max(source_price_per_mwh) >= 0 then false
-            when count(source_price_per_mwh) = 60 / settlement_period_minutes then true
+            when count(source_price_per_mwh) = 60 / period_minutes then true
         end as is_negative
     from periods
     where has_negative_runs
-    group by contract_id, settlement_period_minutes, hour_started_at
+    group by contract_id, period_minutes, hour_started_at
 
 ),
 
@@ -115,13 +145,14 @@ spine as (
 
     select
         contract_id,
+        period_minutes,
         unnest(
             generate_series(
                 min(hour_started_at) - interval 1 hour, max(hour_started_at) + interval 1 hour, interval 1 hour
             )
         ) as hour_started_at
     from hours
-    group by contract_id
+    group by contract_id, period_minutes
 
 ),
 
@@ -130,6 +161,7 @@ marked as (
 
     select
         spine.contract_id,
+        spine.period_minutes,
         spine.hour_started_at,
         hours.is_negative,
         count(*) filter (where hours.is_negative is not true) over earlier as known_run,
@@ -138,8 +170,9 @@ marked as (
     left join hours
         on
             spine.contract_id = hours.contract_id
+            and spine.period_minutes = hours.period_minutes
             and spine.hour_started_at = hours.hour_started_at
-    window earlier as (partition by spine.contract_id order by spine.hour_started_at)
+    window earlier as (partition by spine.contract_id, spine.period_minutes order by spine.hour_started_at)
 
 ),
 
@@ -147,18 +180,17 @@ runs as (
 
     select
         contract_id,
+        period_minutes,
         hour_started_at,
         is_negative,
-        count(*) filter (where is_negative) over (partition by contract_id, known_run) as known_hours,
-        count(*) filter (where is_negative is not false) over (partition by contract_id, possible_run)
-            as possible_hours,
-        count(*) filter (where is_negative) over (partition by contract_id, known_run order by hour_started_at)
-            as known_position,
-        count(*) filter (where is_negative is not false) over (
-            partition by contract_id, possible_run
-            order by hour_started_at
-        ) as possible_position
+        count(*) filter (where is_negative) over known as known_hours,
+        count(*) filter (where is_negative is not false) over possible as possible_hours,
+        count(*) filter (where is_negative) over (known order by hour_started_at) as known_position,
+        count(*) filter (where is_negative is not false) over (possible order by hour_started_at) as possible_position
     from marked
+    window
+        known as (partition by contract_id, period_minutes, known_run),
+        possible as (partition by contract_id, period_minutes, possible_run)
 
 ),
 
@@ -171,8 +203,11 @@ localized as (
         intervals.utc_date,
         intervals.currency_code as reporting_currency_code,
         intervals.interval_started_at at time zone terms.time_zone as local_started_at,
-        {{ period_start("intervals.interval_started_at", "terms.time_zone", "terms.settlement_period_minutes") }}
-            as period_started_at,
+        {%- for clock in ["settlement", "clause"] %}
+        {{ settlement_period_start(
+            "intervals.interval_started_at", "terms.time_zone", "terms." ~ clock ~ "_period_minutes"
+        ) }} as {{ clock }}_period_started_at,
+        {%- endfor %}
         {{ period_start("intervals.interval_started_at", "terms.time_zone", 60) }} as hour_started_at
     from intervals
     inner join terms
@@ -195,7 +230,7 @@ priced as (
         periods.source_currency_code,
         case
             when localized.negative_price_clause = 'none' then false
-            when not localized.has_negative_runs then periods.source_price_per_mwh < 0
+            when not localized.has_negative_runs then clause_periods.source_price_per_mwh < 0
             when not runs.is_negative then false
             when
                 localized.negative_price_scope = 'whole_run'
@@ -233,10 +268,17 @@ priced as (
     left join periods
         on
             localized.contract_id = periods.contract_id
-            and localized.period_started_at = periods.period_started_at
+            and localized.settlement_period_started_at = periods.period_started_at
+            and localized.settlement_period_minutes is not distinct from periods.period_minutes
+    left join periods as clause_periods
+        on
+            localized.contract_id = clause_periods.contract_id
+            and localized.clause_period_started_at = clause_periods.period_started_at
+            and localized.clause_period_minutes is not distinct from clause_periods.period_minutes
     left join runs
         on
             localized.contract_id = runs.contract_id
+            and localized.clause_period_minutes = runs.period_minutes
             and localized.hour_started_at = runs.hour_started_at
 
 ),

@@ -65,11 +65,17 @@ Escalation = Annotated[FixedEscalation | CpiEscalation, Field(discriminator="kin
 
 
 class EnergyTerms(Terms):
-    """What all power purchase agreements may agree on."""
+    """What all power purchase agreements may agree on.
+
+    A clause for negative prices looks at means of `negative_price_period_minutes`, whose clock need
+    not be that of settlement: Germany's law has counted hours, and their mean, of contracts that
+    settle by the quarter-hour. How many hours in a row it asks for changes with the terms.
+    """
 
     certificate_price_per_mwh: float | None = None
     escalation: Escalation | None = None
     negative_price_clause: Literal["none", "no_volume", "zero_floor"] = "none"
+    negative_price_period_minutes: Literal[15, 30, 60] | None = None
     negative_price_hours: Annotated[int, Field(ge=1, le=24)] = 1
     negative_price_scope: Literal["whole_run", "remainder"] = "whole_run"
     annual_volume_mwh: Annotated[float, Field(gt=0)] | None = None
@@ -93,14 +99,28 @@ class EnergyTerms(Terms):
 
     @model_validator(mode="after")
     def _hours_have_a_clause(self) -> "EnergyTerms":
-        is_plain = self.negative_price_hours == 1 and self.negative_price_scope == "whole_run"
+        is_plain = not self.has_negative_runs and self.negative_price_period_minutes is None
         if self.negative_price_clause == "none" and not is_plain:
             raise PydanticCustomError(
                 "negative_price",
-                "found negative_price_hours or negative_price_scope without a clause they belong"
-                " to: set negative_price_clause or remove them",
+                "found negative_price_hours, negative_price_scope or negative_price_period_minutes"
+                " without a clause they belong to: set negative_price_clause or remove them",
+            )
+        if (
+            self.negative_price_clause == "zero_floor"
+            and self.negative_price_period_minutes is not None
+        ):
+            raise PydanticCustomError(
+                "negative_price",
+                "found negative_price_period_minutes with zero_floor, which floors the price of the"
+                " settlement period itself: remove it, or make the clause no_volume",
             )
         return self
+
+    @property
+    def has_negative_runs(self) -> bool:
+        """Whether the clause asks for several negative hours in a row, or spares the first."""
+        return self.negative_price_hours > 1 or self.negative_price_scope == "remainder"
 
     @model_validator(mode="after")
     def _p90_is_below_p50(self) -> "EnergyTerms":
@@ -208,7 +228,11 @@ def _lines(*energy: str) -> dict[str, str | None]:
 
 
 class PlantContract(BaseContract):
-    """A power purchase agreement: energy, or what it is worth, from a plant or a schedule."""
+    """A power purchase agreement: energy, or what it is worth, from a plant or a schedule.
+
+    The market price it settles against is the mean of its settlement period: of minutes, or of the
+    contract's local month, as the reference price of a market premium is.
+    """
 
     settlement_model: ClassVar[str] = "int_ppa_settlements"
     lines: ClassVar[Mapping[str, str | None]] = _lines("energy")
@@ -219,7 +243,7 @@ class PlantContract(BaseContract):
     share_of_plant: Share | None = None
     settlement_zone: str
     market: Literal["day_ahead", "real_time"]
-    settlement_period_minutes: Literal[15, 30, 60] = 15
+    settlement_period_minutes: Literal[15, 30, 60, "month"] = 15
     energy_source: EnergySource
     certificates: Literal["bundled", "separate", "none"]
     terms: Sequence[EnergyTerms]
@@ -289,6 +313,16 @@ def mistakes_in_terms(contract: PlantContract) -> Iterator[tuple[Place, str]]:
     """Terms that do not fit the contract they stand in: where, and what is wrong."""
     for index, terms in enumerate(contract.terms):
         place: Place = ["terms", index]
+        if (
+            contract.settlement_period_minutes == "month"
+            and terms.has_negative_runs
+            and terms.negative_price_period_minutes is None
+        ):
+            yield (
+                [*place, "negative_price_period_minutes"],
+                "not found, expected it where a contract that settles by the month counts negative"
+                " hours: add 15, 30 or 60",
+            )
         if contract.certificates == "separate" and terms.certificate_price_per_mwh is None:
             yield (
                 [*place, "certificate_price_per_mwh"],
