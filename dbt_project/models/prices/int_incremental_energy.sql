@@ -34,8 +34,8 @@ telemetry as (
         utc_date,
         {{ exact_sum("busy_kwh") }} as busy_kwh,
         {{ exact_sum("idle_kwh") }} as idle_kwh,
-        {{ exact_sum("gpu_busy_s") }} / 3600 as busy_gpu_hours,
-        {{ exact_sum("gpu_idle_s") }} / 3600 as idle_gpu_hours
+        {{ exact_sum("gpu_busy_s", "busy_kwh is not null") }} / 3600 as busy_gpu_hours,
+        {{ exact_sum("gpu_idle_s", "idle_kwh is not null") }} / 3600 as idle_gpu_hours
     from {{ ref("int_node_intervals") }}
     where {{ in_build_dates("utc_date") }}
     group by site_id, utc_date
