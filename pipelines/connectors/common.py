@@ -12,6 +12,9 @@ import polars as pl
 REJECT_REASON = "reject_reason"
 LEFT_OUT_REASON = "left_out_reason"
 
+BUSY_ABOVE_RATIO = 0.05
+"""A GPU, or an instance of one, that is used for more than this share of the time is busy."""
+
 Tables = dict[str, pl.DataFrame]
 """Raw table name -> rows in file order, one for each line of the file.
 

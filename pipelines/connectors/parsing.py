@@ -322,3 +322,18 @@ def assemble(
         found.alias(REJECT_REASON),
         *left_out,
     )
+
+
+_MIG_PROFILE = r"(?:(\d)c\.)?(\d)g\.\d+gb"  # slices of a compute instance, else of all of it
+_MIG_OF_FOUR = r"1g\.6gb|2g\.12gb|4g\.24gb|2g\.48gb|4g\.96gb"
+
+
+def board_share(profile: pl.Expr) -> pl.Expr:
+    """Share of a GPU board that an instance of this MIG profile is, null where it names none.
+
+    Counted in compute slices: 3g.40gb is three of the board's seven; boards whose memory shows that
+    they have four (A30, RTX PRO 6000) count in quarters.
+    """
+    slices = pl.coalesce(profile.str.extract(_MIG_PROFILE, group) for group in (1, 2))
+    of_board = pl.when(profile.str.contains(_MIG_OF_FOUR)).then(4).otherwise(7)
+    return slices.cast(pl.Float64) / of_board

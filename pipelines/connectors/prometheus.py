@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.connectors.common import (
+    BUSY_ABOVE_RATIO,
     LEFT_OUT_REASON,
     REJECT_REASON,
     Context,
@@ -24,6 +25,7 @@ from pipelines.connectors.common import (
 from pipelines.connectors.parsing import (
     DAMAGED_TABLE,
     UTC_TIME,
+    board_share,
     csv_rows,
     joined_reasons,
     parsed_instant,
@@ -40,11 +42,27 @@ GPU_METRICS: Mapping[str, Sequence[str]] = {
     ),
     "energy_counter_millijoules": ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",),
     # DCGM's newer name says ratio, but it is the same field and still counts percent.
-    "utilization_ratio": ("DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_GPU_UTIL_RATIO"),
+    "utilization_ratio": (
+        "DCGM_FI_DEV_GPU_UTIL",
+        "DCGM_FI_DEV_GPU_UTIL_RATIO",
+        "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    ),
+    "sm_clock_mhz": ("DCGM_FI_DEV_SM_CLOCK",),
+    "power_limit_w": (
+        "DCGM_FI_DEV_ENFORCED_POWER_LIMIT",
+        "DCGM_FI_DEV_BOARD_POWER_LIMIT_ENFORCED_WATTS",
+        "DCGM_FI_DEV_POWER_MGMT_LIMIT",
+        "DCGM_FI_DEV_BOARD_POWER_LIMIT_REQUESTED_WATTS",
+    ),
+    "default_power_limit_w": (
+        "DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF",
+        "DCGM_FI_DEV_BOARD_POWER_LIMIT_DEFAULT_WATTS",
+    ),
     "power_violation_ns": (
         "DCGM_FI_DEV_POWER_VIOLATION",
         "DCGM_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP_NS",
     ),
+    "power_brake_ns": ("DCGM_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN_NS",),
     "thermal_violation_ns": ("DCGM_FI_DEV_THERMAL_VIOLATION",),
     "clocks_event_reasons": (
         "DCGM_FI_DEV_CLOCKS_EVENT_REASONS",
@@ -60,13 +78,22 @@ NODE_POWER_METRICS = (
 )
 """Metrics that give a node's whole power, the one to prefer first."""
 
-_FLOAT_COLUMNS = ("power_w", "utilization_ratio")
+_FLOAT_COLUMNS = (
+    "power_w",
+    "utilization_ratio",
+    "sm_clock_mhz",
+    "power_limit_w",
+    "default_power_limit_w",
+)
+_ENGINE = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"
+_MIG_COLUMNS = ("mig_busy_ratio", "mig_told_ratio")
 _METRIC_COLUMN = {name: column for column, names in GPU_METRICS.items() for name in names}
 # An exporter's own label arrives as exported_* where the server's target has one of the same name.
 _GPU_HOST_LABELS = ("exported_Hostname", "exported_hostname", "Hostname", "hostname")
 _GPU_INDEX_LABELS = ("exported_gpu", "gpu")
 _MIG_LABELS = ("GPU_I_ID", "GPU_I_PROFILE")
-_BOARD_SAMPLE = ("time", "time_found", "hostname", "gpu_index", "is_mig", "value")
+_BOARD = ("time", "time_found", "hostname", "gpu_index")
+_BOARD_SAMPLE = (*_BOARD, "mig_id", "mig_profile", "is_mig", "value")
 _NODE_LABELS = ("node_name", "nodename", "exported_instance", "node", "hostname", "instance")
 _TIME_COLUMNS = ("timestamp", "time", "Time", "ts")
 _NAME_COLUMNS = ("__name__", "metric", "name")
@@ -96,9 +123,10 @@ def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         samples: `metric`, `value` (text or number), `time` (UTC), `time_found` (text), `hostname`,
-            `gpu_index`, `is_mig`; in file order.
+            `gpu_index`, `mig_id`, `mig_profile`, `is_mig`; in file order.
 
-    A MIG instance repeats the values of its whole board, so the board's first value stands.
+    A MIG instance repeats the values of its whole board, so the board's first value stands; only
+    its engine's activity is its own.
     """
     found = set(samples["metric"].unique())
     values = [
@@ -111,10 +139,25 @@ def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
         for name in _METRIC_COLUMN
         if name in found
     ]
-    wide = samples.group_by("time", "time_found", "hostname", "gpu_index", maintain_order=True).agg(
-        values
+    wide = samples.group_by(_BOARD, maintain_order=True).agg(*values, pl.col("is_mig").any())
+    engines = samples.filter(pl.col("metric") == _ENGINE).rename({"value": _ENGINE})
+    return _gpu_samples(wide.join(_mig_shares(engines), on=_BOARD, how="left", nulls_equal=True))
+
+
+def _mig_shares(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of boards in MIG mode the share in instances that are busy, and in those that told."""
+    active = _number(_ENGINE, rows.schema[_ENGINE])
+    instances = (
+        rows.filter(pl.col("is_mig") & active.is_not_null())
+        .group_by(*_BOARD, "mig_id", "mig_profile")
+        .agg(active.max().alias("active"))
+        .with_columns(share=board_share(pl.col("mig_profile")))
+        .drop_nulls("share")
     )
-    return _gpu_samples(wide)
+    is_busy = pl.col("active") > BUSY_ABOVE_RATIO
+    return instances.group_by(_BOARD).agg(
+        mig_busy_ratio=pl.col("share").filter(is_busy).sum(), mig_told_ratio=pl.col("share").sum()
+    )
 
 
 def is_gpu_metric(name: str) -> bool:
@@ -238,13 +281,15 @@ def _read_export(export: pl.DataFrame, file_name: str) -> Tables:
 
 def _wide_gpu_rows(rows: pl.DataFrame, metrics: list[str]) -> pl.DataFrame:
     labelled = _with_board(rows)
-    key = ["time", "time_found", "hostname", "gpu_index"]
-    wide = labelled.select(*key, *metrics, "is_mig")
+    wide = labelled.select(*_BOARD, *metrics, "is_mig")
     if wide["is_mig"].any():
-        wide = wide.group_by(key, maintain_order=True).agg(
+        wide = wide.group_by(_BOARD, maintain_order=True).agg(
             pl.col(metrics).sort_by("is_mig", maintain_order=True).drop_nulls().first(),
+            pl.col("is_mig").any(),
         )
-    return _gpu_samples(wide.select(*key, *metrics))
+        if _ENGINE in metrics:
+            wide = wide.join(_mig_shares(labelled), on=_BOARD, how="left", nulls_equal=True)
+    return _gpu_samples(wide)
 
 
 def tables_of_samples(samples: pl.DataFrame, file_name: str) -> Tables:
@@ -266,11 +311,13 @@ def tables_of_samples(samples: pl.DataFrame, file_name: str) -> Tables:
 
 
 def _with_board(samples: pl.DataFrame) -> pl.DataFrame:
-    mig = [pl.col(name).cast(pl.String) for name in _MIG_LABELS if name in samples.columns]
+    mig_id, mig_profile = (_label((name,), samples) for name in _MIG_LABELS)
     return samples.with_columns(
         hostname=_label(_GPU_HOST_LABELS, samples),
         gpu_index=_label(_GPU_INDEX_LABELS, samples),
-        is_mig=(pl.concat_str(mig, ignore_nulls=True) != "") if mig else pl.lit(value=False),
+        mig_id=mig_id,
+        mig_profile=mig_profile,
+        is_mig=mig_id.is_not_null() | mig_profile.is_not_null(),
     )
 
 
@@ -287,6 +334,10 @@ def _gpu_samples(wide: pl.DataFrame) -> pl.DataFrame:
         "hostname",
         "gpu_index",
         *(_gpu_column(column, present) for column in GPU_METRICS),
+        *(
+            pl.col(name) if name in wide.columns else pl.lit(None, pl.Float64).alias(name)
+            for name in _MIG_COLUMNS
+        ),
         REJECT_REASON,
     )
 
@@ -294,12 +345,28 @@ def _gpu_samples(wide: pl.DataFrame) -> pl.DataFrame:
 def _gpu_column(column: str, present: list[str]) -> pl.Expr:
     """A column of `gpu_samples` from the metrics that give it, in its own unit."""
     names = [name for name in GPU_METRICS[column] if name in present]
-    value = pl.coalesce(names) if names else pl.lit(None, pl.Float64)
     if column == "utilization_ratio":
-        value = value / 100
-    elif column not in _FLOAT_COLUMNS:
+        return _utilization(names).alias(column)
+    value = pl.coalesce(names) if names else pl.lit(None, pl.Float64)
+    if column not in _FLOAT_COLUMNS:
         value = value.cast(pl.Int64, strict=False)
     return value.alias(column)
+
+
+def _utilization(names: list[str]) -> pl.Expr:
+    """How much a board was used: in MIG mode 0 says nothing, and the engine's is an instance's."""
+    values = [pl.col(name) / (1 if name == _ENGINE else 100) for name in names]
+    says_nothing = [
+        pl.col("is_mig") if name == _ENGINE else pl.col("is_mig") & (pl.col(name) == 0)
+        for name in names
+    ]
+    return pl.coalesce(
+        pl.lit(None, pl.Float64),
+        *(
+            pl.when(~nothing).then(value)
+            for value, nothing in zip(values, says_nothing, strict=True)
+        ),
+    )
 
 
 def _node_rows(samples: pl.DataFrame) -> pl.DataFrame:

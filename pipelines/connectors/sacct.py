@@ -35,6 +35,7 @@ from pipelines.connectors.common import (
 from pipelines.connectors.parsing import (
     CUT_OFF,
     UTC_TIME,
+    board_share,
     is_whole_text,
     joined_reasons,
     reason,
@@ -57,9 +58,6 @@ _NO_VALUE = ("18446744073709551614", "4294967294")  # Slurm's NO_VAL64 and NO_VA
 _DATE_AND_TIME = r"^(\d{4})[-/](\d{2})[-/](\d{2})[-T ](\d{2}:\d{2}:\d{2})"
 _GPUS = r"^gres[/:](gpu|mig)(?::([^=:]*[^=:\d][^=:]*))?(?:[=:](\d+))?$"  # what, type, count
 _PART_OF_GPUS = r"(?:^|,)gres[/:](?:mps|shard)\b"
-_MIG_PROFILE = r"(?:(\d)c\.)?(\d)g\.\d+gb"  # slices of a compute instance, else of all of it
-# Boards that have four slices instead of seven: A30 and RTX PRO 6000.
-_MIG_OF_FOUR = r"1g\.6gb|2g\.12gb|4g\.24gb|2g\.48gb|4g\.96gb"
 _HELP = "run sacct --parsable2 with its header and these fields in --format"
 
 _ANSWER_TEXTS = {
@@ -345,9 +343,7 @@ def _gpu_count(tres: pl.Expr) -> pl.Expr:
     entry = pl.element()
     of_type, count = entry.str.extract(_GPUS, 2), entry.str.extract(_GPUS, 3).cast(pl.Int64)
     count = pl.when(entry.str.contains(_GPUS)).then(count.fill_null(1))
-    slices = pl.coalesce(of_type.str.extract(_MIG_PROFILE, group) for group in (1, 2))
-    board_slices = pl.when(of_type.str.contains(_MIG_OF_FOUR)).then(4).otherwise(7)
-    share = (slices.cast(pl.Float64) / board_slices).fill_null(1)
+    share = board_share(of_type).fill_null(1)
 
     def total(of_entry: pl.Expr) -> pl.Expr:
         return tres.str.split(",").list.eval(of_entry).list.sum().fill_null(0)

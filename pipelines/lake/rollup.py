@@ -7,8 +7,15 @@ and everything that grows with sites and no longer with GPUs (dbt).
 
 A step is the time between two samples of one board or node. Steps longer than `MAX_STEP_S` are gaps
 and count nowhere. A step that crosses the start of an interval is split by time. Energy is the
-difference of the energy counter; where that is missing, was reset or leaps, it is the mean of the
-two powers times the length of the step.
+difference of the energy counter; where that is missing, was reset, leaps or stands still, it is the
+mean of the two powers times the length of the step. A counter stands still where it did not move
+for five minutes, and is not believed until five minutes after: it may catch up at once. Where a
+board's counter and its powers differ over a day by more than `DISAGREEMENT_RATIO` of the greater
+and what the spread of the powers explains (three standard errors), neither is believed, and the
+energy of that board and day is not known.
+
+A board is busy where it, or in MIG mode an instance of it, is used for more than 5 % of the time;
+of a board in MIG mode the share that its busy instances are. What it draws is then not told apart.
 
 Samples of one board and time count once, however many files brought them: each metric has the
 latest known value. So files with one metric each, and a day at 60 s on top of the same day at
@@ -23,13 +30,19 @@ import ibis.expr.types as ir
 import polars as pl
 
 from pipelines.book import Book
+from pipelines.connectors.common import BUSY_ABOVE_RATIO
 from pipelines.lake.files import write_parquet
 
 INTERVAL_S = 900
 MAX_STEP_S = 900
-BUSY_ABOVE_RATIO = 0.05
 MAX_BOARD_W = 5000  # as in the raw table: a counter that rises faster has leapt
+STANDSTILL_S = 300  # longer than an exporter shows the same reading for
+DISAGREEMENT_RATIO = 0.1
+DISAGREEMENT_STEPS = 12  # of fewer the spread is not known
+LIMITED_BELOW_RATIO = 0.99  # of the power limit that the board comes with
+AT_LIMIT_RATIO = 0.95
 POWER_REASONS = 0x4 | 0x80  # software power cap, hardware power brake
+BRAKE_REASON = 0x80
 THERMAL_REASONS = 0x20 | 0x40  # software and hardware thermal slowdown
 
 _MICROSECONDS = 1_000_000
@@ -39,22 +52,39 @@ _METRICS = (
     "power_w",
     "energy_counter_millijoules",
     "utilization_ratio",
+    "sm_clock_mhz",
+    "power_limit_w",
+    "default_power_limit_w",
     "power_violation_ns",
+    "power_brake_ns",
     "thermal_violation_ns",
     "clocks_event_reasons",
+    "mig_busy_ratio",
+    "mig_told_ratio",
 )
 _BOARD = ("hostname", "gpu_index")
 _ENERGIES = ("energy_kwh", "energy_from_counter_kwh", "energy_from_power_kwh")
-_BUSY = ("busy_s", "idle_s", "busy_kwh", "idle_kwh", "power_capped_s", "thermal_throttled_s")
+_BUSY = (
+    "busy_s",
+    "idle_s",
+    "busy_kwh",
+    "idle_kwh",
+    "power_capped_s",
+    "power_limited_s",
+    "power_limit_ratio_s",
+    "power_braked_s",
+    "thermal_throttled_s",
+    "sm_clock_mhz_s",
+    "sm_clock_known_s",
+)
+_DOUBTS = ("counter_stood_still_s", "energy_contradicted_s")
 
 _NODE_FROM_BOARDS = {
     "gpu_kwh": "energy_kwh",
     "gpu_busy_s": "busy_s",
     "gpu_idle_s": "idle_s",
-    "busy_kwh": "busy_kwh",
-    "idle_kwh": "idle_kwh",
-    "power_capped_s": "power_capped_s",
-    "thermal_throttled_s": "thermal_throttled_s",
+    **{name: name for name in _BUSY[2:]},
+    **{name: name for name in _DOUBTS},
     "covered_s": "covered_s",
     "energy_from_power_kwh": "energy_from_power_kwh",
 }
@@ -64,11 +94,16 @@ GPU_INTERVALS = pl.Schema(
         "hostname": pl.String(),
         "gpu_index": pl.String(),
         "interval_started_at": pl.Datetime("us", "UTC"),
-        **dict.fromkeys((*_ENERGIES, *_BUSY, "covered_s"), pl.Float64()),
+        **dict.fromkeys((*_ENERGIES, *_BUSY, *_DOUBTS, "covered_s"), pl.Float64()),
         "sample_count": pl.Int64(),
     }
 )
-"""One row per GPU board and 15 minutes. `covered_s` is the time whose energy is known."""
+"""One row per GPU board and 15 minutes. `covered_s` is the time whose energy is known.
+
+Of busy time: held back by a power limit (`power_capped_s`, the factory's own among them), by one
+below the factory's (`power_limited_s`, and that limit over the factory's times those seconds) or by
+the power brake; and the clock times the seconds of which it is known.
+"""
 
 NODE_INTERVALS = pl.Schema(
     {
@@ -79,11 +114,7 @@ NODE_INTERVALS = pl.Schema(
         "gpu_count_reporting": pl.Int64(),
         "gpu_busy_s": pl.Float64(),
         "gpu_idle_s": pl.Float64(),
-        "busy_kwh": pl.Float64(),
-        "idle_kwh": pl.Float64(),
-        "power_capped_s": pl.Float64(),
-        "thermal_throttled_s": pl.Float64(),
-        "covered_s": pl.Float64(),
+        **dict.fromkeys((*_BUSY[2:], *_DOUBTS, "covered_s"), pl.Float64()),
         "node_covered_s": pl.Float64(),
         "energy_from_power_kwh": pl.Float64(),
     }
@@ -148,32 +179,115 @@ def is_rolled_up(book: Book, day: date) -> bool:
 def gpu_intervals(samples: ir.Table, day: date) -> ir.Table:
     """One row per board and interval of a UTC day, from `gpu_samples` of that day and its edges."""
     boards = _distinct(samples, _BOARD, _METRICS)
-    steps = _steps(boards, _BOARD, _METRICS)
-    s = steps
-    counter_mj = s.energy_counter_millijoules - s.previous_energy_counter_millijoules
-    is_plausible = (counter_mj >= 0) & (counter_mj <= s.step_s * MAX_BOARD_W * 1000)
+    steps = _steps(boards, _BOARD, _METRICS, counter="energy_counter_millijoules")
+    counter_mj = steps.energy_counter_millijoules - steps.previous_energy_counter_millijoules
     steps = steps.mutate(
-        energy_from_counter_kwh=ibis.ifelse(
-            is_plausible, counter_mj / _MILLIJOULES_PER_KWH, ibis.null("float64")
+        standstill_bucket=steps.at_us // (STANDSTILL_S * _MICROSECONDS),
+        counter_kwh=ibis.ifelse(
+            (counter_mj >= 0)
+            & (counter_mj <= steps.step_s * MAX_BOARD_W * 1000)
+            & ~steps.is_counter_glitch,
+            counter_mj / _MILLIJOULES_PER_KWH,
+            ibis.null("float64"),
         ),
-        energy_from_power_kwh=_mean_power_w(s) * s.step_s / _WATT_SECONDS_PER_KWH,
-        is_busy=_latest(s, "utilization_ratio") > BUSY_ABOVE_RATIO,
-        held_by_power_s=_held_s(s, "power_violation_ns", POWER_REASONS),
-        held_by_heat_s=_held_s(s, "thermal_violation_ns", THERMAL_REASONS),
+        energy_from_power_kwh=_mean_power_w(steps) * steps.step_s / _WATT_SECONDS_PER_KWH,
     )
+    steps = steps.left_join(
+        _standstills(boards), [*_BOARD, "standstill_bucket"], rname="{name}_of_standstill"
+    )
+    believed = steps.mutate(
+        energy_from_counter_kwh=ibis.ifelse(
+            steps.stood_still.isnull(), steps.counter_kwh, ibis.null("float64")
+        )
+    )
+    steps = believed.left_join(_contradicted(believed), _BOARD, rname="{name}_of_contradiction")
+    s = steps
+    busy = _latest(s, "utilization_ratio") > BUSY_ABOVE_RATIO
+    is_mig = _latest(s, "mig_told_ratio").notnull()
+    mig_busy = ibis.ifelse(is_mig, _latest(s, "mig_busy_ratio").fill_null(0), ibis.null("float64"))
     s = steps.mutate(
-        energy_kwh=ibis.coalesce(steps.energy_from_counter_kwh, steps.energy_from_power_kwh)
+        energy_kwh=ibis.ifelse(
+            s.contradicted.isnull(),
+            ibis.coalesce(s.energy_from_counter_kwh, s.energy_from_power_kwh),
+            ibis.null("float64"),
+        ),
+        is_mig=is_mig,
+        busy_ratio=ibis.coalesce(mig_busy, busy.cast("float64")),
+        idle_ratio=ibis.coalesce(_latest(s, "mig_told_ratio") - mig_busy, 1 - busy.cast("float64")),
+        held_by_power_s=_held_s(s, "power_violation_ns", POWER_REASONS),
+        braked_s=_held_s(s, "power_brake_ns", BRAKE_REASON),
+        held_by_heat_s=_held_s(s, "thermal_violation_ns", THERMAL_REASONS),
+        limit_ratio=_latest(s, "power_limit_w") / _latest(s, "default_power_limit_w").nullif(0),
+        sm_clock=_latest(s, "sm_clock_mhz"),
     )
+    at_limit = s.power_w >= AT_LIMIT_RATIO * _latest(s, "power_limit_w")
+    s = s.mutate(
+        limited_s=_where(
+            s.limit_ratio < LIMITED_BELOW_RATIO,
+            ibis.greatest(s.held_by_power_s, _where(at_limit, s.step_s)),
+        )
+    )
+    told_kwh = ibis.ifelse(s.is_mig, ibis.null("float64"), s.energy_kwh)
     steps = s.mutate(
         covered_s=ibis.ifelse(s.energy_kwh.notnull(), s.step_s, 0.0),
-        busy_s=_where(s.is_busy, s.step_s),
-        idle_s=_where(~s.is_busy, s.step_s),
-        busy_kwh=_where(s.is_busy, s.energy_kwh),
-        idle_kwh=_where(~s.is_busy, s.energy_kwh),
-        power_capped_s=_where(s.is_busy, s.held_by_power_s),
-        thermal_throttled_s=_where(s.is_busy, s.held_by_heat_s),
+        busy_s=s.busy_ratio * s.step_s,
+        idle_s=s.idle_ratio * s.step_s,
+        busy_kwh=s.busy_ratio * told_kwh,
+        idle_kwh=s.idle_ratio * told_kwh,
+        power_capped_s=s.busy_ratio * s.held_by_power_s,
+        power_limited_s=s.busy_ratio * s.limited_s,
+        power_limit_ratio_s=s.busy_ratio * s.limited_s * s.limit_ratio,
+        power_braked_s=s.busy_ratio * s.braked_s,
+        thermal_throttled_s=s.busy_ratio * s.held_by_heat_s,
+        sm_clock_mhz_s=s.busy_ratio * s.step_s * s.sm_clock,
+        sm_clock_known_s=ibis.ifelse(
+            s.sm_clock.notnull(), s.busy_ratio * s.step_s, ibis.null("float64")
+        ),
+        counter_stood_still_s=ibis.ifelse(s.stood_still, s.step_s, ibis.null("float64")),
+        energy_contradicted_s=ibis.ifelse(s.contradicted, s.step_s, ibis.null("float64")),
     )
-    return _per_interval(steps, boards, _BOARD, (*_ENERGIES, *_BUSY, "covered_s"), day)
+    return _per_interval(steps, boards, _BOARD, (*_ENERGIES, *_BUSY, *_DOUBTS, "covered_s"), day)
+
+
+def _standstills(boards: ir.Table) -> ir.Table:
+    """Five minutes in which a board's counter did not move since those before, and those beside."""
+    told = boards.filter(boards.energy_counter_millijoules.notnull())
+    told = told.mutate(standstill_bucket=told.at_us // (STANDSTILL_S * _MICROSECONDS))
+    buckets = told.group_by(*_BOARD, "standstill_bucket").agg(
+        counter=told.energy_counter_millijoules.max()
+    )
+    window = ibis.window(group_by=_BOARD, order_by="standstill_bucket")
+    counters = {at: buckets.counter.lag(at).over(window) for at in (1, 2)}
+    after = buckets.counter.lead(1).over(window)
+    stands = buckets.mutate(
+        stood_still=(
+            (buckets.counter == counters[1])
+            | (counters[1] == counters[2])
+            | (after == buckets.counter)
+        ).fill_null(False)
+    )
+    return stands.filter(stands.stood_still).drop("counter")
+
+
+def _contradicted(steps: ir.Table) -> ir.Table:
+    """Boards whose counter and powers tell of different energy, over the steps that have both."""
+    both = steps.filter(steps.energy_from_counter_kwh.notnull())
+    both = both.filter(both.energy_from_power_kwh.notnull())
+    boards = both.group_by(*_BOARD).agg(
+        step_count=both.count(),
+        from_counter=both.energy_from_counter_kwh.sum(),
+        from_power=both.energy_from_power_kwh.sum(),
+        spread=both.energy_from_power_kwh.std(how="pop"),
+    )
+    allowed = (
+        DISAGREEMENT_RATIO * ibis.greatest(boards.from_counter, boards.from_power)
+        + 3 * boards.spread * boards.step_count.sqrt()
+    )
+    found = boards.filter(
+        boards.step_count >= DISAGREEMENT_STEPS,
+        (boards.from_counter - boards.from_power).abs() > allowed,
+    )
+    return found.select(*_BOARD, contradicted=ibis.literal(value=True))
 
 
 def node_energy(samples: ir.Table, day: date) -> ir.Table:
@@ -191,7 +305,10 @@ def node_intervals(boards: ir.Table, power: ir.Table) -> ir.Table:
     """One row per node and interval: `gpu_intervals` added up, beside the node's own energy."""
     gpus = boards.group_by("hostname", "interval_started_at").agg(
         gpu_count_reporting=boards.gpu_index.nunique(),
-        **{name: _total(boards, of_board) for name, of_board in _NODE_FROM_BOARDS.items()},
+        **{
+            name: (_known_total if name in ("busy_kwh", "idle_kwh") else _total)(boards, of_board)
+            for name, of_board in _NODE_FROM_BOARDS.items()
+        },
     )
     both = gpus.outer_join(power, ["hostname", "interval_started_at"], rname="{name}_of_node")
     return both.mutate(
@@ -220,7 +337,9 @@ def _samples(
         for folder in (book.lake / table / str(near_day) for near_day in near)
         for file in sorted(folder.glob("*.parquet"))
     ]
-    samples = engine.read_parquet(files or [str(book.lake / table / "schema.parquet")])
+    # Files of an earlier version lack columns that the schema has.
+    schema = str(book.lake / table / "schema.parquet")
+    samples = engine.read_parquet([schema, *files], union_by_name=True)
     midnight = datetime.combine(day, time(), UTC)
     edge = timedelta(seconds=MAX_STEP_S)
     samples = samples.filter(
@@ -259,14 +378,33 @@ def _distinct(samples: ir.Table, key: Sequence[str], metrics: Sequence[str]) -> 
     return ibis.union(single, latest)
 
 
-def _steps(samples: ir.Table, key: Sequence[str], metrics: Sequence[str]) -> ir.Table:
-    """One row per step of at most `MAX_STEP_S`, with the metrics at its end and its start."""
+def _steps(
+    samples: ir.Table, key: Sequence[str], metrics: Sequence[str], *, counter: str | None = None
+) -> ir.Table:
+    """One row per step of at most `MAX_STEP_S`, with the metrics at its end and its start.
+
+    With a counter it tells whether its start or end is a glitch: not between its two neighbours,
+    which follow on from one another.
+    """
     window = ibis.window(group_by=key, order_by="at_us")
-    lagged = samples.mutate(
-        {f"previous_{name}": samples[name].lag(1).over(window) for name in ("at_us", *metrics)}
-    )
+    beside = {f"previous_{name}": samples[name].lag(1).over(window) for name in ("at_us", *metrics)}
+    if counter is not None:
+        beside["before"] = samples[counter].lag(2).over(window)
+        beside["after"] = samples[counter].lead(1).over(window)
+    lagged = samples.mutate(beside)
+    if counter is not None:
+        start, end = lagged[f"previous_{counter}"], lagged[counter]
+        lagged = lagged.mutate(
+            is_counter_glitch=(
+                _is_glitch(lagged.before, start, end) | _is_glitch(start, end, lagged.after)
+            )
+        ).drop("before", "after")
     steps = lagged.mutate(step_s=(lagged.at_us - lagged.previous_at_us) / _MICROSECONDS)
     return steps.filter(steps.step_s <= MAX_STEP_S)
+
+
+def _is_glitch(before: ir.Value, value: ir.Value, after: ir.Value) -> ir.Value:
+    return ((before <= after) & ((value < before) | (value > after))).fill_null(False)
 
 
 def _per_interval(
@@ -320,6 +458,13 @@ def _total(rows: ir.Table, name: str) -> ir.Value:
     return total.fill_null(0.0) if name.endswith("covered_s") else total
 
 
+def _known_total(boards: ir.Table, name: str) -> ir.Value:
+    """The energy of a state, null where one of the boards that were in it did not tell it."""
+    seconds = boards[name.replace("_kwh", "_s")]
+    is_told = (seconds.isnull() | (seconds == 0) | boards[name].notnull()).all()
+    return ibis.ifelse(is_told, _total(boards, name), ibis.null("float64"))
+
+
 def _mean_power_w(steps: ir.Table) -> ir.Value:
     return (steps.power_w + steps.previous_power_w) / 2
 
@@ -332,14 +477,16 @@ def _latest(steps: ir.Table, metric: str) -> ir.Value:
 def _held_s(steps: ir.Table, counter: str, reasons: int) -> ir.Value:
     """Seconds of a step that the clocks were held back: from the counter, else from the reasons.
 
-    A counter below its earlier value was reset and has counted since from zero.
+    A counter below its earlier value was reset and has counted since from zero. One that stands
+    still beside reasons is not believed.
     """
     rise = steps[counter] - steps[f"previous_{counter}"]
     counted_s = ibis.ifelse(rise >= 0, rise, steps[counter]) / 1e9
     is_held = (_latest(steps, "clocks_event_reasons") & reasons) != 0
     return ibis.coalesce(
-        ibis.ifelse(rise.notnull(), ibis.least(counted_s, steps.step_s), ibis.null("float64")),
+        ibis.ifelse(rise != 0, ibis.least(counted_s, steps.step_s), ibis.null("float64")),
         _where(is_held, steps.step_s),
+        ibis.ifelse(rise.notnull(), 0.0, ibis.null("float64")),
     )
 
 

@@ -103,14 +103,30 @@ class GpuSamples(Provenance):
     power_w = dy.Float64(nullable=True, min=0, max=5000)
     energy_counter_millijoules = dy.Int64(nullable=True, min=0)
     utilization_ratio = dy.Float64(nullable=True, min=0, max=1)
+    sm_clock_mhz = dy.Float64(nullable=True, min=0)
+    power_limit_w = dy.Float64(nullable=True, min=0, description="The limit that is enforced.")
+    default_power_limit_w = dy.Float64(
+        nullable=True, min=0, description="The limit the board comes with."
+    )
     power_violation_ns = dy.Int64(
         nullable=True, min=0, description="Counter: time held back by a power limit."
+    )
+    power_brake_ns = dy.Int64(
+        nullable=True, min=0, description="Counter: time slowed by the power brake."
     )
     thermal_violation_ns = dy.Int64(
         nullable=True, min=0, description="Counter: time held back by temperature."
     )
     clocks_event_reasons = dy.Int64(
         nullable=True, min=0, description="NVML bit mask at the sample."
+    )
+    mig_busy_ratio = dy.Float64(
+        nullable=True,
+        min=0,
+        description="Of a board in MIG mode the share in instances that are busy.",
+    )
+    mig_told_ratio = dy.Float64(
+        nullable=True, min=0, description="The share in instances of which that is told."
     )
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from pipelines.simulator import clock, events
 from pipelines.simulator.clock import Floats, Ints
 from pipelines.simulator.jobs import Schedule
-from pipelines.simulator.site_model import job_energy_j
+from pipelines.simulator.site_model import Fleet, job_energy_j
 from pipelines.simulator.world import SiteWorld
 
 _FIRST_JOB_ID = {"juelich": 11_400_000, "sparks": 80_000, "franklin": 310_000}
@@ -23,6 +23,7 @@ _POWER_NOISE_RATIO = 0.008
 _VIOLATION_RATIO = 0.9
 """Share of a capped or throttled step in which the clocks are held back."""
 _IDLE, _SOFTWARE_POWER_CAP, _SOFTWARE_THERMAL = 0x1, 0x4, 0x20
+_BUSY_CLOCK_MHZ, _IDLE_CLOCK_MHZ = 1980, 345
 
 
 def host_list(hostnames: Sequence[str], nodes: Ints) -> str:
@@ -44,9 +45,53 @@ def host_list(hostnames: Sequence[str], nodes: Ints) -> str:
 def job_rows(site: SiteWorld) -> pl.DataFrame:
     """Every job of a site as a `jobs` row, with its `workload_id`, in order of submission."""
     rows = pl.concat([_pool_rows(site, schedule) for schedule in site.schedules])
+    rows = rows.sort("submitted_at", "started_at", "node_list")
+    rows = pl.concat([_with_suspended_job(rows, site), _mig_job(rows, site)])
     first = _FIRST_JOB_ID[site.plate.site_id]
-    return rows.sort("submitted_at", "started_at", "node_list").with_columns(
-        job_id=(pl.int_range(pl.len()) + first).cast(pl.String)
+    return rows.with_columns(job_id=(pl.int_range(pl.len()) + first).cast(pl.String))
+
+
+def _with_suspended_job(rows: pl.DataFrame, site: SiteWorld) -> pl.DataFrame:
+    """The jobs with the first that runs around the placed suspension, and what ran in its stead."""
+    site_id, span = events.SUSPENSION
+    if site.plate.site_id != site_id:
+        return rows
+    hour = timedelta(hours=1)
+    runs_around = (pl.col("started_at") < span.started_at - hour) & (
+        pl.col("ended_at") > span.ended_at + hour
+    )
+    is_suspended = runs_around & (runs_around.cum_sum() == 1)
+    length_s = int((span.ended_at - span.started_at).total_seconds())
+    rows = rows.with_columns(
+        elapsed_s=pl.when(is_suspended).then(pl.col("elapsed_s") - length_s).otherwise("elapsed_s"),
+        suspended_s=pl.when(is_suspended).then(length_s).otherwise("suspended_s"),
+    )
+    in_its_stead = rows.filter(pl.col("suspended_s") > 0).with_columns(
+        submitted_at=pl.lit(span.started_at - hour),
+        started_at=pl.lit(span.started_at),
+        ended_at=pl.lit(span.ended_at),
+        elapsed_s=pl.lit(length_s, pl.Int64),
+        suspended_s=pl.lit(0, pl.Int64),
+        state=pl.lit("COMPLETED"),
+    )
+    return pl.concat([rows, in_its_stead])
+
+
+def _mig_job(rows: pl.DataFrame, site: SiteWorld) -> pl.DataFrame:
+    """The job on instances of the board that is in MIG mode."""
+    board, span = events.MIG_BOARD
+    if site.plate.site_id != board.site_id:
+        return rows.clear()
+    length_s = int((span.ended_at - span.started_at).total_seconds())
+    return rows.filter(pl.col("partition") == "batch")[:1].with_columns(
+        submitted_at=pl.lit(span.started_at - timedelta(minutes=1)),
+        started_at=pl.lit(span.started_at),
+        ended_at=pl.lit(span.ended_at),
+        elapsed_s=pl.lit(length_s, pl.Int64),
+        state=pl.lit("COMPLETED"),
+        node_count=pl.lit(1, pl.Int64),
+        gpu_count=pl.lit(events.MIG_BUSY_INSTANCES / events.MIG_INSTANCES),
+        node_list=pl.lit(site.fleet.hostnames[board.node]),
     )
 
 
@@ -109,7 +154,7 @@ def accounting_of_day(jobs: pl.DataFrame, day: datetime) -> pl.DataFrame:
     end = day + timedelta(days=1)
     shown = jobs.filter((pl.col("started_at") < end) & (pl.col("ended_at") >= day))
     runs = pl.col("ended_at") >= end
-    elapsed = (pl.lit(end) - pl.col("started_at")).dt.total_seconds()
+    elapsed = (pl.lit(end) - pl.col("started_at")).dt.total_seconds() - pl.col("suspended_s")
     return shown.with_columns(
         state=pl.when(runs).then(pl.lit("RUNNING")).otherwise("state"),
         elapsed_s=pl.when(runs).then(elapsed).otherwise("elapsed_s"),
@@ -162,10 +207,11 @@ def _telemetry_day(
     # A GPU held back by its power limit has as much to do as before.
     utilization = np.where(drawn.busy, np.where(drawn.is_capped, 0.98, busy), 0.0).round(2)
     held_ns = _VIOLATION_RATIO * clock.STEP_S * 1e9
+    at_limit = drawn.is_capped | (drawn.gpu_w >= events.GPU_LIMIT_RATIO * fleet.peak_w)
     shown = {}
     for name, increment in {
         "energy": drawn.gpu_w * clock.STEP_S * 1000,
-        "power": drawn.is_capped * held_ns,
+        "power": at_limit * held_ns,
         "thermal": drawn.is_throttled * held_ns,
     }.items():
         shown[name] = counters[name][:, None] + np.cumsum(increment[:, :-1], axis=1)
@@ -179,13 +225,25 @@ def _telemetry_day(
         lost = shown["energy"][rows, column] - drawn.gpu_w[rows, column] * since_s * 1000
         shown["energy"][rows, column:] -= lost[:, None]
         counters["energy"][rows] -= lost
+    _misread_counters(site, shown["energy"], steps)
     reasons = np.where(drawn.busy, 0, _IDLE)
-    reasons |= np.where(drawn.is_capped, _SOFTWARE_POWER_CAP, 0)
+    reasons |= np.where(at_limit, _SOFTWARE_POWER_CAP, 0)
     reasons |= np.where(drawn.is_throttled, _SOFTWARE_THERMAL, 0)
     times = _times(steps)
     gauge = gauge.round(1)
-    at_samples = (gauge[:, :-1], shown, utilization[:, :-1], reasons[:, :-1])
-    samples = _gpu_frame(fleet.hostnames, fleet.gpus_per_node, times, *at_samples)
+    sm_clock = np.where(drawn.busy, _BUSY_CLOCK_MHZ * drawn.speed_ratio, _IDLE_CLOCK_MHZ).round()
+    limit_w = np.broadcast_to(drawn.limit_w, drawn.gpu_w.shape)
+    gauges = {
+        "power_w": gauge,
+        "utilization_ratio": utilization,
+        "sm_clock_mhz": sm_clock,
+        "power_limit_w": limit_w,
+        "clocks_event_reasons": reasons,
+    }
+    samples = _gpu_frame(
+        fleet, fleet.hostnames, times, {name: of[:, :-1] for name, of in gauges.items()}, shown
+    )
+    samples = _in_mig_mode(site, samples)
     nodes = pl.DataFrame(
         {
             "sampled_at": times.gather(np.tile(np.arange(len(times)), len(fleet.hostnames))),
@@ -197,10 +255,40 @@ def _telemetry_day(
     )
     fine = samples.clear()
     if day == events.FINE_TELEMETRY.started_at:
-        fine = _fine_samples(
-            site, fine_nodes, steps, drawn.gpu_w, gauge, shown, utilization, reasons
-        )
+        fine = _fine_samples(site, fine_nodes, steps, drawn.gpu_w, gauges, shown)
     return samples, nodes, fine
+
+
+def _misread_counters(site: SiteWorld, counters: Floats, steps: range) -> None:
+    """Let the placed energy counters show what they should not."""
+    size = site.fleet.gpus_per_node
+    board, span = events.FROZEN_COUNTER
+    first, last = clock.step_index(span.started_at), clock.step_index(span.ended_at)
+    if site.plate.site_id == board.site_id and first in steps:
+        row = board.node * size + board.gpu
+        counters[row, first - steps.start : last - steps.start] = counters[row, first - steps.start]
+    board, moment = events.COUNTER_GLITCH
+    if site.plate.site_id == board.site_id and clock.step_index(moment) in steps:
+        row = board.node * size + board.gpu
+        counters[row, clock.step_index(moment) - steps.start] += events.COUNTER_GLITCH_KWH * 3.6e9
+
+
+def _in_mig_mode(site: SiteWorld, samples: pl.DataFrame) -> pl.DataFrame:
+    """The samples with what the placed board tells of its instances."""
+    board, span = events.MIG_BOARD
+    is_placed = (
+        pl.lit(site.plate.site_id == board.site_id)
+        & (pl.col("hostname") == site.fleet.hostnames[board.node])
+        & (pl.col("gpu_index") == str(board.gpu))
+        & (pl.col("sampled_at") > span.started_at)
+        & (pl.col("sampled_at") <= span.ended_at)
+    )
+    busy_ratio = events.MIG_BUSY_INSTANCES / events.MIG_INSTANCES
+    return samples.with_columns(
+        utilization_ratio=pl.when(~is_placed).then("utilization_ratio"),
+        mig_busy_ratio=pl.when(is_placed).then(busy_ratio),
+        mig_told_ratio=pl.when(is_placed).then(1.0),
+    )
 
 
 def _fine_samples(
@@ -208,10 +296,8 @@ def _fine_samples(
     hostnames: Sequence[str],
     steps: range,
     gpu_w: Floats,
-    gauge: Floats,
+    gauges: dict[str, Floats],
     counters: dict[str, Floats],
-    utilization: Floats,
-    reasons: Ints,
 ) -> pl.DataFrame:
     """Samples every minute; those on a 5-minute mark are the very samples of the export."""
     size = site.fleet.gpus_per_node
@@ -224,6 +310,8 @@ def _fine_samples(
     rng = clock.stream(f"{site.plate.site_id}/fine samples")
     power = gpu_w[rows][:, ending]
     noisy = power * (1 + _POWER_NOISE_RATIO * rng.standard_normal(power.shape))
+    at_samples = {name: values[rows][:, ending] for name, values in gauges.items()}
+    at_samples["power_w"] = np.where(minute == 0, at_samples["power_w"], noisy.round(1))
     shown = {name: values[rows][:, step] for name, values in counters.items()}
     shown["energy"] = shown["energy"] + power * minute * 60_000
     times = pl.datetime_range(
@@ -234,15 +322,7 @@ def _fine_samples(
         time_unit="us",
         eager=True,
     )
-    return _gpu_frame(
-        list(hostnames),
-        size,
-        times,
-        np.where(minute == 0, gauge[rows][:, ending], noisy.round(1)),
-        shown,
-        utilization[rows][:, ending],
-        reasons[rows][:, ending],
-    )
+    return _gpu_frame(site.fleet, hostnames, times, at_samples, shown)
 
 
 def _times(steps: range) -> pl.Series:
@@ -257,27 +337,33 @@ def _times(steps: range) -> pl.Series:
 
 
 def _gpu_frame(
-    hostnames: list[str],
-    gpus_per_node: int,
+    fleet: Fleet,
+    hostnames: Sequence[str],
     times: pl.Series,
-    power_w: Floats,
+    gauges: dict[str, Floats],
     counters: dict[str, Floats],
-    utilization: Floats,
-    reasons: Ints,
 ) -> pl.DataFrame:
     """Rows of `gpu_samples`, GPU by GPU and in order of time, from arrays of GPUs by times."""
-    gpu = np.repeat(np.arange(len(power_w)), len(times))
-    indexes = pl.Series([str(index) for index in range(gpus_per_node)])
+    size = fleet.gpus_per_node
+    count = len(hostnames) * size
+    gpu = np.repeat(np.arange(count), len(times))
+    indexes = pl.Series([str(index) for index in range(size)])
     return pl.DataFrame(
         {
-            "sampled_at": times.gather(np.tile(np.arange(len(times)), len(power_w))),
-            "hostname": pl.Series(hostnames).gather(gpu // gpus_per_node),
-            "gpu_index": indexes.gather(gpu % gpus_per_node),
-            "power_w": power_w.ravel(),
+            "sampled_at": times.gather(np.tile(np.arange(len(times)), count)),
+            "hostname": pl.Series(list(hostnames)).gather(gpu // size),
+            "gpu_index": indexes.gather(gpu % size),
+            "power_w": gauges["power_w"].ravel(),
             "energy_counter_millijoules": np.floor(counters["energy"]).astype(np.int64).ravel(),
-            "utilization_ratio": utilization.ravel(),
+            "utilization_ratio": gauges["utilization_ratio"].ravel(),
+            "sm_clock_mhz": gauges["sm_clock_mhz"].ravel(),
+            "power_limit_w": gauges["power_limit_w"].ravel(),
+            "default_power_limit_w": np.full(len(gpu), fleet.peak_w),
             "power_violation_ns": counters["power"].astype(np.int64).ravel(),
+            "power_brake_ns": pl.Series([None], dtype=pl.Int64).new_from_index(0, len(gpu)),
             "thermal_violation_ns": counters["thermal"].astype(np.int64).ravel(),
-            "clocks_event_reasons": reasons.astype(np.int64).ravel(),
+            "clocks_event_reasons": gauges["clocks_event_reasons"].astype(np.int64).ravel(),
+            "mig_busy_ratio": pl.Series([None], dtype=pl.Float64).new_from_index(0, len(gpu)),
+            "mig_told_ratio": pl.Series([None], dtype=pl.Float64).new_from_index(0, len(gpu)),
         }
     )

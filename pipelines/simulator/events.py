@@ -70,6 +70,34 @@ SPARKS_DRIVER_RELOAD_AT = _utc(10, 21, 14, 7)
 SPARKS_RELOAD_NODE = 16
 """Zero-based position of spk0017, drained for the reload of its driver."""
 
+GPU_LIMIT_RATIO = 0.9
+"""Of its model's peak: from here on a GPU meets the limit it comes with, as GPU Boost intends."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A GPU board: its site, the zero-based position of its node, and its index there."""
+
+    site_id: str
+    node: int
+    gpu: int
+
+
+FROZEN_COUNTER = (Board("juelich", 199, 2), Span(_utc(10, 24, 6), _utc(10, 24, 18)))
+"""Its energy counter shows the same reading all the while, then what it should."""
+COUNTER_GLITCH = (Board("sparks", 99, 5), _utc(10, 25, 11))
+"""One reading too high, by less than a board could have drawn since the one before."""
+COUNTER_GLITCH_KWH = 0.3
+MIG_BOARD = (Board("sparks", SPARKS_RELOAD_NODE, 0), Span(_utc(10, 20, 12), _utc(10, 20, 20)))
+"""In MIG mode while its node is drained: seven instances, of which one job holds three."""
+MIG_BUSY_INSTANCES = 3
+MIG_INSTANCES = 7
+
+MISSING_ACCOUNTING = ("sparks", _utc(7, 15))
+"""Site and UTC day whose listing of jobs never came."""
+SUSPENSION = ("sparks", Span(_utc(7, 22, 10), _utc(7, 22, 13)))
+"""A job is suspended so that another can run on its nodes."""
+
 TELEMETRY_STARTED_AT = _utc(10, 18, 22)
 FINE_TELEMETRY = Span(_utc(11, 1), _utc(11, 2))
 SCRAPES = Span(_utc(11, 1, 12), _utc(11, 1, 13))

@@ -504,6 +504,8 @@ def _land_invoices(desk: _Desk, charged: list[Invoice]) -> None:
 def _land_jobs(desk: _Desk, site: SiteWorld) -> None:
     jobs = job_rows(site)
     for day in desk.days():
+        if (site.plate.site_id, day) == events.MISSING_ACCOUNTING:
+            continue
         desk.put(
             f"sacct/{site.plate.cluster}/sacct_{day:%Y%m%d}.txt",
             sacct.write_sacct(accounting_of_day(jobs, day), time_zone=site.plate.time_zone),

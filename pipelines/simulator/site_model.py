@@ -109,6 +109,10 @@ class Telemetry:
     busy: Bools
     is_capped: Bools
     is_throttled: Bools
+    speed_ratio: Floats
+    """Of the work it would do unhindered, what it does."""
+    limit_w: Floats
+    """Power limit of the GPUs in each step."""
     node_w: Floats
 
 
@@ -141,6 +145,7 @@ def node_telemetry(
     if cap_w is not None:
         highest[:, capped] = ((cap_w - fleet.idle_w) / fleet.range_w)[:, None]
     is_capped = load > highest
+    wanted = load.copy()
     load = np.minimum(load, highest)
     is_throttled = np.zeros_like(is_capped)
     hot = (columns >= hot_steps.start) & (columns < hot_steps.stop)
@@ -155,7 +160,13 @@ def node_telemetry(
     nodes = (len(fleet.hostnames), fleet.gpus_per_node, len(columns))
     host_w = fleet.host_idle_w + fleet.host_range_w * load.reshape(nodes).mean(axis=1)
     return Telemetry(
-        gpu_w, load > 0, is_capped, is_throttled, gpu_w.reshape(nodes).sum(axis=1) + host_w
+        gpu_w=gpu_w,
+        busy=load > 0,
+        is_capped=is_capped,
+        is_throttled=is_throttled,
+        speed_ratio=np.divide(load, wanted, out=np.ones_like(load), where=wanted > 0),
+        limit_w=np.where(capped, fleet.peak_w if cap_w is None else cap_w, fleet.peak_w),
+        node_w=gpu_w.reshape(nodes).sum(axis=1) + host_w,
     )
 
 

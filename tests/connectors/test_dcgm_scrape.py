@@ -5,6 +5,7 @@ import pytest
 
 from pipelines.connectors import dcgm_scrape
 from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers.dcgm_scrape import scrape_file_name, write_scrape
 from tests.real_files import real_file
 
@@ -17,9 +18,15 @@ SAMPLES = pl.DataFrame(
         "power_w": [412.25, 110.0],
         "energy_counter_millijoules": [15_152_422_938, 7],
         "utilization_ratio": [0.91, 0.0],
+        "sm_clock_mhz": [1980.0, 1980.0],
+        "power_limit_w": [400.0, 400.0],
+        "default_power_limit_w": [700.0, 700.0],
         "power_violation_ns": [1_000_000_000, 0],
+        "power_brake_ns": [7, 7],
         "thermal_violation_ns": [0, 0],
         "clocks_event_reasons": [4, 1],
+        "mig_busy_ratio": [None, None],
+        "mig_told_ratio": [None, None],
     },
     schema_overrides={"sampled_at": pl.Datetime("us", "UTC")},
 )
@@ -49,6 +56,7 @@ def test_a_scrape_is_read_back_unchanged_at_the_time_of_its_name():
                 "power_w": 68.244,
                 "energy_counter_millijoules": 15_152_422_938,
                 "utilization_ratio": 0.91,
+                "sm_clock_mhz": 660.0,
             },
         ),
         (
@@ -58,6 +66,7 @@ def test_a_scrape_is_read_back_unchanged_at_the_time_of_its_name():
                 "power_w": 14.512,
                 "energy_counter_millijoules": 48_287_135,
                 "utilization_ratio": 0.0,
+                "sm_clock_mhz": 300.0,
             },
         ),
     ],
@@ -65,11 +74,9 @@ def test_a_scrape_is_read_back_unchanged_at_the_time_of_its_name():
 def test_real_scrapes_give_one_row_per_board(name: str, row: dict):
     assert read(real_file("dcgm_scrape", name), "any_20261101T000000Z.prom") == [
         {
+            **dict.fromkeys(payload_columns(RAW_TABLES["gpu_samples"])),
             "sampled_at": MIDNIGHT,
             "gpu_index": "0",
-            "power_violation_ns": None,
-            "thermal_violation_ns": None,
-            "clocks_event_reasons": None,
             "reject_reason": None,
             **row,
         }

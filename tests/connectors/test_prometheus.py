@@ -289,7 +289,11 @@ def gpu_samples(draw: st.DrawFn) -> pl.DataFrame:
             "power_w": draw(st.floats(0, 5000)),
             "energy_counter_millijoules": draw(counter),
             "utilization_ratio": draw(st.integers(0, 100).map(lambda percent: percent / 100)),
+            "sm_clock_mhz": draw(st.none() | st.integers(0, 3000).map(float)),
+            "power_limit_w": draw(st.none() | st.floats(0, 2000)),
+            "default_power_limit_w": draw(st.none() | st.floats(0, 2000)),
             "power_violation_ns": draw(counter),
+            "power_brake_ns": draw(counter),
             "thermal_violation_ns": draw(counter),
             "clocks_event_reasons": draw(st.none() | st.integers(0, 511)),
         }
@@ -309,6 +313,65 @@ def test_what_the_writers_write_is_read_back_unchanged(samples: pl.DataFrame):
         rows = read(content)["gpu_samples"].sort("hostname", "gpu_index", "sampled_at")
         assert rows["reject_reason"].to_list() == [None] * samples.height
         assert_frame_equal(rows.drop("reject_reason"), samples)
+
+
+def test_a_board_in_mig_mode_is_read_back_with_its_instances():
+    rows = pl.DataFrame(
+        [
+            sample(power_w=412.25, mig_busy_ratio=3 / 7, mig_told_ratio=1.0),
+            sample(gpu_index="1", power_w=60.0, utilization_ratio=0.0),
+        ],
+        schema={
+            name: RAW_TABLES["gpu_samples"].schema.columns()[name].dtype for name in GPU_COLUMNS
+        },
+    )
+    read_back = read(writer.write_export(rows))["gpu_samples"].drop("reject_reason")
+    assert_frame_equal(read_back.sort("gpu_index"), rows, rel_tol=1e-12)
+
+
+def instance(metric: str, number: int, profile: str = "3g.40gb") -> dict[str, str]:
+    return board(metric) | {"GPU_I_ID": str(number), "GPU_I_PROFILE": profile}
+
+
+def test_use_0_of_a_board_in_mig_mode_says_nothing():
+    content = answer(
+        (instance("DCGM_FI_DEV_POWER_USAGE", 1), [[SECONDS, "450"]]),
+        (instance("DCGM_FI_DEV_POWER_USAGE", 2), [[SECONDS, "450"]]),
+        (instance("DCGM_FI_DEV_GPU_UTIL", 1), [[SECONDS, "0"]]),
+    )
+    assert read(content)["gpu_samples"].to_dicts() == [sample(power_w=450.0)]
+
+
+@pytest.mark.parametrize(
+    ("activities", "busy", "told"),
+    [
+        ({1: "0.93", 2: "0.02"}, 3 / 7, 6 / 7),
+        ({1: "0.93"}, 3 / 7, 3 / 7),
+        ({1: "0.05", 2: "0.05"}, 0, 6 / 7),
+        ({1: "9223372036854775794", 2: "0.5"}, 3 / 7, 3 / 7),
+    ],
+)
+def test_the_instances_of_a_board_tell_which_share_of_it_is_busy(
+    activities: dict[int, str], busy: float, told: float
+):
+    content = answer(
+        (instance("DCGM_FI_DEV_POWER_USAGE", 1), [[SECONDS, "450"]]),
+        *(
+            (instance("DCGM_FI_PROF_GR_ENGINE_ACTIVE", number), [[SECONDS, activity]])
+            for number, activity in activities.items()
+        ),
+    )
+    [row] = read(content)["gpu_samples"].to_dicts()
+    assert (row["power_w"], row["utilization_ratio"]) == (450.0, None)
+    assert row["mig_busy_ratio"] == pytest.approx(busy)
+    assert row["mig_told_ratio"] == pytest.approx(told)
+
+
+def test_the_activity_of_a_whole_board_is_its_use_where_dcgm_shows_no_other():
+    activity = (board("DCGM_FI_PROF_GR_ENGINE_ACTIVE"), [[SECONDS, "0.4"]])
+    use = (board("DCGM_FI_DEV_GPU_UTIL"), [[SECONDS, "91"]])
+    assert read(answer(activity))["gpu_samples"]["utilization_ratio"].to_list() == [0.4]
+    assert read(answer(activity, use))["gpu_samples"]["utilization_ratio"].to_list() == [0.91]
 
 
 def test_node_power_is_read_back_unchanged():

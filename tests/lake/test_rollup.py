@@ -206,6 +206,186 @@ def test_a_counter_is_believed_up_to_what_a_board_can_draw(book: Book):
     ]
 
 
+def counted(
+    powers_w: list[float], counters_kwh: list[float], *, step_s: int = 300, **values: object
+) -> list[dict]:
+    """Samples of one board from midnight on."""
+    return [
+        gpu(
+            MIDNIGHT + timedelta(seconds=number * step_s),
+            power_w=power,
+            energy_counter_millijoules=round(counter * KWH),
+            **values,
+        )
+        for number, (power, counter) in enumerate(zip(powers_w, counters_kwh, strict=True))
+    ]
+
+
+def test_a_counter_that_stands_still_under_load_gives_way_to_the_power(book: Book):
+    # 600 W are 0.05 kWh in 5 minutes; a stale field shows the same reading all the time.
+    load(book, counted([600] * 4, [7] * 4))
+    assert rolled_up(book, "gpu_intervals")[0] == interval(
+        energy_kwh=0.15,
+        energy_from_power_kwh=0.15,
+        counter_stood_still_s=900.0,
+        covered_s=900.0,
+        sample_count=3,
+    )
+
+
+def test_what_a_counter_catches_up_after_it_stood_still_does_not_count_twice(book: Book):
+    # It stands still from 00:10 to 00:20 and shows all of it at 00:25, 1.8 kW over 5 minutes.
+    load(book, counted([600] * 9, [0, 0.05, 0.1, 0.1, 0.1, 0.25, 0.3, 0.35, 0.4]))
+    rows = rolled_up(book, "gpu_intervals")
+    assert [(row["energy_kwh"], row["counter_stood_still_s"]) for row in rows] == [
+        (0.15, 600.0),
+        (0.15, 600.0),
+        (0.1, None),
+    ]
+
+
+def test_a_reading_that_an_exporter_repeats_is_no_standstill(book: Book):
+    # A scrape every 15 seconds of readings that are taken every 30.
+    taken = [number // 2 * 0.005 for number in range(61)]
+    load(book, counted([600] * 61, taken, step_s=15))
+    assert rolled_up(book, "gpu_intervals")[0] == interval(
+        energy_kwh=0.15,
+        energy_from_counter_kwh=0.15,
+        energy_from_power_kwh=0.15,
+        covered_s=900.0,
+        sample_count=60,
+    )
+
+
+@pytest.mark.parametrize("glitch", [0.22, 0.02])
+def test_a_reading_that_is_not_between_its_neighbours_is_bridged_by_power(
+    book: Book, glitch: float
+):
+    load(book, counted([600] * 5, [0.05, 0.1, glitch, 0.2, 0.25]))
+    rows = rolled_up(book, "gpu_intervals")
+    assert [row["energy_kwh"] for row in rows] == [0.15, 0.05]
+    assert rows[0]["energy_from_counter_kwh"] == 0.05
+
+
+def test_of_counter_and_powers_that_differ_all_day_neither_is_believed(book: Book):
+    # The counter tells joules: a thousandth.
+    load(book, counted([600] * 13, [number * 0.00005 for number in range(13)]))
+    assert rolled_up(book, "gpu_intervals")[0] == interval(
+        energy_from_counter_kwh=0.00015,
+        energy_from_power_kwh=0.15,
+        energy_contradicted_s=900.0,
+        sample_count=3,
+    )
+
+
+@pytest.mark.parametrize("step_count", [11, 12])
+def test_counter_and_powers_are_compared_over_an_hour_at_least(book: Book, step_count: int):
+    load(book, counted([600] * (step_count + 1), [n * 0.04 for n in range(step_count + 1)]))
+    is_believed = step_count < rollup.DISAGREEMENT_STEPS
+    assert rolled_up(book, "gpu_intervals")[0]["energy_kwh"] == (0.12 if is_believed else None)
+
+
+def test_powers_that_vary_too_much_to_compare_contradict_no_counter(book: Book):
+    # Busy for a minute in every five: the samples show it at times, the counter always.
+    powers = [700 if number % 3 == 0 else 60 for number in range(25)]
+    load(book, counted(powers, [number * 0.0155 for number in range(25)]))
+    assert rolled_up(book, "gpu_intervals")[0]["energy_kwh"] == 0.0465
+
+
+def test_of_a_board_in_mig_mode_its_busy_instances_are_busy(book: Book):
+    load(
+        book,
+        [
+            gpu(at(0, minute), power_w=400, mig_busy_ratio=3 / 7, mig_told_ratio=5 / 7)
+            for minute in (0, 5, 10, 15)
+        ],
+    )
+    assert rolled_up(book, "gpu_intervals")[0] == interval(
+        energy_kwh=0.1,
+        energy_from_power_kwh=0.1,
+        busy_s=385.714285714,
+        idle_s=257.142857143,
+        covered_s=900.0,
+        sample_count=3,
+    )
+
+
+def test_a_node_does_not_tell_what_is_drawn_busy_where_one_of_its_boards_does_not(book: Book):
+    whole = {"power_w": 600, "utilization_ratio": 1}
+    in_mig_mode = {"gpu_index": "1", "power_w": 400, "mig_busy_ratio": 1 / 7, "mig_told_ratio": 1}
+    untold = {"gpu_index": "2", "power_w": 100}
+    load(
+        book,
+        [
+            gpu(at(0, minute), **values)
+            for minute in (0, 15)
+            for values in (whole, in_mig_mode, untold)
+        ],
+    )
+    node = rolled_up(book, "node_intervals")[0]
+    assert (node["gpu_kwh"], node["gpu_busy_s"], node["busy_kwh"], node["idle_kwh"]) == (
+        pytest.approx(0.275),
+        pytest.approx(900 + 900 / 7),
+        None,
+        None,
+    )
+
+
+LIMITED = {
+    "utilization_ratio": 1,
+    "power_w": 398,
+    "power_limit_w": 400,
+    "default_power_limit_w": 700,
+    "sm_clock_mhz": 1200,
+    "clocks_event_reasons": 0x4,
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "limited_s", "braked_s"),
+    [
+        ({}, 900.0, 0.0),
+        # At the limit the board comes with GPU Boost stays all day.
+        ({"power_limit_w": 700, "power_w": 698}, 0.0, 0.0),
+        ({"power_limit_w": None}, None, 0.0),
+        # A lower limit that nothing reaches limits nothing.
+        ({"power_w": 300, "clocks_event_reasons": 0}, 0.0, 0.0),
+        ({"clocks_event_reasons": None}, 900.0, None),
+        ({"utilization_ratio": 0}, 0.0, 0.0),
+        ({"power_limit_w": 700, "clocks_event_reasons": 0x80, "power_brake_ns": 0}, 0.0, 900.0),
+        ({"power_limit_w": 700, "clocks_event_reasons": 0x80}, 0.0, 900.0),
+    ],
+)
+def test_a_board_is_constrained_by_a_limit_below_its_own_or_by_the_power_brake(
+    book: Book, values: dict, limited_s: float | None, braked_s: float | None
+):
+    load(book, [gpu(at(0, minute), **{**LIMITED, **values}) for minute in (0, 5, 10, 15)])
+    row = rolled_up(book, "gpu_intervals")[0]
+    assert (row["power_limited_s"], row["power_braked_s"]) == (limited_s, braked_s)
+
+
+def test_the_clock_of_busy_time_and_the_limit_in_force_are_kept(book: Book):
+    load(
+        book,
+        [
+            gpu(at(0, 0), **LIMITED),
+            gpu(at(0, 5), **LIMITED),
+            gpu(at(0, 10), **{**LIMITED, "sm_clock_mhz": None, "utilization_ratio": 0}),
+            gpu(at(0, 15), **{**LIMITED, "sm_clock_mhz": 1800, "power_limit_w": 350}),
+        ],
+    )
+    row = rolled_up(book, "gpu_intervals")[0]
+    assert row["sm_clock_mhz_s"] == 300 * 1200 + 300 * 1800
+    assert row["sm_clock_known_s"] == 600
+    assert row["power_limit_ratio_s"] == pytest.approx(300 * 4 / 7 + 300 / 2)
+
+
+def test_a_violation_counter_that_stands_still_beside_reasons_is_not_believed(book: Book):
+    reasons = {"utilization_ratio": 1, "power_violation_ns": 5, "clocks_event_reasons": 0x80}
+    load(book, [gpu(at(0, minute), **reasons) for minute in (0, 15)])
+    assert rolled_up(book, "gpu_intervals")[0]["power_capped_s"] == 900.0
+
+
 def test_a_gap_longer_than_a_step_counts_nowhere(book: Book):
     load(
         book,
@@ -350,6 +530,7 @@ def test_a_node_is_its_boards_beside_its_own_power(book: Book):
     )
     first, second, third = rolled_up(book, "node_intervals")
     assert first == {
+        **dict.fromkeys(rollup.NODE_INTERVALS.names()),
         "hostname": "jwb0001",
         "interval_started_at": MIDNIGHT,
         "gpu_kwh": 0.17,
@@ -359,8 +540,6 @@ def test_a_node_is_its_boards_beside_its_own_power(book: Book):
         "gpu_idle_s": 900.0,
         "busy_kwh": 0.15,
         "idle_kwh": 0.02,
-        "power_capped_s": None,
-        "thermal_throttled_s": None,
         "covered_s": 1800.0,
         "node_covered_s": 600.0,
         "energy_from_power_kwh": 0.17,

@@ -48,3 +48,36 @@ select
     end as expected
 from broken
 where rule_id is not null
+
+union all
+
+-- Of its boards' energy counters: one that stands still gives way to the power, and one that the power contradicts
+-- leaves the energy of the board unknown.
+{% set doubts = {
+    "gpu_counter_stands_still": (
+        "counter_stood_still_s", "energy_from_power_kwh",
+        "energy counters that move: some stood still for ",
+    ),
+    "gpu_energy_contradicted": (
+        "energy_contradicted_s", "energy_from_power_kwh",
+        "energy counters that agree with the power of their boards: some do not for ",
+    ),
+} %}
+{% for rule_id, (seconds, value, expected) in doubts.items() %}
+select
+    '{{ rule_id }}' as rule_id,
+    site_id,
+    'node' as subject_kind,
+    hostname as subject_id,
+    hostname,
+    interval_started_at,
+    interval_ended_at,
+    utc_date,
+    {{ value }} as value,
+    '{{ expected }}' || round({{ seconds }} / 60, 1) || ' GPU minutes' as expected
+from {{ ref("stg_node_intervals") }}
+where
+    {{ seconds }} > 0
+    and {{ in_build_dates("utc_date") }}
+{{ "union all" if not loop.last }}
+{% endfor %}

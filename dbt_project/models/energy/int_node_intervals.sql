@@ -18,6 +18,13 @@ select
     node_intervals.gpu_idle_s,
     node_intervals.power_capped_s,
     node_intervals.thermal_throttled_s,
+    node_intervals.power_limited_s,
+    node_intervals.power_limit_ratio_s,
+    node_intervals.power_braked_s,
+    node_intervals.sm_clock_mhz_s,
+    node_intervals.sm_clock_known_s,
+    node_intervals.counter_stood_still_s,
+    node_intervals.energy_contradicted_s,
     node_intervals.covered_s,
     case when findings.rule_id is null then node_intervals.node_covered_s else 0 end as node_covered_s,
     node_intervals.coverage_ratio
@@ -26,3 +33,4 @@ left join {{ ref("int_node_findings") }} as findings
     on
         node_intervals.hostname = findings.hostname
         and node_intervals.interval_started_at = findings.interval_started_at
+        and findings.rule_id in ('node_range', 'node_below_gpus')

@@ -18,6 +18,13 @@ select
     node_intervals.gpu_idle_s,
     node_intervals.power_capped_s,
     node_intervals.thermal_throttled_s,
+    node_intervals.power_limited_s,
+    node_intervals.power_limit_ratio_s,
+    node_intervals.power_braked_s,
+    node_intervals.sm_clock_mhz_s,
+    node_intervals.sm_clock_known_s,
+    node_intervals.counter_stood_still_s,
+    node_intervals.energy_contradicted_s,
     node_intervals.covered_s,
     node_intervals.node_covered_s,
     least(1, node_intervals.covered_s / (900 * nodes.gpu_count)) as coverage_ratio

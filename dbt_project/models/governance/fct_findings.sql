@@ -6,6 +6,7 @@
     "int_meter_findings": "source_file",
     "int_battery_findings": "source_file",
     "int_node_findings": none,
+    "int_job_findings": "source_file",
     "int_price_findings": none,
     "int_cloud_findings": "source_file",
 } %}

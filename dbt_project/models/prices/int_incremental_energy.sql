@@ -37,8 +37,8 @@ telemetry as (
         node_intervals.utc_date,
         {{ exact_sum("node_intervals.busy_kwh") }} as busy_kwh,
         {{ exact_sum("node_intervals.idle_kwh") }} as idle_kwh,
-        {{ exact_sum("node_intervals.gpu_busy_s") }} / 3600 as busy_gpu_hours,
-        {{ exact_sum("node_intervals.gpu_idle_s") }} / 3600 as idle_gpu_hours
+        {{ exact_sum("node_intervals.gpu_busy_s", "node_intervals.busy_kwh is not null") }} / 3600 as busy_gpu_hours,
+        {{ exact_sum("node_intervals.gpu_idle_s", "node_intervals.idle_kwh is not null") }} / 3600 as idle_gpu_hours
     from {{ ref("int_node_intervals") }} as node_intervals
     inner join {{ source("raw", "nodes") }} as nodes
         on

@@ -13,6 +13,7 @@ import polars as pl
 
 NODE_POWER_METRIC = "ipmi_dcmi_power_consumption_watts"
 _IPMI_EXPORTER_PORT = 9290
+_MIG_INSTANCES = 7
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,30 @@ DCGM_METRICS = (
         "Total energy consumption since boot (in mJ).",
     ),
     DcgmMetric("utilization_ratio", "DCGM_FI_DEV_GPU_UTIL", "gauge", "GPU utilization (in %)."),
+    DcgmMetric("sm_clock_mhz", "DCGM_FI_DEV_SM_CLOCK", "gauge", "SM clock frequency (in MHz)."),
+    DcgmMetric(
+        "power_limit_w",
+        "DCGM_FI_DEV_ENFORCED_POWER_LIMIT",
+        "gauge",
+        "Power limit after all limiters (in W).",
+    ),
+    DcgmMetric(
+        "default_power_limit_w",
+        "DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF",
+        "gauge",
+        "Default power limit (in W).",
+    ),
     DcgmMetric(
         "power_violation_ns",
         "DCGM_FI_DEV_POWER_VIOLATION",
         "counter",
         "Throttling duration due to power constraints (in ns).",
+    ),
+    DcgmMetric(
+        "power_brake_ns",
+        "DCGM_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN_NS",
+        "counter",
+        "Slowdown by the power brake (in ns).",
     ),
     DcgmMetric(
         "thermal_violation_ns",
@@ -82,7 +102,7 @@ def board_uuid() -> pl.Expr:
 def metric_text(metric: DcgmMetric) -> pl.Expr:
     """A metric's value as text: counters and bit masks as whole numbers, the rest as they are."""
     value = pl.col(metric.name)
-    if metric.column == "power_w":
+    if metric.column.endswith("_w"):
         return value.cast(pl.String)
     return value.cast(pl.Int64).cast(pl.String)
 
@@ -133,16 +153,33 @@ def write_query_range(
 def write_export(gpu_samples: pl.DataFrame) -> bytes:
     """A wide Parquet export: one row per board and time, one column per metric.
 
-    Values are doubles, as Prometheus keeps them.
+    Values are doubles, as Prometheus keeps them. A board in MIG mode has a row for each of its
+    seven instances, which repeats the board's own values, without utilization.
     """
-    return _parquet(
-        gpu_samples.select(
-            pl.col("sampled_at").dt.cast_time_unit("ms").alias("timestamp"),
-            pl.col("hostname").alias("Hostname"),
-            pl.col("gpu_index").alias("gpu"),
-            *(value.cast(pl.Float64) for value in dcgm_values()),
-        )
+    values = gpu_samples.select(
+        "mig_busy_ratio",
+        pl.col("sampled_at").dt.cast_time_unit("ms").alias("timestamp"),
+        pl.col("hostname").alias("Hostname"),
+        pl.col("gpu_index").alias("gpu"),
+        *(value.cast(pl.Float64) for value in dcgm_values()),
     )
+    in_mig_mode = values.filter(pl.col("mig_busy_ratio").is_not_null())
+    if in_mig_mode.is_empty():
+        return _parquet(values.drop("mig_busy_ratio"))
+    instance = pl.Series("instance", range(_MIG_INSTANCES), dtype=pl.Int64)
+    instances = in_mig_mode.join(instance.to_frame(), how="cross").select(
+        *values.columns,
+        GPU_I_ID=(pl.col("instance") + 1).cast(pl.String),
+        GPU_I_PROFILE=pl.lit("1g.10gb"),
+        DCGM_FI_PROF_GR_ENGINE_ACTIVE=pl.when(
+            pl.col("instance") < (pl.col("mig_busy_ratio") * _MIG_INSTANCES).round()
+        )
+        .then(0.62)
+        .otherwise(0.0),
+    )
+    instances = instances.with_columns(DCGM_FI_DEV_GPU_UTIL=pl.lit(0.0))
+    others = values.filter(pl.col("mig_busy_ratio").is_null())
+    return _parquet(pl.concat([others, instances], how="diagonal").drop("mig_busy_ratio"))
 
 
 def write_node_export(node_power_samples: pl.DataFrame) -> bytes:

@@ -23,14 +23,23 @@ SAMPLES = pl.DataFrame(
         "power_w": [412.25, 60.0],
         "energy_counter_millijoules": [15_152_422_938, 15_152_423_000],
         "utilization_ratio": [0.913, 0.0],
+        "sm_clock_mhz": [1200.0, 345.0],
+        "power_limit_w": [412.5, 700.0],
+        "default_power_limit_w": [700.0, 700.0],
         "power_violation_ns": [None, 5],
+        "power_brake_ns": [None, None],
         "thermal_violation_ns": [None, None],
         "clocks_event_reasons": [4, 1],
+        "mig_busy_ratio": [None, None],
+        "mig_told_ratio": [None, None],
     },
     schema_overrides={
         "sampled_at": pl.Datetime("us", "UTC"),
         "power_violation_ns": pl.Int64,
+        "power_brake_ns": pl.Int64,
         "thermal_violation_ns": pl.Int64,
+        "mig_busy_ratio": pl.Float64,
+        "mig_told_ratio": pl.Float64,
     },
 )
 
@@ -42,6 +51,9 @@ def test_a_scrape_is_what_the_prometheus_client_reads():
         ("DCGM_FI_DEV_POWER_USAGE", "gauge", 412.25),
         ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "counter", 15_152_422_938),
         ("DCGM_FI_DEV_GPU_UTIL", "gauge", 91),
+        ("DCGM_FI_DEV_SM_CLOCK", "gauge", 1200),
+        ("DCGM_FI_DEV_ENFORCED_POWER_LIMIT", "gauge", 412.5),
+        ("DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF", "gauge", 700),
         ("DCGM_FI_DEV_CLOCKS_EVENT_REASONS", "gauge", 4),
     ]
     assert families[0].samples[0].labels == {
@@ -96,10 +108,34 @@ def test_the_wide_export_is_parquet_of_doubles():
             "DCGM_FI_DEV_POWER_USAGE": 412.25,
             "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": 15_152_422_938.0,
             "DCGM_FI_DEV_GPU_UTIL": 91.0,
+            "DCGM_FI_DEV_SM_CLOCK": 1200.0,
+            "DCGM_FI_DEV_ENFORCED_POWER_LIMIT": 412.5,
+            "DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF": 700.0,
             "DCGM_FI_DEV_POWER_VIOLATION": None,
+            "DCGM_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN_NS": None,
             "DCGM_FI_DEV_THERMAL_VIOLATION": None,
             "DCGM_FI_DEV_CLOCKS_EVENT_REASONS": 4.0,
         }
+    ]
+
+
+def test_a_board_in_mig_mode_has_a_row_per_instance_that_repeats_its_power():
+    in_mig_mode = SAMPLES.with_columns(
+        mig_busy_ratio=pl.Series([3 / 7, None]), mig_told_ratio=pl.Series([1.0, None])
+    )
+    rows = pl.read_parquet(prometheus.write_export(in_mig_mode))
+    assert rows.select(
+        "GPU_I_ID",
+        "GPU_I_PROFILE",
+        "DCGM_FI_DEV_POWER_USAGE",
+        "DCGM_FI_DEV_GPU_UTIL",
+        "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    ).rows() == [
+        (None, None, 60.0, 0.0, None),
+        *(
+            (str(number), "1g.10gb", 412.25, 0.0, 0.62 if number <= 3 else 0.0)
+            for number in range(1, 8)
+        ),
     ]
 
 
@@ -162,7 +198,7 @@ def test_accounting_has_a_header_local_times_and_the_steps_of_started_jobs():
         "7.extern|7.extern|juelich|||climate||extern|CANCELLED|2026-10-25T02:30:00|"
         "2026-10-25T02:30:00|2026-10-25T02:30:00|3600|00:00:00|2|"
         "billing=192,cpu=192,gres/gpu=8,node=2|jwb[0001-0002]||",
-        "8|8|juelich||||||PENDING|2026-10-25T00:00:00|Unknown|Unknown|0|0||None assigned||",
+        "8|8|juelich||||||PENDING|2026-10-25T00:00:00|Unknown|Unknown|0||0||None assigned||",
     ]
 
 
