@@ -18,7 +18,10 @@
     Since when a row is the newest: the source's own time of publication, else the time its file was first loaded;
     never a time of the file, which a copy changes.
 #}
-{% macro revised_at() -%} coalesce(loaded_at, known_at) {%- endmacro %}
+{% macro revised_at(relation="") -%}
+    {%- set of = relation ~ "." if relation else "" -%}
+    coalesce({{ of }}loaded_at, {{ of }}known_at)
+{%- endmacro %}
 
 {# The order of revisions, the newest first; what was loaded at once follows the names of its files. #}
 {% macro by_revision() -%} {{ revised_at() }} desc, load_number desc, source_row desc {%- endmacro %}

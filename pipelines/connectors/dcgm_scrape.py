@@ -4,8 +4,7 @@ What belongs here: the text exposition and the moment of the scrape, which the t
 and the file name does. What does not: which metric gives which column (`prometheus.py`).
 """
 
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from io import StringIO
 
 import polars as pl
@@ -13,10 +12,10 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_fd_to_metric_families
 
 from pipelines.connectors.common import Context, Tables, UnreadableFile
+from pipelines.connectors.parsing import time_in_name
 from pipelines.connectors.prometheus import is_gpu_metric, tables_of_samples
 
 _EXPECTED = "the answer of dcgm-exporter's /metrics"
-_TIME_IN_NAME = re.compile(r"_(\d{8}T\d{6}Z)(?=\.|$)")
 
 
 def read(content: bytes, *, file_name: str, context: Context) -> Tables:
@@ -74,12 +73,11 @@ def _name(family: Metric, sample_name: str) -> str:
 
 
 def _scraped_at(file_name: str) -> datetime:
-    times = _TIME_IN_NAME.findall(file_name)
-    try:
-        return datetime.strptime(times[-1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except (IndexError, ValueError) as error:
+    scraped_at = time_in_name(file_name)
+    if scraped_at is None:
         raise UnreadableFile(
             f"{file_name}: found no time of the scrape in the file name, expected "
             "<hostname>_<YYYYMMDDTHHMMSSZ>.prom, such as node0001_20261101T000000Z.prom "
             "(the text itself carries no time); rename the file"
-        ) from error
+        )
+    return scraped_at

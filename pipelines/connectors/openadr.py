@@ -21,6 +21,10 @@ client draws, which no file tells: times are those ordered. An event that starts
 and has no end holds since `createdDateTime`. Where there are several intervals each has the id
 `event#interval`, and `event#interval.n` where one holds several times.
 
+A file below a folder `full/<program>/`, as `landing/openadr/full/dso-limits/20261005T1000.json`,
+lists every event of that program there is: what it no longer has, the VTN has deleted. Such a
+listing may be empty; a time in its name, as `_20261005T100000Z`, says of when it is.
+
 OpenADR has no cancelled state: a VTN deletes the event and notifies its subscribers with operation
 DELETE. Such a notification, in which the event stands as it was, cancels it. An event with an empty
 list of intervals says nothing and is rejected; it does not cancel.
@@ -31,6 +35,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -42,7 +47,7 @@ from pipelines.connectors.common import (
     Tables,
     UnreadableFile,
 )
-from pipelines.connectors.parsing import UTC_TIME, decode
+from pipelines.connectors.parsing import UTC_TIME, decode, time_in_name
 
 _EXPECTED = "an OpenADR 3 event, a list of events or a notification of one (JSON)"
 _LIMIT = "IMPORT_CAPACITY_LIMIT"
@@ -65,6 +70,7 @@ _UTC_FORM = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "event_id": pl.String,
     "whole_event_id": pl.String,
+    "program_id": pl.String,
     "target": pl.String,
     "event_type": pl.String,
     "started_at": UTC_TIME,
@@ -107,7 +113,8 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     Raises:
         UnreadableFile: when the JSON is not such an answer.
     """
-    del file_name, context
+    del context
+    program_id = _listed_program(file_name)
     try:
         answer = json.loads(decode(content, expected=_EXPECTED))
     except (json.JSONDecodeError, RecursionError, ValueError) as error:
@@ -117,11 +124,35 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     if isinstance(answer, dict) and isinstance(answer.get("events"), list):
         answer = answer["events"]
     documents = answer if isinstance(answer, list) else [answer]
-    rows = [row for document in documents for row in _document_rows(document)]
-    return {"grid_events": pl.DataFrame(rows, schema=_SCHEMA, orient="row")}
+    rows = [row for document in documents for row in _document_rows(document, program_id)]
+    tables = {"grid_events": pl.DataFrame(rows, schema=_SCHEMA, orient="row")}
+    if program_id is not None:
+        if not isinstance(answer, list):
+            raise UnreadableFile(
+                f"found one event in a folder full/, expected a list of all events of {program_id}:"
+                " land the whole listing, or the event elsewhere below landing/openadr"
+            )
+        listing = {"program_id": program_id, "known_at": time_in_name(file_name)}
+        schema = {name: _SCHEMA[name] for name in listing}
+        tables["grid_event_listings"] = pl.DataFrame([listing], schema=schema)
+    return tables
 
 
-def _document_rows(document: object) -> Iterator[dict[str, Any]]:
+def _listed_program(file_name: str) -> str | None:
+    """The program of which the file lists every event; null for other files."""
+    parts = PurePosixPath(file_name).parts
+    if "full" not in parts[:-1]:
+        return None
+    program_id = parts[parts.index("full") + 1]
+    if program_id == parts[-1]:
+        raise UnreadableFile(
+            "found the file right below a folder full/, expected to know of which program it lists"
+            " all events: move it to landing/openadr/full/<program>/"
+        )
+    return program_id
+
+
+def _document_rows(document: object, listed_program: str | None) -> Iterator[dict[str, Any]]:
     if not isinstance(document, dict):
         raise UnreadableFile(f"found {str(document)[:40]!r} in place of an event: {_EXPECTED}")
     event = document.get("object", document)
@@ -133,6 +164,7 @@ def _document_rows(document: object) -> Iterator[dict[str, Any]]:
     row: dict[str, Any] = dict.fromkeys(_SCHEMA) | {
         "event_id": event_id,
         "whole_event_id": event_id,
+        "program_id": _text(event.get("programID")) or listed_program,
         "is_cancelled": str(document.get("operation", "")).upper() == "DELETE",
     }
     try:
@@ -140,6 +172,10 @@ def _document_rows(document: object) -> Iterator[dict[str, Any]]:
         row["known_at"] = None if changed is None else _instant("modificationDateTime", changed)
         if event_id is None:
             raise _RejectedError("id is empty: expected the event's id")
+        if listed_program is not None and row["program_id"] != listed_program:
+            raise _RejectedError(
+                f"programID '{row['program_id']}': expected {listed_program}, as the file's folder"
+            )
         intervals = _intervals(event)
         targets = _targets(event)
         told = list(_interval_rows(event, event_id, intervals))

@@ -13,8 +13,10 @@ column in the making: that value, and the reason in words where it rejects the r
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice, zip_longest
 from xml.etree.ElementTree import Element, ParseError
 
@@ -50,6 +52,15 @@ class Field:
         is_unexplained = self.value.is_null() & self.reason.is_null()
         missing = reason(is_unexplained, field=name, found=None, expected=expected)
         return Field(self.value, pl.coalesce(self.reason, missing))
+
+
+def time_in_name(file_name: str) -> datetime | None:
+    """The last time in a file's name, as in `node0001_20261101T000000Z.prom`; null without one."""
+    times = re.findall(r"_(\d{8}T\d{6}Z)(?=\.|$)", file_name)
+    try:
+        return datetime.strptime(times[-1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if times else None
+    except ValueError:
+        return None
 
 
 def decode(content: bytes, *, expected: str) -> str:

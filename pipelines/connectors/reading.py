@@ -14,6 +14,7 @@ import io
 import lzma
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -181,13 +182,25 @@ def read_members(path: Path, source_file: str, sha256: str, context: Context) ->
         )
     parse = connector(format_name)
     members = []
-    for member, content in _unpack(path, sha256):
+    for member, content in _unpack(path, source_file, sha256):
         file_name = f"{name}/{member}" if member else name.removesuffix(".gz")
         members.append((member, parse(content, file_name=file_name, context=context)))
     return members
 
 
-def _unpack(path: Path, sha256: str) -> Iterator[tuple[str | None, bytes]]:
+def file_sha256(content: io.BufferedReader | io.BytesIO, source_file: str) -> str:
+    """What a file is known by: its bytes, wherever it lies and whatever it is called.
+
+    A listing of all events says something else at another time and of another program, though it
+    may be the same bytes, so its path below landing is part of it.
+    """
+    digest = hashlib.file_digest(content, "sha256")
+    if re.match(r"openadr/(.+/)?full/", source_file):
+        digest.update(source_file.encode())
+    return digest.hexdigest()
+
+
+def _unpack(path: Path, source_file: str, sha256: str) -> Iterator[tuple[str | None, bytes]]:
     """(member name or None, bytes) of a file or of the members of an archive.
 
     Raises:
@@ -202,7 +215,7 @@ def _unpack(path: Path, sha256: str) -> Iterator[tuple[str | None, bytes]]:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableFile(f"{not_readable(error)}: load again") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if file_sha256(io.BytesIO(content), source_file) != sha256:
         raise UnreadableFile("the file changed while it was read: load again when it is complete")
     if not content:
         raise UnreadableFile("found 0 bytes, expected a file with content: send it again")

@@ -221,6 +221,8 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
     versions of it that the lake holds already: an event that was moved leaves its former days, too.
     What has no end yet holds up to the last date of the book.
     """
+    if table.name == "grid_event_listings":
+        return _unlisted(book, rows)
     start, end = pl.col("start"), pl.col("end")
     span = {"start": table.span[0], "end": table.span[1]}
     spans = rows.lazy().select("load_id", row_count=1, **span)
@@ -259,6 +261,40 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
         .with_columns(table=pl.lit(table.name))
         .collect()
     )
+
+
+def _unlisted(book: Book, listings: pl.DataFrame) -> pl.DataFrame:
+    """Per load the UTC dates of the events that a listing no longer has.
+
+    Those are events that the program's listing before still had, or that came since; what that one
+    had not is gone already.
+    """
+    table = RAW_TABLES["grid_events"]
+    events, earlier = (
+        pl.scan_parquet(book.lake / name / "*.parquet").collect()
+        for name in (table.name, "grid_event_listings")
+    )
+    event_id, number = pl.col("whole_event_id"), pl.col("load_number")
+    found = [
+        listings.group_by("load_id").agg(
+            row_count=pl.len(),
+            touched_dates=pl.lit([], pl.List(pl.Date)),
+            table=pl.lit("grid_event_listings"),
+        )
+    ]
+    for load_id, program_id, load_number in (
+        listings.select("load_id", "program_id", "load_number").unique().iter_rows()
+    ):
+        listed = events.filter(load_id=load_id)["whole_event_id"]
+        gone = events.filter(event_id.is_in(listed.implode()).not_(), program_id=program_id)
+        before = earlier.filter(number < load_number, program_id=program_id).sort(number).tail(1)
+        if len(before):
+            had = events.filter(load_id=before["load_id"].item())["whole_event_id"]
+            came_since = number > before["load_number"].item()
+            gone = gone.filter(event_id.is_in(had.implode()) | came_since)
+        dates = _touched(book, gone.with_columns(load_id=pl.lit(load_id)), table)
+        found.append(dates.with_columns(row_count=pl.lit(0, pl.UInt32)).select(found[0].columns))
+    return pl.concat(found, how="vertical_relaxed")
 
 
 def stale_dates(book: Book, load_ids: Sequence[str]) -> pl.DataFrame:

@@ -5,7 +5,6 @@ file (`pipelines/connectors/reading.py`), which files are new (`loading.py`), wh
 (`batch.py`), and which rows are right (`quarantine.py`).
 """
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import polars as pl
 
 from pipelines.book import Book
 from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON
-from pipelines.connectors.reading import Members, not_readable
+from pipelines.connectors.reading import Members, file_sha256, not_readable
 from pipelines.lake.files import readable_parquet, write_parquet
 from pipelines.lake.schemas import RAW_TABLES, RawTable, payload_columns
 
@@ -91,7 +90,7 @@ def look(book: Book) -> Landing:
             sha256 = before.get((name, status.st_size, modified_at))
             if sha256 is None:
                 with path.open("rb") as file:
-                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                    sha256 = file_sha256(file, name)
         except OSError as error:
             landing.refused.append((name, f"{not_readable(error)}: load again"))
             continue

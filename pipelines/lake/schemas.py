@@ -282,6 +282,7 @@ class GridEvents(Provenance):
         nullable=True,
         description="Event whose versions each tell all their rows; null if a row stands alone.",
     )
+    program_id = dy.String(nullable=True, description="OpenADR program; null of other sources.")
     target = dy.String(min_length=1)
     event_type = _one_of("grid_outage", "curtailment_order", "alert")
     started_at = _instant(_PLANNED)
@@ -300,6 +301,12 @@ class GridEvents(Provenance):
         return (pl.col("event_type") != "curtailment_order") | pl.col(
             "import_limit_kw"
         ).is_not_null()
+
+
+class GridEventListings(Provenance):
+    """One row per listing of all events of an OpenADR program: those of its load, and no others."""
+
+    program_id = dy.String(min_length=1)
 
 
 class CloudCharges(Provenance):
@@ -431,6 +438,9 @@ RAW_TABLES: dict[str, RawTable] = {
         ),
         RawTable("grid_carbon", GridCarbon, ("zone", *_INTERVAL), _INTERVAL),
         RawTable("grid_events", GridEvents, ("event_id", "target"), ("started_at", "ended_at")),
+        RawTable(
+            "grid_event_listings", GridEventListings, ("program_id",), ("known_at", "known_at")
+        ),
         RawTable(
             "cloud_charges",
             CloudCharges,

@@ -36,6 +36,7 @@ def assert_fits_raw_table(frame: pl.DataFrame, table: str) -> None:
         "known_at": pl.lit("2026-01-01").str.to_datetime(time_zone="UTC", time_unit="us"),
         "source_file": pl.lit("file"),
         "load_id": pl.lit("0" * 16),
+        "load_number": pl.lit(1),
     }
     told = rows.with_columns(
         *(value.alias(name) for name, value in rest.items() if name not in rows.columns),

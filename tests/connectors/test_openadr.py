@@ -35,6 +35,7 @@ EVENT = {
 ORDER = (
     "order-7",
     "order-7",
+    "load-control",
     "FRK-POI",
     "curtailment_order",
     START,
@@ -275,7 +276,7 @@ def test_a_duration_of_9999_years_is_an_open_end():
 def test_a_delete_notification_cancels_the_event():
     frame = read({"objectType": "EVENT", "operation": "DELETE", "object": EVENT})
 
-    assert accepted(frame).rows() == [(*ORDER[:7], True, CHANGED)]
+    assert accepted(frame).rows() == [(*ORDER[:8], True, CHANGED)]
 
 
 @pytest.mark.parametrize(
@@ -323,6 +324,56 @@ def test_what_cannot_be_understood_is_rejected_with_the_reason(changes, reason):
 
     assert reasons(frame) == [reason]
     assert accepted(frame)["event_id"].to_list() == ["order-7"]
+
+
+def listed(events, name="full/load-control/a.json"):
+    tables = openadr.read(json.dumps(events).encode(), file_name=name, context=CONTEXT)
+    for table, frame in tables.items():
+        assert_fits_raw_table(frame, table)
+    return tables
+
+
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [
+        ("full/load-control/a.json", None),
+        ("utility/full/load-control/2026/a_20260820T190000Z.json", START - timedelta(hours=1)),
+    ],
+)
+def test_a_file_in_a_folder_full_lists_every_event_of_its_program(name, at):
+    tables = listed([EVENT], name)
+
+    assert accepted(tables["grid_events"]).rows() == [ORDER]
+    assert tables["grid_event_listings"].rows() == [("load-control", at)]
+
+
+def test_a_listing_may_be_empty_and_other_files_are_none():
+    tables = listed([])
+
+    assert len(tables["grid_events"]) == 0
+    assert tables["grid_event_listings"]["program_id"].to_list() == ["load-control"]
+    assert list(listed([EVENT], "load-control/a.json")) == ["grid_events"]
+
+
+def test_an_event_of_another_program_than_the_listings_is_rejected():
+    tables = listed([EVENT, event(programID="other"), event(programID=None)])
+
+    assert reasons(tables["grid_events"]) == [
+        "programID 'other': expected load-control, as the file's folder"
+    ]
+    assert accepted(tables["grid_events"])["program_id"].to_list() == ["load-control"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "events", "message"),
+    [
+        ("full/a.json", [EVENT], "right below a folder full/"),
+        ("full/load-control/a.json", EVENT, "found one event in a folder full/"),
+    ],
+)
+def test_a_listing_says_of_what_and_is_one(name, events, message):
+    with pytest.raises(UnreadableFile, match=message):
+        listed(events, name)
 
 
 @pytest.mark.parametrize(
@@ -376,7 +427,7 @@ def test_what_the_writer_writes_is_read_back(
     back = read(write_event(rows))
 
     assert reasons(back) == []
-    assert_frame_equal(accepted(back).drop("whole_event_id"), rows)
+    assert_frame_equal(accepted(back).drop("whole_event_id", "program_id"), rows)
 
 
 def test_the_writer_writes_the_fields_of_an_openadr_3_1_event():

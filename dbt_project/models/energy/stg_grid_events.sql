@@ -24,6 +24,23 @@ revisions as (
 
 ),
 
+-- The newest listing of each program, and the events in it: what it no longer has was deleted.
+listings as (
+
+    {{ latest_revision(source("raw", "grid_event_listings"), ["program_id"]) }}
+
+),
+
+listed as (
+
+    select distinct
+        listings.program_id,
+        events.whole_event_id
+    from listings
+    inner join {{ source("raw", "grid_events") }} as events on listings.load_id = events.load_id
+
+),
+
 targets as (
 
     select distinct
@@ -45,4 +62,19 @@ select
     revisions.source_file
 from revisions
 inner join targets on revisions.target = targets.grid_event_target
-where not revisions.is_cancelled
+left join listings on revisions.program_id = listings.program_id
+left join listed
+    on
+        revisions.program_id = listed.program_id
+        and revisions.whole_event_id = listed.whole_event_id
+where
+    not revisions.is_cancelled
+    and (
+        listings.program_id is null
+        or listed.whole_event_id is not null
+        or {{ revised_at("listings") }} < {{ revised_at("revisions") }}
+        or (
+            {{ revised_at("listings") }} = {{ revised_at("revisions") }}
+            and listings.load_number < revisions.load_number
+        )
+    )
