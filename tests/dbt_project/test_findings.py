@@ -19,23 +19,32 @@ def warehouse(demo_book):
 
 
 def test_the_demo_breaks_no_rule_but_where_that_was_placed_in_it(warehouse):
-    false_sample = events.BATTERY_FALSE_SAMPLE_AT
+    _, frozen = events.FROZEN_COUNTER
+    _, unlisted_at = events.MISSING_ACCOUNTING
     assert warehouse.execute(
-        "select rule_id, site_id, subject_id, started_at, ended_at, occurrence_count"
-        " from marts.fct_findings order by rule_id, started_at"
+        "select rule_id, any_value(site_id), min(started_at), max(ended_at),"
+        " max(occurrence_count) from marts.fct_findings group by rule_id order by rule_id"
     ).fetchall() == [
         (
             "battery_stock_jump",
             "sparks",
-            "sparks-second-life",
-            false_sample - timedelta(minutes=5),
-            false_sample + timedelta(minutes=10),
+            events.BATTERY_FALSE_SAMPLE_AT - timedelta(minutes=5),
+            events.BATTERY_FALSE_SAMPLE_AT + timedelta(minutes=10),
             1,
         ),
+        # The step that ends at the first sample of the twelve hours began before them.
+        (
+            "gpu_counter_stands_still",
+            "juelich",
+            frozen.started_at - timedelta(minutes=15),
+            frozen.ended_at,
+            49,
+        ),
+        ("job_without_end", "sparks", unlisted_at, unlisted_at + timedelta(days=1), 1),
+        ("jobs_not_listed", "sparks", unlisted_at, unlisted_at + timedelta(days=1), 96),
         (
             "meter_gap",
             "sparks",
-            "SPK-COOL",
             events.MISSING_READ.started_at,
             events.ABSENT_READ.ended_at,
             12,
