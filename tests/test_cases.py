@@ -36,7 +36,6 @@ IN_ONE_BOOK = {
     "entsoe-15-and-60-min": "entsoe",
     "entsoe-a03-trailing": "entsoe",
     "entsoe-sequence-2-only": "entsoe",
-    "ercot-dst-flag": "prices_csv",
     "ercot-lz-lzew": "prices_csv",
     "estimated-read-above-facility": "nem12",
     "meter-clock-reset": "nem12",
@@ -245,13 +244,6 @@ def test_ercot_lz_lzew_takes_the_load_zones_own_price(ask):
         "select distinct source_price_per_mwh from staging.stg_market_prices"
         " where zone = 'LZ_CEDAR' and utc_date = '2026-05-06'"
     ) == [(50.0,)]
-
-
-def test_ercot_dst_flag_tells_the_two_hours_of_autumn_apart(ask):
-    assert ask(
-        "select interval_started_at, price_per_mwh from raw.market_prices"
-        " where source_file = 'prices_csv/dam_flag.csv' order by interval_started_at"
-    ) == [(at(11, 1, 5), 1), (at(11, 1, 6), 2), (at(11, 1, 7), 2.5), (at(11, 1, 8), 3)]
 
 
 def test_price_list_underscore_zone_is_read_as_declared(ask):
