@@ -112,6 +112,10 @@ TABLES = {
     " energy_debt_mwh double, energy_debt_cost double, first_debt_month date,"
     " volume_cover_p50_ratio double, price_cover_ratio double, missing_inputs varchar,"
     " currency_code varchar",
+    "fct_findings": "rule_id varchar, source_table varchar, site_id varchar, subject_kind varchar,"
+    " subject_id varchar, flow varchar, started_at timestamptz, ended_at timestamptz,"
+    " occurrence_count bigint, found_quantity double, found_quantity_unit varchar,"
+    " expected varchar, is_withheld boolean, source_files varchar[], mend varchar",
     "fct_data_quality": "source_table varchar, utc_date date, row_count bigint,"
     " estimated_row_count bigint, quarantined_row_count bigint, failed_file_count bigint,"
     " coverage_ratio double",
