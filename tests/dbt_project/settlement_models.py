@@ -174,7 +174,8 @@ class SettlementModels:
         # What breaks a rule is not for these tests: the readings they give are the truth.
         connection.execute(
             "create table warehouse.intermediate.int_meter_findings as"
-            " select '' as meter_id, '' as flow, now() as interval_started_at, '' as rule_id"
+            " select '' as meter_id, '' as flow, now() as interval_started_at,"
+            " now() as interval_ended_at, current_date as utc_date, '' as rule_id"
             " limit 0"
         )
         connection.execute(
