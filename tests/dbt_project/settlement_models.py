@@ -166,6 +166,7 @@ class SettlementModels:
             "intermediate.int_site_intervals",
             intervals.with_columns(
                 site_id=pl.lit("campus"),
+                time_zone=pl.lit("UTC"),
                 interval_ended_at=pl.col("interval_started_at") + QUARTER,
                 utc_date=pl.col("interval_started_at").dt.date(),
                 currency_code=pl.lit("EUR"),
