@@ -4,6 +4,35 @@
 
 {% macro interval_start(expression) -%} time_bucket(interval 15 minutes, {{ expression }}) {%- endmacro %}
 
+{# The first border of the grain at or after an instant. #}
+{% macro interval_end(expression) -%}
+    {{ interval_start(expression ~ " + interval 15 minutes - interval 1 microsecond") }}
+{%- endmacro %}
+
+{#
+    The rows of `relation` with a `span_number`, the same within a key for all that follow on from one another: a span
+    ends where more than `gap` passes after the latest end so far.
+#}
+{% macro number_spans(
+    relation, key, started_at="interval_started_at", ended_at="interval_ended_at", gap="interval 0 minutes"
+) %}
+    {%- set in_order = "partition by " ~ key | join(", ") ~ " order by " ~ started_at ~ ", " ~ ended_at -%}
+    select
+        *,
+        count(*) filter (where is_first) over ({{ in_order }} rows unbounded preceding) as span_number
+    from (
+        select
+            *,
+            coalesce(
+                {{ started_at }} > max({{ ended_at }}) over (
+                    {{ in_order }} rows between unbounded preceding and 1 preceding
+                ) + {{ gap }},
+                true
+            ) as is_first
+        from {{ relation }}
+    )
+{% endmacro %}
+
 {#
     Cut the rows of `relation` at the borders of the 15-minute grain: one row per source row and 15-minute
     interval it overlaps, with `slice_started_at`, the seconds of overlap `overlap_s` and those of the source row

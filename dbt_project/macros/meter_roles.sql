@@ -15,6 +15,11 @@
     }) }}
 {% endmacro %}
 
+{# What a site takes in for itself, of the columns of its roles. #}
+{% macro taken_in() -%}
+    grid_import_kwh + onsite_generation_kwh + battery_discharge_kwh - battery_charge_kwh - grid_export_kwh
+{%- endmacro %}
+
 {% macro role_energies(energy="energy_kwh") -%}
     {% for role, otherwise in meter_roles().items() -%}
     {{ sum_if_all_known(energy, condition="role = '" ~ role ~ "'", empty=otherwise) }} as {{ role }}_kwh

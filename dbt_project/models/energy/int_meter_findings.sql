@@ -192,9 +192,7 @@ sides as (
     select
         site_id,
         compared_from_at,
-        {{ sum_if_all_known(
-            "grid_import_kwh + onsite_generation_kwh + battery_discharge_kwh - battery_charge_kwh - grid_export_kwh"
-        ) }} as supply_kwh,
+        {{ sum_if_all_known(taken_in()) }} as supply_kwh,
         {{ sum_if_all_known("facility_total_kwh") }} as facility_kwh,
         {{ sum_if_all_known("it_load_kwh") }} as it_kwh,
         {{ sum_if_all_known("cooling_load_kwh") }} as cooling_kwh,

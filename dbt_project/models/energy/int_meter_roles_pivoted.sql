@@ -69,7 +69,5 @@ pivoted as (
 
 select
     *,
-    {{ round_kwh(
-        "grid_import_kwh + onsite_generation_kwh + battery_discharge_kwh - battery_charge_kwh - grid_export_kwh"
-    ) }} as consumption_kwh
+    {{ round_kwh(taken_in()) }} as consumption_kwh
 from pivoted

@@ -55,15 +55,13 @@ union all
 -- leaves the energy of the board unknown.
 {% set doubts = {
     "gpu_counter_stands_still": (
-        "counter_stood_still_s", "energy_from_power_kwh",
-        "energy counters that move: some stood still for ",
+        "counter_stood_still_s", "energy counters that move: some stood still for ",
     ),
     "gpu_energy_contradicted": (
-        "energy_contradicted_s", "energy_from_power_kwh",
-        "energy counters that agree with the power of their boards: some do not for ",
+        "energy_contradicted_s", "energy counters that agree with the power of their boards: some do not for ",
     ),
 } %}
-{% for rule_id, (seconds, value, expected) in doubts.items() %}
+{% for rule_id, (seconds, expected) in doubts.items() %}
 select
     '{{ rule_id }}' as rule_id,
     site_id,
@@ -73,7 +71,7 @@ select
     interval_started_at,
     interval_ended_at,
     utc_date,
-    {{ value }} as value,
+    energy_from_power_kwh as value,
     '{{ expected }}' || round({{ seconds }} / 60, 1) || ' GPU minutes' as expected
 from {{ ref("stg_node_intervals") }}
 where

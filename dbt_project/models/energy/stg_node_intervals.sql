@@ -16,7 +16,6 @@ select
     node_intervals.gpu_count_reporting,
     node_intervals.gpu_busy_s,
     node_intervals.gpu_idle_s,
-    node_intervals.power_capped_s,
     node_intervals.thermal_throttled_s,
     node_intervals.power_limited_s,
     node_intervals.power_limit_ratio_s,

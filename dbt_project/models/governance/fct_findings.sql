@@ -68,35 +68,7 @@ broken as (
 ),
 
 -- What follows on from one another is one finding.
-ordered as (
-
-    select
-        *,
-        coalesce(
-            interval_started_at > max(interval_ended_at) over (
-                subject_order rows between unbounded preceding and 1 preceding
-            ),
-            true
-        ) as is_first
-    from broken
-    window subject_order as (
-        partition by rule_id, site_id, subject_kind, subject_id, flow order by interval_started_at, interval_ended_at
-    )
-
-),
-
-numbered as (
-
-    select
-        *,
-        count(*) filter (where is_first) over (
-            partition by rule_id, site_id, subject_kind, subject_id, flow
-            order by interval_started_at, interval_ended_at
-            rows unbounded preceding
-        ) as finding_number
-    from ordered
-
-),
+numbered as ({{ number_spans("broken", ["rule_id", "site_id", "subject_kind", "subject_id", "flow"]) }}),
 
 -- Before its first reading a meter has no gap, and what may only not have come yet is none for a day.
 meters as (
@@ -126,7 +98,7 @@ findings as (
         arg_max(expected, (abs(coalesce(value, 0)), interval_started_at)) as expected,
         list_sort(list(distinct source_file) filter (where source_file is not null)) as source_files
     from numbered
-    group by rule_id, site_id, subject_kind, subject_id, flow, finding_number
+    group by rule_id, site_id, subject_kind, subject_id, flow, span_number
 
 )
 

@@ -11,32 +11,7 @@ signalled as (
 ),
 
 -- An incident begins where more than a quarter of an hour passed since the last signal.
-marked as (
-
-    select
-        *,
-        coalesce(
-            interval_started_at - lag(interval_ended_at) over (
-                partition by site_id
-                order by interval_started_at
-            ) > interval 15 minutes,
-            true
-        ) as is_first
-    from signalled
-
-),
-
-numbered as (
-
-    select
-        *,
-        count(*) filter (where is_first) over (
-            partition by site_id
-            order by interval_started_at
-        ) as incident_number
-    from marked
-
-),
+numbered as ({{ number_spans("signalled", ["site_id"], gap="interval 15 minutes") }}),
 
 spans as (
 
@@ -45,7 +20,7 @@ spans as (
         min(interval_started_at) as started_at,
         max(interval_ended_at) as ended_at
     from numbered
-    group by site_id, incident_number
+    group by site_id, span_number
 
 ),
 

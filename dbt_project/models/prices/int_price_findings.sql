@@ -65,62 +65,70 @@ without_rate as (
         and source_price_per_mwh is not null
         and {{ in_build_dates("utc_date") }}
 
+),
+
+-- What is found of a whole day.
+days as (
+
+    select
+        'fx_rate_missing' as rule_id,
+        without_rate.site_id,
+        'currency' as subject_kind,
+        without_rate.currency_code as subject_id,
+        null as zone,
+        without_rate.utc_date,
+        cast(null as double) as value,
+        'a rate in fx_rates.csv, of the day or still holding' as expected
+    from without_rate
+    left join implausible_rates
+        on
+            without_rate.currency_code = implausible_rates.currency_code
+            and without_rate.utc_date = implausible_rates.rate_date
+    where implausible_rates.currency_code is null
+
+    union all
+
+    select
+        'fx_rate_jump' as rule_id,
+        null as site_id,
+        'currency' as subject_kind,
+        currency_code as subject_id,
+        null as zone,
+        rate_date as utc_date,
+        source_rate_to_reporting as value,
+        'near the rates filed before and after it' as expected
+    from implausible_rates
+    where {{ in_build_dates("rate_date") }}
+
+    union all
+
+    select
+        'price_unused' as rule_id,
+        null as site_id,
+        'zone' as subject_kind,
+        zone as subject_id,
+        zone,
+        utc_date,
+        price_count as value,
+        'a zone that a site or contract names' as expected
+    from unused_prices
+
 )
 
 select
-    'fx_rate_missing' as rule_id,
-    without_rate.site_id,
-    'currency' as subject_kind,
-    without_rate.currency_code as subject_id,
-    null as zone,
-    null as market,
-    cast(null as bigint) as sequence,
-    cast(without_rate.utc_date as timestamp) at time zone 'UTC' as interval_started_at,
-    cast(without_rate.utc_date + interval 1 day as timestamp) at time zone 'UTC' as interval_ended_at,
-    without_rate.utc_date,
-    cast(null as double) as value,
-    'a rate in fx_rates.csv, of the day or still holding' as expected
-from without_rate
-left join implausible_rates
-    on
-        without_rate.currency_code = implausible_rates.currency_code
-        and without_rate.utc_date = implausible_rates.rate_date
-where implausible_rates.currency_code is null
-
-union all
-
-select
-    'fx_rate_jump' as rule_id,
-    null as site_id,
-    'currency' as subject_kind,
-    currency_code as subject_id,
-    null as zone,
-    null as market,
-    null as sequence,
-    cast(rate_date as timestamp) at time zone 'UTC' as interval_started_at,
-    cast(rate_date + interval 1 day as timestamp) at time zone 'UTC' as interval_ended_at,
-    rate_date as utc_date,
-    source_rate_to_reporting as value,
-    'near the rates filed before and after it' as expected
-from implausible_rates
-where {{ in_build_dates("rate_date") }}
-
-union all
-
-select
-    'price_unused' as rule_id,
-    null as site_id,
-    'zone' as subject_kind,
-    zone as subject_id,
+    rule_id,
+    site_id,
+    subject_kind,
+    subject_id,
     zone,
-    null as market,
-    null as sequence,
+    cast(null as varchar) as market,
+    cast(null as bigint) as sequence,
     cast(utc_date as timestamp) at time zone 'UTC' as interval_started_at,
     cast(utc_date + interval 1 day as timestamp) at time zone 'UTC' as interval_ended_at,
     utc_date,
-    price_count as value,
-    'a zone that a site or contract names' as expected
-from unused_prices
+    value,
+    expected
+from days
 
 union all
 

@@ -63,37 +63,12 @@ listed_spans as (
         cluster,
         site_id,
         {{ interval_start("listed_from_at") }} as started_at,
-        {{ interval_start("listed_until_at + interval 15 minutes - interval 1 microsecond") }} as ended_at
+        {{ interval_end("listed_until_at") }} as ended_at
     from reaches
 
 ),
 
-marked as (
-
-    select
-        *,
-        coalesce(
-            started_at > max(ended_at) over (
-                partition by cluster
-                order by started_at, ended_at
-                rows between unbounded preceding and 1 preceding
-            ), true
-        ) as is_first
-    from listed_spans
-
-),
-
-numbered as (
-
-    select
-        *,
-        count(*) filter (where is_first) over (
-            partition by cluster
-            order by started_at, ended_at
-        ) as span_number
-    from marked
-
-),
+numbered as ({{ number_spans("listed_spans", ["cluster"], "started_at", "ended_at") }}),
 
 spans as (
 
@@ -138,7 +113,7 @@ running_jobs as (
     select
         site_id,
         cluster,
-        {{ interval_start("held_until_at + interval 15 minutes - interval 1 microsecond") }} as seen_until_at
+        {{ interval_end("held_until_at") }} as seen_until_at
     from {{ ref("stg_jobs") }}
     where
         ended_at is null

@@ -58,7 +58,7 @@ jobs as (
         jobs.started_at,
         jobs.held_until_at,
         jobs.source_file,
-        {{ interval_start("jobs.held_until_at + interval 15 minutes - interval 1 microsecond") }} as unknown_from_at,
+        {{ interval_end("jobs.held_until_at") }} as unknown_from_at,
         jobs.ended_at is null as is_running
     from {{ ref("stg_jobs") }} as jobs
     where
@@ -114,7 +114,8 @@ select
     interval_started_at + interval 15 minutes as interval_ended_at,
     case when rule_id = 'gpus_over_allocated' then allocated_gpu_count end as value,
     case rule_id
-        when 'gpus_over_allocated' then 'no more than the ' || format('{:.10g}', installed_gpu_count) || ' GPUs installed'
+        when 'gpus_over_allocated'
+            then 'no more than the ' || format('{:.10g}', installed_gpu_count) || ' GPUs installed'
         else 'a listing of the jobs that ran'
     end as expected,
     cast(null as varchar) as source_file
