@@ -7,7 +7,7 @@ revisions as (
     {{ latest_revision(
         source("raw", "meter_readings"),
         ["meter_id", "flow", "interval_started_at", "interval_ended_at"],
-        in_build_dates("interval_ended_at")
+        in_build_dates("interval_ended_at", days_before=2)
     ) }}
 
 ),
