@@ -27,6 +27,16 @@ named_zones as (
 
 ),
 
+-- A market's report has hundreds of points besides the one that is named.
+used_files as (
+
+    select distinct prices.source_file
+    from {{ ref("stg_market_prices") }} as prices
+    inner join named_zones on prices.zone = named_zones.zone
+    where {{ in_build_dates("prices.utc_date") }}
+
+),
+
 unused_prices as (
 
     select
@@ -35,6 +45,7 @@ unused_prices as (
         count(*) as price_count
     from {{ ref("stg_market_prices") }} as prices
     left join named_zones on prices.zone = named_zones.zone
+    anti join used_files on prices.source_file = used_files.source_file
     where
         named_zones.zone is null
         and {{ in_build_dates("prices.utc_date") }}
@@ -63,6 +74,18 @@ without_rate as (
     where
         price_per_mwh is null
         and source_price_per_mwh is not null
+        and {{ in_build_dates("utc_date") }}
+
+    union
+
+    select
+        site_id,
+        source_currency_code as currency_code,
+        utc_date
+    from {{ ref("stg_cloud_charges") }}
+    where
+        effective_cost is null
+        and source_effective_cost is not null
         and {{ in_build_dates("utc_date") }}
 
 ),
