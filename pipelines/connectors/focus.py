@@ -81,10 +81,14 @@ _EXPECTED = "a FOCUS bill, CSV or Parquet"
 def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     """Rows of `cloud_charges`: one per charge line; columns beyond FOCUS's are ignored.
 
+    A manifest, which clouds put beside an export's files, charges nothing.
+
     Raises:
         UnreadableFile: neither CSV nor Parquet, or a mandatory column is missing.
     """
     del context
+    if file_name.lower().endswith("manifest.json"):
+        return {}
     charges = _charges(content, file_name)
     missing = [name for name in _MANDATORY if name not in charges.columns]
     if missing:

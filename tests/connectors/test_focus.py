@@ -120,6 +120,11 @@ def test_a_real_bill_of_three_clouds_is_read_whole():
     }
 
 
+@pytest.mark.parametrize("file_name", ["manifest.json", "gpu-export-Manifest.json"])
+def test_the_manifest_of_an_export_charges_nothing(file_name: str):
+    assert focus.read(b'{"dataFiles": []}', file_name=file_name, context=Context({})) == {}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -677,3 +677,23 @@ def test_killed_in_a_reload_for_reference_data_that_is_taken_back_the_files_are_
         file.write_text(text)
     load(book)
     assert (staged(book), quarantined(book), outcome(book)) == before
+
+
+def test_a_bill_sent_again_touches_the_days_of_the_lines_it_no_longer_has(book):
+    header = (
+        "ProviderName,BillingAccountId,BillingCurrency,BillingPeriodStart,BillingPeriodEnd,"
+        "ChargePeriodStart,ChargePeriodEnd,ChargeCategory,BilledCost,EffectiveCost\n"
+    )
+
+    def line(day: int) -> str:
+        return (
+            "P,1,EUR,2026-05-01T00:00:00Z,2026-06-01T00:00:00Z,"
+            f"2026-05-{day:02}T00:00:00Z,2026-05-{day:02}T01:00:00Z,Usage,1,1\n"
+        )
+
+    put(book, "focus/one.csv", header + line(5) + line(5) + line(6))
+    load(book)
+    put(book, "focus/two.csv", header + line(6) + line(7))
+    record = load(book).records[0]
+    assert record.row_count == 2
+    assert record.touched_dates == [date(2026, 5, day) for day in (5, 6, 7)]
