@@ -277,7 +277,7 @@ def _unlisted(book: Book, listings: pl.DataFrame) -> pl.DataFrame:
     event_id, number = pl.col("whole_event_id"), pl.col("load_number")
     found = [
         listings.group_by("load_id").agg(
-            row_count=pl.len(),
+            row_count=pl.len().cast(pl.Int32),
             touched_dates=pl.lit([], pl.List(pl.Date)),
             table=pl.lit("grid_event_listings"),
         )
@@ -293,8 +293,8 @@ def _unlisted(book: Book, listings: pl.DataFrame) -> pl.DataFrame:
             came_since = number > before["load_number"].item()
             gone = gone.filter(event_id.is_in(had.implode()) | came_since)
         dates = _touched(book, gone.with_columns(load_id=pl.lit(load_id)), table)
-        found.append(dates.with_columns(row_count=pl.lit(0, pl.UInt32)).select(found[0].columns))
-    return pl.concat(found, how="vertical_relaxed")
+        found.append(dates.with_columns(row_count=pl.lit(0, pl.Int32)).select(found[0].columns))
+    return pl.concat(found)
 
 
 def stale_dates(book: Book, load_ids: Sequence[str]) -> pl.DataFrame:

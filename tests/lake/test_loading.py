@@ -202,6 +202,65 @@ def test_what_was_left_out_is_read_again_once_the_reference_data_declares_it(boo
     assert sorted(rows(book, "grid_events")["target"]) == ["81", "sparks-pcc"]
 
 
+def listing(*events: tuple[str, str]) -> str:
+    """A listing of these events, each with the date on which it limits import."""
+    told = json.loads(openadr_event("sparks-pcc"))
+    return json.dumps(
+        [
+            told
+            | {
+                "id": event_id,
+                "intervalPeriod": {"start": f"{day}T10:00:00Z", "duration": "PT1H"},
+            }
+            for event_id, day in events
+        ]
+    )
+
+
+def stale(book: Book) -> dict[str, list[date]]:
+    """File -> the dates that its loading made stale."""
+    records = lake.read_load_records(book)
+    return dict(records.select("source_file", "touched_dates").iter_rows())
+
+
+def test_a_listing_makes_stale_the_days_of_what_it_has_and_of_what_it_has_no_more(book):
+    first, second, third = date(2026, 5, 1), date(2026, 5, 2), date(2026, 5, 3)
+    files = [
+        (
+            "openadr/full/p/1.json",
+            listing(("a", "2026-05-01"), ("b", "2026-05-02")),
+            [first, second],
+        ),
+        ("openadr/full/q/1.json", "[]", []),
+        ("openadr/full/p/2.json", listing(("b", "2026-05-02")), [first, second]),
+        # What the listing before had not is gone already.
+        (
+            "openadr/full/p/3.json",
+            listing(("b", "2026-05-02"), ("c", "2026-05-03")),
+            [second, third],
+        ),
+        ("openadr/full/p/4.json", "[]", [second, third]),
+    ]
+    for name, content, dates in files:
+        put(book, name, content)
+        assert counts(lake.load(book))["loaded"] == 1
+        assert stale(book)[name] == dates
+    assert rows(book, "grid_event_listings")["program_id"].sort().to_list() == ["p"] * 4 + ["q"]
+
+
+def test_the_same_listing_again_or_of_another_program_says_something_else(book):
+    same = listing(("a", "2026-05-01"))
+    put(book, "openadr/full/p/1.json", same)
+    put(book, "openadr/full/p/2.json", "[]")
+    lake.load(book)
+    put(book, "openadr/full/p/3.json", same)
+    put(book, "openadr/full/q/1.json", "[]")
+    put(book, "openadr/a.json", same)
+    put(book, "openadr/b.json", same)
+    assert counts(lake.load(book))["loaded"] == 3
+    assert counts(lake.load(book))["loaded"] == 0
+
+
 UNKNOWN_FOLDER = f"found landing folder 'misc', expected one of {', '.join(FORMATS)}: move the file"
 BOMB = zipped(a_csv="0" * 3_000_000)
 FAILURES: dict[str, tuple[bytes, str]] = {
