@@ -27,7 +27,10 @@ DAILY_TABLES = frozenset({"gpu_samples", "node_power_samples"})
 LONGEST_SPAN_DAYS = 3660
 """What ends later still, such as an event until the year 9999, touches the dates up to here."""
 
+MOST_NODES = 5_000_000
+"""Nodes that the jobs of one file may name in all, and the different lists of a batch."""
 
+_TOO_MANY = f"with the others of its file more than {MOST_NODES} nodes"
 _UTC = pl.Datetime("us", "UTC")
 
 JOB_NODES_SCHEMA: dict[str, pl.DataType] = {
@@ -173,31 +176,44 @@ def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One row per job and node, and quarantine rows of jobs whose node list cannot be read."""
     lists = jobs.select("node_list").drop_nulls().unique().filter(pl.col("node_list") != "")
     expanded: dict[str, list[list[str] | str | None]] = {"node_list": [], "hostname": [], "why": []}
-    for node_list in lists["node_list"]:
+    node_count = 0
+    for node_list in lists["node_list"].sort():
         try:
             hosts, why = expand_hostlist(node_list), None
+            node_count += len(hosts)
+            if node_count > MOST_NODES:
+                hosts, why = None, _TOO_MANY
         except BadHostlist as error:
             hosts, why = None, str(error)
         expanded["node_list"].append(node_list)
         expanded["hostname"].append(hosts)
         expanded["why"].append(why)
-    nodes = jobs.join(
-        pl.DataFrame(
-            expanded,
-            schema={"node_list": pl.String, "hostname": pl.List(pl.String), "why": pl.String},
-        ),
-        on="node_list",
+    hosts_of = pl.DataFrame(
+        expanded,
+        schema={"node_list": pl.String, "hostname": pl.List(pl.String), "why": pl.String},
     )
-    bad = nodes.filter(pl.col("why").is_not_null()).with_columns(
+    counted = jobs.join(
+        hosts_of.select("node_list", "why", node_count=pl.col("hostname").list.len()),
+        on="node_list",
+        suffix="_named",
+    )
+    in_file = pl.col("node_count_named").sum().over("load_id")
+    counted = counted.with_columns(
+        why=pl.coalesce("why", pl.when(in_file > MOST_NODES).then(pl.lit(_TOO_MANY)))
+    )
+    bad = counted.filter(pl.col("why").is_not_null()).with_columns(
         pl.format(
             "node_list: found {} ({}), expected a Slurm host list such as node[001-004]",
-            "node_list",
+            pl.col("node_list").str.slice(0, 60),
             "why",
         ).alias(REJECT_REASON)
     )
+    nodes = counted.filter(pl.col("why").is_null()).join(
+        hosts_of.select("node_list", "hostname"), on="node_list"
+    )
     return (
-        nodes.filter(pl.col("why").is_null()).select(*JOB_NODES_SCHEMA).explode("hostname"),
-        quarantine_rows(bad.drop("hostname", "why")),
+        nodes.select(*JOB_NODES_SCHEMA).explode("hostname"),
+        quarantine_rows(bad.drop("node_count_named", "why")),
     )
 
 

@@ -221,7 +221,7 @@ def _publish_team(
         for path in (*draft.rglob("*"), draft, versions):
             restrict(path, group_id)
         is_written = True
-    except (OSError, duckdb.IOException) as error:
+    except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
         raise PublishError(
             [
                 f"{draft}: could not be written ({' '.join(str(error).split())}): make room or give"

@@ -429,6 +429,47 @@ def test_a_job_whose_node_list_cannot_be_read_is_in_quarantine_and_not_in_the_la
     assert [(file, row) for file, row, _ in quarantined(book)] == [("sacct/jobs.txt", 1)]
 
 
+@pytest.mark.parametrize("differ", [True, False], ids=["other lists", "the same list"])
+def test_lists_that_name_more_nodes_than_there_are_in_the_world_are_quarantined(
+    book, monkeypatch, differ
+):
+    monkeypatch.setattr(batch, "MOST_NODES", 250)
+    header, row = JOBS.splitlines()
+    rows = [
+        row.replace("7|", f"{n}|", 1).replace(
+            "[0001-0002,0009]", f"[{n * differ}-{n * differ + 99}]"
+        )
+        for n in range(1, 4)
+    ]
+    put(book, "sacct/jobs.txt", "\n".join([header, *rows]) + "\n")
+    put(book, "sacct/other.txt", JOBS)
+    load(book)
+    kept = rows(book, "jobs")["job_id"].to_list()
+    assert "7" in kept
+    assert len(kept) < 4
+    reasons = {reason for _, _, reason in quarantined(book)}
+    assert [reason for reason in reasons if "more than 5000000 nodes" not in reason] == []
+
+
+def test_small_files_are_written_in_batches_that_are_kept(book, monkeypatch):
+    monkeypatch.setattr(loading, "BATCH_FILES", 2)
+    for hour in range(10, 16):
+        put(book, f"battery_csv/{hour}.csv", BATTERY.replace("T23", f"T{hour}"))
+
+    def cut_off(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "failed_record", cut_off)
+        put(book, "battery_csv/14.csv", b"no table")
+        with pytest.raises(KilledError):
+            load(book)
+    assert sorted(outcome(book)) == [f"battery_csv/{hour}.csv" for hour in range(10, 14)]
+    assert counts(load(book)) == {
+        "loaded": 1, "skipped": 4, "partial": 0, "failed": 1, "quarantined_rows": 0,
+    }  # fmt: skip
+
+
 def test_an_interval_up_to_midnight_does_not_touch_the_next_day(book):
     put(book, "outages_csv/outage.csv", OUTAGE)
     assert load(book).records[0].touched_dates == [date(2026, 8, 14), date(2026, 8, 15)]
