@@ -10,7 +10,7 @@ Columns, in any order, others ignored:
 | `issuance_id` | the issuance; the children of a split bundle keep it |
 | `bundle_quantity` | number of certificates: last less first number, plus 1 |
 | `certificate_bundle_id_range_start`, `certificate_bundle_id_range_end` | first and last number |
-| `energy_carrier` | electricity |
+| `energy_carrier` | electricity; certificates of hydrogen, gas and others are left out |
 | `energy_source` | solar_pv, wind, hydro, ... |
 | `face_value` | Wh of each certificate |
 | `production_starting_interval`, `production_ending_interval` | production, UTC, end exclusive |
@@ -27,7 +27,7 @@ bundle of 15:00, by its id, whose production starts at 21:00, which is 15:00 in 
 
 import polars as pl
 
-from pipelines.connectors.common import Context, Tables
+from pipelines.connectors.common import LEFT_OUT_REASON, Context, Tables
 from pipelines.connectors.parsing import (
     Field,
     assemble,
@@ -52,6 +52,9 @@ _LARGEST_FACE_VALUE = 10**6
 """Wh: the megawatt-hour of a guarantee of origin."""
 _LARGEST_NUMBER = 10**18
 _EXPECTED = f"an EnergyTag certificate CSV with the columns {', '.join(_REQUIRED)}"
+_OTHER_CARRIERS = {
+    name: name for name in ("natural_gas", "natural gas", "hydrogen", "ammonia", "heat", "other")
+}
 _ENERGY_SOURCES = {
     **dict.fromkeys(("solar", "solar_pv", "solar_thermal"), "solar"),
     **dict.fromkeys(("wind", "wind_onshore", "wind_offshore"), "wind"),
@@ -79,9 +82,15 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     first = _whole("certificate_bundle_id_range_start", at_least=0, at_most=_LARGEST_NUMBER)
     last = _whole("certificate_bundle_id_range_end", at_least=0, at_most=_LARGEST_NUMBER)
     face_value = _whole("face_value", at_least=1, at_most=_LARGEST_FACE_VALUE)
-    carrier = code("energy_carrier", {"electricity": "electricity"}).required(
+    carrier = code("energy_carrier", {"electricity": "electricity"} | _OTHER_CARRIERS).required(
         "energy_carrier", "electricity"
     )
+    is_other = carrier.value.is_in(list(_OTHER_CARRIERS.values()))
+    if rows.select(is_other.any()).item():
+        no_electricity = pl.format("energy_carrier {}: no electricity", "energy_carrier")
+        own = [LEFT_OUT_REASON] if LEFT_OUT_REASON in rows.columns else []
+        left_out = pl.coalesce(*own, pl.when(is_other).then(no_electricity))
+        rows = rows.with_columns(left_out.alias(LEFT_OUT_REASON))
     started = _instant("production_starting_interval").required(
         "production_starting_interval", "a time in UTC"
     )

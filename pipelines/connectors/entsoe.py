@@ -7,7 +7,8 @@ data/reference).
 A curve A03 leaves out points that repeat the one before; they are filled up to the end of the
 Period, never beyond it. In a curve A01 a point that is not there is missing. A Period that starts
 after position 1 on an A03 curve has nothing to carry and is rejected. All sequences of a zone are
-kept; none is chosen or averaged here. `createdDateTime` is `known_at`.
+kept; none is chosen or averaged here. Prices of other auctions than the day-ahead one, which some
+zones' documents hold too, are left out. `createdDateTime` is `known_at`.
 
 A zone is named as in `ZONES`, else by its EIC. A price between two zones is named `from>to`, so
 that it never counts as the price of either.
@@ -20,7 +21,7 @@ from xml.etree.ElementTree import Element
 
 import polars as pl
 
-from pipelines.connectors.common import Context, Tables, UnreadableFile
+from pipelines.connectors.common import LEFT_OUT_REASON, Context, Tables, UnreadableFile
 from pipelines.connectors.parsing import (
     Field,
     assemble,
@@ -105,6 +106,7 @@ class _Series:
 
     zone: str
     problem: str | None
+    left_out: str | None = None
     sequence: str | None = None
     currency_code: str | None = None
     production_type: str | None = None
@@ -162,8 +164,6 @@ def _price_series(series: Element) -> _Series:
     problems = []
     if inward is None:
         problems.append("in_Domain.mRID is empty: expected the EIC of a bidding zone")
-    if contract != _DAY_AHEAD:
-        problems.append(f"contract_MarketAgreement.type {contract}: expected A01 (day-ahead)")
     if currency is None:
         problems.append("currency_Unit.name is empty: expected a currency such as EUR")
     if unit not in ("MWH", currency):
@@ -172,6 +172,9 @@ def _price_series(series: Element) -> _Series:
     return _Series(
         zone=name if inward == outward else f"{_zone(outward)}>{name}",
         problem="; ".join(problems) or None,
+        left_out=None
+        if contract == _DAY_AHEAD
+        else f"contract_MarketAgreement.type {contract}: not day-ahead",
         sequence=child_text(series, "classificationSequence_AttributeInstanceComponent.position"),
         currency_code=currency,
     )
@@ -223,6 +226,7 @@ def _rows(document: Element, series: list[_Series], value: str) -> pl.DataFrame:
                 one.production_type,
                 one.direction,
                 one.problem,
+                one.left_out,
                 known_at,
             )
             for index, one in enumerate(series)
@@ -235,6 +239,7 @@ def _rows(document: Element, series: list[_Series], value: str) -> pl.DataFrame:
             "production_type": pl.String,
             "direction": pl.String,
             "series_problem": pl.String,
+            LEFT_OUT_REASON: pl.String,
             "created": pl.String,
         },
         orient="row",

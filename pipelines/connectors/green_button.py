@@ -4,8 +4,9 @@ What belongs here: resolving the feed's links and reading energy intervals. What
 summaries, costs and power quality, and which site a meter belongs to (data/reference).
 
 Series of a usage point that are no active energy (power, reactive and apparent energy, gas …) are
-left out. A series whose links lead nowhere is rejected, and the others load. Where two series of a
-usage point tell different energy of the same interval and direction, neither is taken.
+left out, as is a net or total series of which import and export are told beside it. A series whose
+links lead nowhere is rejected, and the others load. Where two series of a usage point tell
+different energy of the same interval and direction, neither is taken.
 
 A reading's unit and direction stand on the ReadingType that its MeterReading links to; its meter
 is the UsagePoint whose MeterReading collection it is listed under. Both are found by `rel` links,
@@ -48,6 +49,7 @@ from pipelines.connectors.parsing import (
 _EXPECTED = "a Green Button feed with UsagePoint, MeterReading, ReadingType and IntervalBlock"
 _MEND = "ask for the whole subscription (Batch) in one feed"
 _FLOW = {"1": "import", "19": "export"}
+_NET_OR_TOTAL = ("4", "20")
 _UNIT = {"0": "Wh", "3": "kWh", "6": "MWh"}
 _WH_PER_UNIT = {"Wh": 1.0, "kWh": 1e3, "MWh": 1e6}
 _ELECTRICITY = ("1", "2")
@@ -81,6 +83,7 @@ class _Channel:
     """What the links say of the readings of one MeterReading."""
 
     meter_id: str | None = None
+    direction: str = ""
     flow: str | None = None
     unit: str | None = None
     exponent: int = 0
@@ -177,6 +180,11 @@ def _channels(entries: list[_Entry]) -> dict[str, _Channel]:
             )
         channel = _channel(meter_id, reading_type.resource)
         channels.update(dict.fromkeys(entry.related, channel))
+    flows = {(one.meter_id, one.flow) for one in channels.values() if not one.left_out}
+    for one in channels.values():
+        both = {(one.meter_id, flow) for flow in _FLOW.values()}
+        if one.direction in _NET_OR_TOTAL and both <= flows:
+            one.left_out = f"flowDirection {one.direction}: import and export stand beside it"
     return channels
 
 
@@ -196,16 +204,17 @@ def _channel(meter_id: str, reading_type: Element) -> _Channel:
 
     channel = _Channel(
         meter_id=meter_id,
+        direction=told("flowDirection"),
         interval_s=child_text(reading_type, "intervalLength"),
         default_quality=told("defaultQuality", "0"),
         left_out=_left_out(told("commodity", "1"), told("uom")),
     )
-    channel.flow = _FLOW.get(told("flowDirection"))
+    channel.flow = _FLOW.get(channel.direction)
     behaviour = told("accumulationBehaviour", "4")
     exponent = told("powerOfTenMultiplier", "0")
     channel.unit = _UNIT.get(exponent, "Wh")
     problems = {
-        f"flowDirection '{told('flowDirection')}': expected 1 (import) or 19 (export)": (
+        f"flowDirection '{channel.direction}': expected 1 (import) or 19 (export)": (
             channel.flow is None
         ),
         f"commodity {told('commodity')}: expected 1 or 2 (electricity)": (

@@ -6,11 +6,12 @@ other payloads, and which site a target is (`grid_event_target` in data/referenc
 A file holds one event, a list of events, an object with a list `events`, or notifications of them.
 IMPORT_CAPACITY_LIMIT becomes a curtailment_order, in KW or MW as `payloadDescriptors` say; ALERT_*
 becomes an alert. Prices, greenhouse gas and other payloads that ask for no less import are left
-out, as are events that only ask for reports; what asks for it in other words (SIMPLE,
-DISPATCH_SETPOINT …) is rejected. Targets are 3.1's list of names or 3.0's list of type and values;
-an event without targets is for its whole program, so `programID` is the target. A version of an
-event tells all its intervals and targets: what the one before had beyond it no longer holds, and
-`whole_event_id` says which rows belong together.
+out, as are events that only ask for reports, and objects that are no events beside some that are;
+what asks for less import in other words (SIMPLE, DISPATCH_SETPOINT …) is rejected. Targets are
+3.1's list of names or 3.0's list of type and values; an event without targets is for its whole
+program, so `programID` is the target. A version of an event tells all its intervals and targets:
+what the one before had beyond it no longer holds, and `whole_event_id` says which rows belong
+together.
 
 The event's `intervalPeriod` starts the first interval and gives each its duration; start and
 duration of an interval's own override these, one by one. An interval without a start of its own, or
@@ -55,6 +56,7 @@ _NO_ORDER = re.compile(
     r"PRICE|GHG|CURVE|EXPORT_\w+"
     r"|IMPORT_CAPACITY_(SUBSCRIPTION|RESERVATION|RESERVATION_FEE|AVAILABLE|AVAILABLE_PRICE)"
 )
+_NO_EVENTS = ("PROGRAM", "REPORT", "SUBSCRIPTION", "VEN", "RESOURCE")
 _KW_PER_UNIT = {"KW": 1.0, "MW": 1000.0}
 _LARGEST_LIMIT = 1e12
 _FOREVER = "P9999Y"
@@ -124,7 +126,17 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     if isinstance(answer, dict) and isinstance(answer.get("events"), list):
         answer = answer["events"]
     documents = answer if isinstance(answer, list) else [answer]
-    rows = [row for document in documents for row in _document_rows(document, program_id)]
+    others = [_object_type(document) for document in documents]
+    is_mixed = not all(kind in _NO_EVENTS for kind in others)
+    rows = [
+        row
+        for document, kind in zip(documents, others, strict=True)
+        for row in (
+            [{LEFT_OUT_REASON: f"a {kind}: no event"}]
+            if kind in _NO_EVENTS and is_mixed
+            else _document_rows(document, program_id)
+        )
+    ]
     tables = {"grid_events": pl.DataFrame(rows, schema=_SCHEMA, orient="row")}
     if program_id is not None:
         if not isinstance(answer, list):
@@ -150,6 +162,11 @@ def _listed_program(file_name: str) -> str | None:
             " all events: move it to landing/openadr/full/<program>/"
         )
     return program_id
+
+
+def _object_type(document: object) -> str | None:
+    found = document.get("object", document) if isinstance(document, dict) else None
+    return str(found.get("objectType")) if isinstance(found, dict) else None
 
 
 def _document_rows(document: object, listed_program: str | None) -> Iterator[dict[str, Any]]:

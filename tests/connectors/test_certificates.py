@@ -17,6 +17,7 @@ from tests.connectors.grid_fixtures import (
     CONTEXT,
     accepted,
     assert_fits_raw_table,
+    left_out,
     reasons,
 )
 from tests.real_files import real_file
@@ -123,7 +124,11 @@ def test_face_value_turns_certificates_into_energy():
             {"bundle_quantity": "2.5"},
             "bundle_quantity '2.5': expected a whole number from 1 to 1000000000000",
         ),
-        ({"energy_carrier": "hydrogen"}, "energy_carrier 'hydrogen': expected one of electricity"),
+        (
+            {"energy_carrier": "steam"},
+            "energy_carrier 'steam': expected one of electricity, natural_gas, natural gas,"
+            " hydrogen, ammonia, heat, other",
+        ),
         (
             {"production_ending_interval": "01/06/2026 10:00"},
             "production_ending_interval 01/06/2026 10:00 is not after"
@@ -139,7 +144,7 @@ def test_face_value_turns_certificates_into_energy():
         (
             {"certificate_bundle_status": "Gone"},
             "certificate_bundle_status 'Gone': expected one of active, cancelled, claimed, expired,"
-            " withdrawn, locked, reserved, bundle split",
+            " withdrawn, locked, reserved, bundle split, bundle_split",
         ),
     ],
 )
@@ -173,6 +178,12 @@ CERTIFICATES = st.builds(
     st.sampled_from(["solar", "wind", "hydro"]),
     st.one_of(st.none(), st.just("WIND-DE-01")),
 )
+
+
+def test_certificates_of_other_carriers_are_left_out():
+    found = frame(line(energy_carrier="Hydrogen"))
+    assert left_out(found) == ["energy_carrier Hydrogen: no electricity"]
+    assert reasons(found) == []
 
 
 @settings(max_examples=40, deadline=None)

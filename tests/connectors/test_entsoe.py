@@ -14,6 +14,7 @@ from tests.connectors.grid_fixtures import (
     CONTEXT,
     accepted,
     assert_fits_raw_table,
+    left_out,
     reasons,
 )
 from tests.real_files import real_file
@@ -69,7 +70,7 @@ def quarter_hours(frame):
 def test_an_a03_curve_is_filled_within_its_period_and_after_its_last_point():
     frame = prices(A03 + period("04T23:30", "PT15M", [(1, 50), (3, -1.5)]))
 
-    assert frame.rows()[0] == (
+    assert accepted(frame).rows()[0] == (
         "DE-LU",
         "day_ahead",
         1,
@@ -78,7 +79,6 @@ def test_an_a03_curve_is_filled_within_its_period_and_after_its_last_point():
         50.0,
         "EUR",
         CREATED,
-        None,
     )
     assert quarter_hours(frame) == [(0, 50), (1, 50), (2, -1.5), (3, -1.5), (4, -1.5), (5, -1.5)]
 
@@ -133,12 +133,6 @@ def test_both_sequences_of_a_zone_are_kept():
             A03 + period("04T23:00", "PT15M", [(1, 50), (1, 60)]),
             "a Period has no points, or one without a position or with another's",
         ),
-        (
-            "<contract_MarketAgreement.type>A07</contract_MarketAgreement.type>"
-            + A03
-            + period("04T23:00", "PT60M", [(1, 50)]),
-            "contract_MarketAgreement.type A07: expected A01 (day-ahead)",
-        ),
         (A03 + period("04T23:00", "PT60M", [(1, "n/e")]), "value 'n/e': expected a number"),
         (
             A03 + period("04T23:00", "PT60M", [(1, "")]),
@@ -150,6 +144,17 @@ def test_what_cannot_be_laid_out_is_rejected_with_the_reason(told, reason):
     frame = prices(told, A03 + period("04T23:00", "PT60M", [(1, 7)]))
 
     assert reasons(frame) == [reason]
+    assert accepted(frame)["price_per_mwh"].to_list() == [7.0]
+
+
+def test_prices_of_other_auctions_are_left_out():
+    intraday = "<contract_MarketAgreement.type>A07</contract_MarketAgreement.type>" + A03
+    day_ahead = A03 + period("04T23:00", "PT60M", [(1, 7)])
+
+    frame = prices(intraday + period("04T23:00", "PT60M", [(1, 50)]), day_ahead)
+
+    assert left_out(frame) == ["contract_MarketAgreement.type A07: not day-ahead"]
+    assert reasons(frame) == []
     assert accepted(frame)["price_per_mwh"].to_list() == [7.0]
 
 
@@ -169,8 +174,8 @@ def test_generation_and_consumption_of_a_type_stand_apart():
 
     hour = (START, START + timedelta(hours=1))
     assert frame.rows() == [
-        ("DE-LU", "B10", "generation", *hour, 300.0, CREATED, None),
-        ("DE-LU", "B10", "consumption", *hour, 1200.0, CREATED, None),
+        ("DE-LU", "B10", "generation", *hour, 300.0, CREATED),
+        ("DE-LU", "B10", "consumption", *hour, 1200.0, CREATED),
     ]
 
 

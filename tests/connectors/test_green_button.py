@@ -173,6 +173,23 @@ def test_power_beside_the_energy_of_a_usage_point_is_left_out():
     assert reasons(frame) == []
 
 
+def test_a_net_series_beside_import_and_export_is_left_out():
+    export = ONE_TYPE.replace("<e:flowDirection>1<", "<e:flowDirection>19<")
+    net = SECOND_SERIES.format(readings=reading(-2)).replace("M/2", "M/3").replace("R/2", "R/3")
+    of_net = ONE_TYPE.replace("<e:flowDirection>1<", "<e:flowDirection>4<")
+    its_type = (
+        f'<entry><link rel="self" href="R/3"/><content><e:ReadingType>{of_net}</e:ReadingType>'
+        "</content></entry></feed>"
+    )
+    both = FEED.format(readings=reading(5), type=ONE_TYPE).replace(SECOND_TYPE, export)
+    both = both.replace("</feed>", SECOND_SERIES.format(readings=reading(7)))
+
+    frame = read(both.replace("</feed>", net).replace("</feed>", its_type).encode())
+
+    assert accepted(frame).select("flow", "quantity").rows() == [("import", 5), ("export", 7)]
+    assert left_out(frame) == ["flowDirection 4: import and export stand beside it"]
+
+
 def test_a_series_whose_links_lead_nowhere_is_rejected_and_the_others_load():
     content = FEED.format(readings=reading(5), type=ONE_TYPE)
     lost = SECOND_SERIES.format(readings=reading(9)).replace('href="R/2"', 'href="R/9"')

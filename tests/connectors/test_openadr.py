@@ -259,6 +259,15 @@ def test_an_order_from_now_on_without_end_holds_since_the_event_was_created():
     assert spans(frame) == [("order-7", -3, None, 22000)]
 
 
+def test_what_is_no_event_beside_one_is_left_out():
+    report = {"objectType": "REPORT", "operation": "CREATE", "object": {"objectType": "REPORT"}}
+
+    frame = read([report, {"operation": "CREATE", "object": EVENT}])
+
+    assert left_out(frame) == ["a REPORT: no event"]
+    assert accepted(frame).rows() == [ORDER]
+
+
 @pytest.mark.parametrize("intervals", [[], None, [{"id": 0, "payloads": []}]])
 def test_an_event_that_asks_for_reports_alone_is_left_out(intervals):
     frame = read([event(intervals=intervals, reportDescriptors=[{"payloadType": "USAGE"}]), EVENT])
