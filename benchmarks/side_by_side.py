@@ -11,8 +11,9 @@ only read: rebuilding happens in a copy in the temporary folder, which needs as 
 lake. The comparisons, by name:
 
 - `rollup`: the latest whole UTC day of GPU telemetry to 15 minutes, by the Ibis expression on
-  DuckDB, in Polars, and in a loop over rows in Python (energy alone, of the first nodes; its time
-  is scaled to all rows).
+  DuckDB, in Polars (energy from power, busy time and samples: without what doubts counters and
+  tells limits), and in a loop over rows in Python (energy from power alone, of the first nodes; its
+  time is scaled to all rows).
 - `rebuild`: the latest day of a book against its latest 30, 60 and 210 days, each with all of the
   book's history beside it. What is left of the ratio at many days is what a run costs anyway.
 - `loading`: files to rows by a connector, against the library of that format: nemreader, entsoe-py
@@ -49,16 +50,10 @@ from pipelines.connectors.common import REJECT_REASON, Context
 from pipelines.lake import rollup
 
 BOARD = ["hostname", "gpu_index"]
-METRICS = [
-    "power_w",
-    "energy_counter_millijoules",
-    "utilization_ratio",
-    "power_violation_ns",
-    "thermal_violation_ns",
-    "clocks_event_reasons",
-]
+METRICS = ["power_w", "utilization_ratio", "mig_busy_ratio", "mig_told_ratio"]
+AMOUNTS = ["energy_from_power_kwh", "busy_s", "idle_s"]
 NAIVE_NODES = 40
-NAIVE_AMOUNTS = ["energy_kwh", "covered_s"]
+NAIVE_AMOUNTS = ["energy_from_power_kwh"]
 LATE_MART = "fct_energy_balance"
 _CONTEXT = Context(cluster_time_zones={})
 
@@ -109,19 +104,22 @@ def compare_rollup(book: Book, repeats: int = 3) -> list[Side]:
     ours, ours_s = fastest(lambda: rollup_in_duckdb(files, day), repeats)
     theirs, theirs_s = fastest(lambda: rollup_in_polars(samples, day), repeats)
     order = [*BOARD, "interval_started_at"]
-    assert_frame_equal(ours.sort(order), theirs.select(ours.columns).sort(order), abs_tol=1e-6)
+    compared = ours.select(*order, *AMOUNTS, "sample_count").sort(order)
+    assert_frame_equal(compared, theirs.select(compared.columns).sort(order), abs_tol=1e-6)
     nodes = ours["hostname"].unique().sort().head(NAIVE_NODES).to_list()
     few = samples.filter(pl.col("hostname").is_in(nodes)).collect()
     naive, naive_s = fastest(lambda: rollup_in_a_loop(few, day), 1)
-    of_nodes = ours.filter(pl.col("hostname").is_in(nodes), pl.col("energy_kwh").is_not_null())
+    of_nodes = ours.filter(
+        pl.col("hostname").is_in(nodes), pl.col("energy_from_power_kwh").is_not_null()
+    )
     assert_frame_equal(of_nodes.select(naive.columns).sort(order), naive.sort(order), abs_tol=1e-6)
     scaled_s = naive_s * count / few.height
     return [
         Side("rollup", "Ibis on DuckDB", count, ours_s, 1.0),
-        Side("rollup", "Polars", count, theirs_s, theirs_s / ours_s),
+        Side("rollup", "Polars, no doubts and limits", count, theirs_s, theirs_s / ours_s),
         Side(
             "rollup",
-            f"Python loop, energy only, {few.height:,} rows scaled",
+            f"Python loop, energy from power, {few.height:,} rows scaled",
             count,
             scaled_s,
             scaled_s / ours_s,
@@ -146,14 +144,14 @@ def rollup_in_duckdb(files: list[str], day: date) -> pl.DataFrame:
 
 
 def rollup_in_polars(samples: pl.LazyFrame, day: date) -> pl.DataFrame:
-    """The same rows and figures, written in Polars."""
+    """The same rows with samples, energy from power and busy time, written in Polars."""
     at, before = pl.col("at_us"), pl.col("previous_at_us")
     keyed = samples.with_columns(pl.col("sampled_at").dt.epoch("us").alias("at_us"))
     grouped = keyed.group_by(*BOARD, "at_us").agg(pl.len().alias("rows"), pl.col(METRICS).max())
     repeated = grouped.filter(pl.col("rows") > 1).select(*BOARD, "at_us")
     latest = (
         keyed.join(repeated, on=[*BOARD, "at_us"], how="semi")
-        .sort("known_at", "load_id", "source_row")
+        .sort(pl.coalesce("loaded_at", "known_at"), "load_number", "source_row")
         .group_by(*BOARD, "at_us")
         .agg(pl.col(METRICS).drop_nulls().last())
     )
@@ -165,38 +163,23 @@ def rollup_in_polars(samples: pl.LazyFrame, day: date) -> pl.DataFrame:
         .filter(pl.col("step_s") <= rollup.MAX_STEP_S)
     )
     step_s = pl.col("step_s")
-    rise = pl.col("energy_counter_millijoules") - pl.col("previous_energy_counter_millijoules")
-    is_plausible = (rise >= 0) & (rise <= step_s * rollup.MAX_BOARD_W * 1000)
     mean_w = (pl.col("power_w") + pl.col("previous_power_w")) / 2
-    is_busy = _latest("utilization_ratio") > rollup.BUSY_ABOVE_RATIO
+    used, told = _latest("utilization_ratio"), _latest("mig_told_ratio")
+    is_busy = (used > rollup.BUSY_ABOVE_RATIO).cast(pl.Float64)
+    mig_busy = pl.when(told.is_not_null()).then(_latest("mig_busy_ratio").fill_null(0.0))
     steps = steps.with_columns(
-        pl.when(is_plausible).then(rise / 3.6e9).alias("energy_from_counter_kwh"),
         (mean_w * step_s / 3.6e6).alias("energy_from_power_kwh"),
-        is_busy.alias("is_busy"),
-        _held_s("power_violation_ns", rollup.POWER_REASONS).alias("power_s"),
-        _held_s("thermal_violation_ns", rollup.THERMAL_REASONS).alias("heat_s"),
-    ).with_columns(
-        pl.coalesce("energy_from_counter_kwh", "energy_from_power_kwh").alias("energy_kwh")
+        (pl.coalesce(mig_busy, is_busy) * step_s).alias("busy_s"),
+        (pl.coalesce(told - mig_busy, 1 - is_busy) * step_s).alias("idle_s"),
     )
-    busy, idle = pl.col("is_busy"), ~pl.col("is_busy")
-    steps = steps.with_columns(
-        pl.when(pl.col("energy_kwh").is_not_null()).then(step_s).otherwise(0.0).alias("covered_s"),
-        _where(busy, step_s).alias("busy_s"),
-        _where(idle, step_s).alias("idle_s"),
-        _where(busy, pl.col("energy_kwh")).alias("busy_kwh"),
-        _where(idle, pl.col("energy_kwh")).alias("idle_kwh"),
-        _where(busy, pl.col("power_s")).alias("power_capped_s"),
-        _where(busy, pl.col("heat_s")).alias("thermal_throttled_s"),
-    )
-    amounts = rollup.GPU_INTERVALS.names()[3:-1]
     interval_us = rollup.INTERVAL_S * 1_000_000
     first, last = before // interval_us, (at - 1) // interval_us
     until = pl.min_horizontal(at, (first + 1) * interval_us)
     share = (until - before) / (at - before)
     parts = [
-        steps.select(*BOARD, first.alias("interval"), pl.col(amounts) * share),
+        steps.select(*BOARD, first.alias("interval"), pl.col(AMOUNTS) * share),
         steps.filter(last > first).select(
-            *BOARD, last.alias("interval"), pl.col(amounts) * (1 - share)
+            *BOARD, last.alias("interval"), pl.col(AMOUNTS) * (1 - share)
         ),
         boards.select(
             *BOARD, (at // interval_us).alias("interval"), pl.lit(1, pl.Int64).alias("sample_count")
@@ -211,12 +194,11 @@ def rollup_in_polars(samples: pl.LazyFrame, day: date) -> pl.DataFrame:
         .agg(
             *(
                 pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).round(9).alias(name)
-                for name in amounts
+                for name in AMOUNTS
             ),
             pl.col("sample_count").sum(),
         )
         .with_columns(
-            pl.col("covered_s").fill_null(0.0),
             (pl.col("interval") * interval_us)
             .cast(pl.Datetime("us", "UTC"))
             .alias("interval_started_at"),
@@ -227,42 +209,35 @@ def rollup_in_polars(samples: pl.LazyFrame, day: date) -> pl.DataFrame:
 
 
 def rollup_in_a_loop(samples: pl.DataFrame, day: date) -> pl.DataFrame:
-    """Energy and covered time of the same intervals, row by row; of a time the last version."""
+    """Energy from power of the same intervals, row by row; of a time the last version."""
     interval_us = rollup.INTERVAL_S * 1_000_000
     midnight = int(_midnight(day).timestamp()) * 1_000_000
-    totals: dict[tuple[str, str, int], list[float]] = {}
-    previous: tuple[str, str, int, float | None, int | None] | None = None
-    columns = [*BOARD, "at_us", "power_w", "energy_counter_millijoules"]
+    totals: dict[tuple[str, str, int], float] = {}
+    previous: tuple[str, str, int, float | None] | None = None
     ordered = (
         samples.with_columns(pl.col("sampled_at").dt.epoch("us").alias("at_us"))
-        .sort(*BOARD, "at_us", "known_at", "load_id", "source_row")
+        .sort(*BOARD, "at_us", pl.coalesce("loaded_at", "known_at"), "load_number", "source_row")
         .unique([*BOARD, "at_us"], keep="last", maintain_order=True)
     )
-    for row in ordered.select(columns).iter_rows():
-        host, gpu, at, power_w, counter = row
+    for row in ordered.select(*BOARD, "at_us", "power_w").iter_rows():
+        host, gpu, at, power_w = row
         if previous is not None and previous[:2] == (host, gpu):
-            _, _, before, power_before, counter_before = previous
+            _, _, before, power_before = previous
             step_s = (at - before) / 1e6
-            kwh = None
-            if power_w is not None and power_before is not None:
+            is_known = power_w is not None and power_before is not None
+            if step_s <= rollup.MAX_STEP_S and is_known:
                 kwh = (power_w + power_before) / 2 * step_s / 3.6e6
-            if counter is not None and counter_before is not None:
-                rise = counter - counter_before
-                if 0 <= rise <= step_s * rollup.MAX_BOARD_W * 1000:
-                    kwh = rise / 3.6e9
-            if step_s <= rollup.MAX_STEP_S and kwh is not None:
                 first, last = before // interval_us, (at - 1) // interval_us
                 share = (min(at, (first + 1) * interval_us) - before) / (at - before)
                 for interval, part in {last: 1 - share, first: share}.items():
                     if midnight <= interval * interval_us < midnight + 86_400_000_000:
-                        total = totals.setdefault((host, gpu, interval), [0.0, 0.0])
-                        total[0] += kwh * part
-                        total[1] += step_s * part
+                        key = (host, gpu, interval)
+                        totals[key] = totals.get(key, 0.0) + kwh * part
         previous = row
     return pl.DataFrame(
         [
-            (host, gpu, datetime.fromtimestamp(interval * rollup.INTERVAL_S, UTC), *amounts)
-            for (host, gpu, interval), amounts in totals.items()
+            (host, gpu, datetime.fromtimestamp(interval * rollup.INTERVAL_S, UTC), kwh)
+            for (host, gpu, interval), kwh in totals.items()
         ],
         schema={
             "hostname": pl.String,
@@ -450,18 +425,6 @@ def _near(samples: pl.LazyFrame, day: date) -> pl.LazyFrame:
 
 def _latest(metric: str) -> pl.Expr:
     return pl.coalesce(metric, f"previous_{metric}")
-
-
-def _held_s(counter: str, reasons: int) -> pl.Expr:
-    rise = pl.col(counter) - pl.col(f"previous_{counter}")
-    counted_s = pl.when(rise >= 0).then(rise).otherwise(pl.col(counter)) / 1e9
-    is_held = (_latest("clocks_event_reasons") & reasons) != 0
-    from_counter = pl.when(rise.is_not_null()).then(pl.min_horizontal(counted_s, "step_s"))
-    return pl.coalesce(from_counter, _where(is_held, pl.col("step_s")))
-
-
-def _where(condition: pl.Expr, amount: pl.Expr) -> pl.Expr:
-    return pl.when(condition).then(amount).when(~condition).then(amount * 0.0)
 
 
 def _content(path: Path) -> bytes:

@@ -57,7 +57,7 @@ def test_a_file_seen_before_is_not_opened_again_until_it_changes(book, monkeypat
     before = landing.look(book)
     landing.remember(book, before)
     with monkeypatch.context() as patch:
-        patch.setattr(landing.hashlib, "file_digest", lambda *_: pytest.fail("opened"))
+        patch.setattr(landing, "file_sha256", lambda *_: pytest.fail("opened"))
         assert landing.look(book) == before
     file.write_text("y")
     assert landing.look(book).files[0].sha256 == hashlib.sha256(b"y").hexdigest()

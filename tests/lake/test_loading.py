@@ -435,13 +435,13 @@ def test_lists_that_name_more_nodes_than_there_are_in_the_world_are_quarantined(
 ):
     monkeypatch.setattr(batch, "MOST_NODES", 250)
     header, row = JOBS.splitlines()
-    rows = [
+    listed = [
         row.replace("7|", f"{n}|", 1).replace(
             "[0001-0002,0009]", f"[{n * differ}-{n * differ + 99}]"
         )
         for n in range(1, 4)
     ]
-    put(book, "sacct/jobs.txt", "\n".join([header, *rows]) + "\n")
+    put(book, "sacct/jobs.txt", "\n".join([header, *listed]) + "\n")
     put(book, "sacct/other.txt", JOBS)
     load(book)
     kept = rows(book, "jobs")["job_id"].to_list()
