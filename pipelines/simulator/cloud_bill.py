@@ -52,10 +52,15 @@ def lines_told(instances: Mapping[str, Floats]) -> pl.DataFrame:
     credited = on_demand.filter(
         during(events.CLOUD_FAILED) & pl.col("resource_id").str.ends_with("batch-evaluation")
     ).with_columns(
-        **refund(events.CLOUD_CREDITED_RATIO),
+        **refund(events.CLOUD_CREDITED_RATIO)
+        # No hours are priced or used by it.
+        | {
+            name: pl.lit(None, usage.schema[name])
+            for name in usage.columns
+            if name.startswith(("pricing_", "consumed_")) or name.endswith("_unit_price")
+        },
         charge_category=pl.lit("Credit"),
         charge_description=pl.lit("Credit for failed instance hours"),
-        pricing_category=pl.lit(None, pl.String),
     )
     provisional = pl.concat(
         [frame.filter(during(events.CLOUD_PROVISIONAL)) for frame in (usage, on_demand)]

@@ -126,7 +126,8 @@ class SettlementModels:
             "contract_lines": kinds["contract_lines"],
             "contracts": pl.DataFrame(list(contracts), schema=schemas["contracts"]),
             "organization": pl.DataFrame(
-                [{"reporting_currency": "EUR"}], schema=schemas["organization"]
+                [{"reporting_currency": "EUR", "fx_rate_holds_days": 7}],
+                schema=schemas["organization"],
             ),
             "meters": pl.DataFrame([meter], schema=schemas["meters"]),
             "fx_rates": pl.DataFrame(

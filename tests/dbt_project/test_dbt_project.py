@@ -23,7 +23,7 @@ from sqlglot.lineage import lineage as lineage_of_query
 
 from pipelines import lake, reference, warehouse
 from pipelines.book import Book
-from pipelines.lake import rollup
+from pipelines.lake import records, rollup
 from pipelines.lake.schemas import RAW_TABLES
 from tests.dbt_project.conftest import lake_vars
 
@@ -37,6 +37,10 @@ SQL_TYPES = {
     pl.List(pl.String()): "varchar[]",
     pl.List(pl.Date()): "date[]",
     pl.List(pl.Float64()): "double[]",
+    pl.List(pl.Datetime("us", "UTC")): "timestamptz[]",
+    pl.List(pl.Struct(records.DATA_FILE_SCHEMA)): (
+        "struct(file varchar, row_count bigint, file_bytes bigint, sha256 varchar)[]"
+    ),
 }
 UNITS = (
     *("_w", "_kw", "_mw", "_kwh", "_mwh", "_ratio", "_g", "_kg", "_per_kwh", "_per_mwh"),
@@ -72,6 +76,12 @@ WITHOUT_ORIGIN = {
             "field_source",
         )
     },
+    **{
+        ("fct_findings", column): "follows from the rule"
+        for column in ("subject_kind", "is_withheld", "found_quantity_unit", "mend", "source_table")
+    },
+    ("fct_findings", "occurrence_count"): "rows of a rule counted",
+    ("fct_data_quality", "finding_count"): "likewise",
     ("fct_supply_waterfall", "layer"): "follows from the kind of source",
     ("fct_supply_waterfall", "source_kind"): "follows from which table the source is of",
 }
@@ -392,7 +402,7 @@ def test_every_column_of_a_mart_comes_from_a_column_of_a_raw_table(lineage, colu
 @pytest.mark.slow
 def test_a_day_without_exchange_rate_is_a_finding_and_stops_nothing(book):
     lake.write_reference_tables(book)
-    at = datetime(2027, 1, 1, 6, tzinfo=UTC)
+    at = datetime(2027, 2, 1, 6, tzinfo=UTC)
     price = {
         "zone": "HB_NORTH",
         "market": "real_time",

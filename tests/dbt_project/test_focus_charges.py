@@ -111,7 +111,8 @@ USED = (col("ChargeCategory") == "Usage") & (
 
 def differs(cost: str, unit_price: str) -> pl.Expr:
     product = col("PricingQuantity") * col(unit_price)
-    return (product - col(cost)).abs() > 1e-9 * pl.max_horizontal(col(cost).abs(), 1.0)
+    is_off = (product - col(cost)).abs() > 1e-9 * pl.max_horizontal(col(cost).abs(), 1.0)
+    return is_off & col("ChargeClass").is_null()
 
 
 # What must not be, and an own charge that would be it.
@@ -163,9 +164,10 @@ VIOLATIONS: dict[str, tuple[pl.Expr, dict]] = {
         differs("ContractedCost", "ContractedUnitPrice"),
         {"PricingQuantity": pl.col("PricingQuantity") * 2},
     ),
-    "usage without consumption, unless a commitment was not used": (
+    "usage without consumption, unless a commitment was not used or nobody knows by what work": (
         USED
         & col("ChargeClass").is_null()
+        & ~col("ChargeDescription").str.ends_with("held by work that is not known")
         & (col("ConsumedQuantity").is_null() | col("ConsumedUnit").is_null()),
         {"ConsumedQuantity": None},
     ),

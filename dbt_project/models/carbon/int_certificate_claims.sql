@@ -106,13 +106,8 @@ used_twice as (
             and later.first_certificate <= earlier.last_certificate
             and later.last_certificate >= earlier.first_certificate
             and (later.device_id = earlier.device_id or later.issuance_id = earlier.issuance_id)
-            and (
-                later.first_known_at > earlier.first_known_at
-                or (
-                    later.first_known_at = earlier.first_known_at
-                    and later.certificate_id > earlier.certificate_id
-                )
-            )
+            and (later.first_known_at, later.first_load_number, later.certificate_id)
+            > (earlier.first_known_at, earlier.first_load_number, earlier.certificate_id)
     where earlier.status in ('active', 'cancelled', 'claimed')
 
 ),

@@ -16,7 +16,7 @@ first_versions as (
         issuance_id,
         first_certificate,
         last_certificate,
-        min({{ revised_at() }}) as first_known_at
+        min(struct_pack(first_known_at := {{ revised_at() }}, first_load_number := load_number)) as first_load
     from {{ source("raw", "certificates") }}
     where {{ known_at_as_of() }}
     group by issuing_body, issuance_id, first_certificate, last_certificate
@@ -32,7 +32,7 @@ ages as (
         bundles.issuance_id,
         bundles.first_certificate,
         bundles.last_certificate,
-        min(wholes.first_known_at) as first_known_at
+        min(wholes.first_load) as first_load
     from first_versions as bundles
     inner join first_versions as wholes
         on
@@ -86,7 +86,8 @@ select
     case when splits.issuance_id is null then revisions.status else 'bundle_split' end as status,
     {{ round_kwh(to_kwh("cast(revisions.quantity_wh as double)", "'Wh'")) }} as energy_kwh,
     revisions.is_storage,
-    ages.first_known_at,
+    ages.first_load.first_known_at,
+    ages.first_load.first_load_number,
     revisions.known_at,
     revisions.source_file
 from revisions
