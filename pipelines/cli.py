@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -29,10 +29,12 @@ from pipelines.book import Book
 from pipelines.errors import BookError
 
 if TYPE_CHECKING:
+    from pipelines.pack.delivery import Channels
     from pipelines.warehouse import BuildResult
 
 DATA_DIR_VARIABLE = "WATTBOOK_DATA_DIR"
 DEMO_UNTIL = "2026-11-03T00:00Z"
+DEMO_PACK_WEEKS = 4
 
 # Not a terminal, not folded: what is piped elsewhere keeps one row a line.
 out = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
@@ -129,9 +131,13 @@ UntilOption = Annotated[
 
 @app.command()
 def demo(context: typer.Context, until: UntilOption = DEMO_UNTIL) -> None:
-    """Simulate three sites and run the whole pipeline on their files."""
+    """Simulate three sites, run the pipeline on their files and draw the last weeks' packs."""
+    from pipelines.published import week
+
     _simulate(context.obj, until)
     _run(context.obj)
+    for one in week.last_weeks(context.obj, DEMO_PACK_WEEKS):
+        _draw_packs(context.obj, one)
 
 
 @app.command()
@@ -300,7 +306,6 @@ def draw_pack(
 
     The Dagster UI shows the packs of a week where every team's were drawn.
     """
-    from pipelines import pack
     from pipelines.pack import delivery
     from pipelines.published import query
 
@@ -311,24 +316,7 @@ def draw_pack(
         expected = "expected WATTBOOK_SMTP_HOST or WATTBOOK_WEBHOOK_URL"
         raise delivery.DeliveryError([f"no channel is set, {expected}: see .env.example"])
     teams = query.TEAMS if team is None else (team.value,)
-    with _step("pack") as report:
-        published = pack.publish(context.obj, week, teams, report)
-    outcome = {}
-    for one in published:
-        page = one.folder / "index.html"
-        if not one.is_new:
-            out.print(f"{one.week} for {one.team}: nothing changed since {page}")
-        elif one.revision == 1:
-            out.print(f"{one.week} for {one.team}: wrote {page}")
-        else:
-            out.print(f"{one.week} for {one.team}: {one.change_count} changes: wrote {page}")
-        if send and one.team == Team.operations:
-            outcome = delivery.deliver(context.obj, one, channels)
-            for name, what in outcome.items():
-                out.print(f"{one.week} by {name}: {what}")
-    if team is None and (send or any(one.is_new for one in published)):
-        with _recorder(context.obj) as recorder:
-            recorder.record_packs(context.obj, published, outcome)
+    _draw_packs(context.obj, week, teams, channels)
 
 
 @app.command("report")
@@ -444,6 +432,38 @@ def _publish(book: Book) -> None:
         tables = publishing.publish(book, report)
     for team, names in tables.items():
         out.print(f"published {book.published / team}.duckdb: {len(names)} tables")
+
+
+def _draw_packs(
+    book: Book,
+    week: str | None,
+    teams: Sequence[str] | None = None,
+    channels: "Channels | None" = None,
+) -> None:
+    """Draw a week's packs, every team's unless some are named; send operations' where it goes."""
+    from pipelines import pack
+    from pipelines.pack import delivery
+    from pipelines.published import query
+
+    with _step("pack") as report:
+        published = pack.publish(book, week, teams or query.TEAMS, report)
+    outcome = {}
+    for one in published:
+        page = one.folder / "index.html"
+        if not one.is_new:
+            out.print(f"{one.week} for {one.team}: nothing changed since {page}")
+        elif one.revision == 1:
+            out.print(f"{one.week} for {one.team}: wrote {page}")
+        else:
+            out.print(f"{one.week} for {one.team}: {one.change_count} changes: wrote {page}")
+        if channels and one.team == Team.operations:
+            outcome = delivery.deliver(book, one, channels)
+            for name, what in outcome.items():
+                out.print(f"{one.week} by {name}: {what}")
+    is_whole = {one.team for one in published} == set(query.TEAMS)
+    if is_whole and (channels or any(one.is_new for one in published)):
+        with _recorder(book) as recorder:
+            recorder.record_packs(book, published, outcome)
 
 
 def _run(book: Book) -> None:

@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import cli, lake, warehouse
+from pipelines import cli, lake, pack, warehouse
 from pipelines.book import PROJECT_REFERENCE, Book
 from pipelines.cli import app
+from pipelines.pack import PublishedPack
 from pipelines.published import publishing, query, week
 from pipelines.simulator import landing
 
@@ -412,13 +413,29 @@ def steps(monkeypatch):
         cli,
         "_recorder",
         lambda book: nullcontext(
-            SimpleNamespace(record=lambda book, dates: called.append(("record", dates)))
+            SimpleNamespace(
+                record=lambda book, dates: called.append(("record", dates)),
+                record_packs=lambda book, published, _: called.append(
+                    ("record packs", published[0].week)
+                ),
+            )
         ),
+    )
+    monkeypatch.setattr(week, "last_weeks", lambda book, count: WEEKS[-count:])
+    monkeypatch.setattr(
+        pack,
+        "publish",
+        lambda book, week, teams, progress: [
+            called.append(("pack", week, team))
+            or PublishedPack(team, week, book.published, 1, 0, is_new=True)
+            for team in teams
+        ],
     )
     monkeypatch.setattr(week, "latest", lambda book: [f"the week of {book.data_dir.name}"])
     return called
 
 
+WEEKS = [f"2026-W{number}" for number in range(38, 45)]
 RUN = [
     ("load",),
     ("build", None, None),
@@ -461,13 +478,18 @@ def test_run_does_everything_and_fails_where_something_was_refused(
     assert result.stdout.splitlines()[-1] == "the week of data"
 
 
-def test_demo_simulates_and_runs(book, steps):
+def test_demo_simulates_runs_and_draws_the_packs_of_the_last_weeks(book, steps):
+    packs = [
+        step
+        for name in WEEKS[-4:]
+        for step in (*(("pack", name, team) for team in query.TEAMS), ("record packs", name))
+    ]
     until = datetime(2026, 11, 3, tzinfo=UTC)
     assert wattbook(book, "demo").exit_code == 0
-    assert steps == [("simulate", until), *RUN]
+    assert steps == [("simulate", until), *RUN, *packs]
     steps.clear()
     assert wattbook(book, "demo", "--until", "2026-05-01T02:00+02:00").exit_code == 0
-    assert steps == [("simulate", datetime(2026, 5, 1, tzinfo=UTC)), *RUN]
+    assert steps == [("simulate", datetime(2026, 5, 1, tzinfo=UTC)), *RUN, *packs]
 
 
 def test_build_is_of_the_days_named_or_of_an_instant(book, steps):

@@ -8,8 +8,13 @@
 {# A value as a literal of the evidence's SQL. #}
 {% macro sql_literal(expression) -%} '''' || replace(cast({{ expression }} as varchar), '''', '''''') || '''' {%- endmacro %}
 
-{# What avoiding a tonne of CO2e may cost. #}
-{% macro highest_cost_per_tonne() -%} 150 {%- endmacro %}
+{# What money and CO2e are worth together, at the organization's price; money alone where CO2e is not known. #}
+{% macro worth_of(proposals, organization) -%}
+    {{ proposals }}.weekly_value
+    + coalesce({{ proposals }}.weekly_saved_location_based_kg, 0)
+    / 1000
+    * {{ organization }}.carbon_price_per_tonne
+{%- endmacro %}
 
 {# The columns of a proposal, in one order for all rules. #}
 {% macro proposal_columns() -%}
@@ -26,7 +31,6 @@
     proposal,
     inaction,
     weekly_value,
-    weekly_inaction_cost,
     capacity_mw,
     weekly_saved_location_based_kg,
     coverage_ratio,
@@ -50,15 +54,17 @@
     {%- endfor %}
 {% endmacro %}
 
-{# The proposals a reader may see, the most valuable first, at most seven a week. #}
+{#
+    The proposals a reader may see, at most seven a week: first what says which figures not to trust, then by worth, and
+    what cannot be put in money by power.
+#}
 {% macro ranked_proposals(condition) %}
     select
         week,
         row_number() over (
             partition by week
             order by
-                weekly_value desc nulls last, capacity_mw desc nulls last,
-                weekly_saved_location_based_kg desc nulls last, proposal_id
+                kind = 'data' desc, weekly_worth desc nulls last, capacity_mw desc nulls last, proposal_id
         ) as rank,
         proposal_id,
         rule_id,
@@ -71,8 +77,8 @@
         title,
         proposal,
         inaction,
+        weekly_worth,
         weekly_value,
-        weekly_inaction_cost,
         capacity_mw,
         weekly_saved_location_based_kg,
         confidence,

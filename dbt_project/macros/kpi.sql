@@ -13,7 +13,9 @@
     Supply and marginal cost: what a site, or all sites together, had in each interval. `source_ratio` is the share in
     which a source served the next GPU-hour of the interval.
 #}
-{% macro kpi_supply_aggregates(source_ratio="cast(marginal_source = '{}' as integer)") %}
+{% macro kpi_supply_aggregates(
+    source_ratio="cast(marginal_source = '{}' as integer)", measured_ratio="cast(is_incremental_power_measured as integer)"
+) %}
     {{ exact_sum("coverage_ratio") }} / max(expected_interval_count) as coverage_ratio,
     count(availability_ratio) / max(expected_interval_count) as availability_coverage_ratio,
     {{ mean_of("effective_it_mw") }} as mean_effective_it_mw,
@@ -39,6 +41,7 @@
     {%- for source in marginal_sources() %}
     {{ mean_of(source_ratio.format(source)) }} as marginal_{{ source }}_ratio,
     {%- endfor %}
+    {{ mean_of(measured_ratio) }} as measured_power_ratio,
     count({{ source_ratio.format("grid") }}) / max(expected_interval_count) as marginal_cost_coverage_ratio
 {% endmacro %}
 

@@ -242,10 +242,10 @@ def pack_metadata(
     )
     agenda = pl.DataFrame(
         [
-            (row["rank"], row["owner"], row["title"], row["weekly_value"], row["currency_code"])
+            (row["rank"], row["owner"], row["title"], row["weekly_worth"], row["currency_code"])
             for row in sections["agenda"]
         ],
-        schema=("rank", "owner", "proposal", "value a week", "currency"),
+        schema=("rank", "owner", "proposal", "worth a week", "currency"),
         orient="row",
         infer_schema_length=None,
     )

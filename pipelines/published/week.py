@@ -21,6 +21,14 @@ LATEST_FULL_WEEK = """
     where coverage_ratio >= 0.99
 """
 
+LAST_WEEKS = f"""
+    select week
+    from kpi_organization_weekly
+    where week <= ({LATEST_FULL_WEEK})
+    order by week desc
+    limit {{count}}
+"""
+
 KPIS = """
     with weeks as (
         select
@@ -145,6 +153,17 @@ def latest_full(book: Book) -> str | None:
     """
     week: str | None = query.run_sql(book, TEAM, LATEST_FULL_WEEK).item()
     return week
+
+
+def last_weeks(book: Book, count: int) -> list[str]:
+    """So many weeks of the book up to the latest full one, in order.
+
+    Raises:
+        QueryError: nothing is published yet.
+    """
+    found = query.run_sql(book, TEAM, LAST_WEEKS.format(count=count))
+    weeks: list[str] = found["week"].sort().to_list()
+    return weeks
 
 
 def _kpis(book: Book, week: str) -> Table:

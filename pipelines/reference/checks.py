@@ -62,6 +62,7 @@ class CrossChecks:
         self._forward_prices()
         self._emission_factors()
         self._targets()
+        self._agenda()
         self._site_costs()
         self._decisions()
         self._fx_rates()
@@ -388,6 +389,13 @@ class CrossChecks:
             self._site(document, ["targets", index, "site_id"], target.site_id)
         keys = [(target.kpi_id, target.site_id) for target in self.reference.targets]
         self._no_double(document, "targets", keys)
+
+    def _agenda(self) -> None:
+        document = self.documents["organization.yml"]
+        for rule_id in self.reference.organization.agenda.floors:
+            place: Place = ["agenda", "floors", rule_id]
+            where = "agenda_rules of dbt_project.yml"
+            self._known(document, place, rule_id, project.agenda_rules(), where)
 
     def _decisions(self) -> None:
         workloads = {workload.workload_id for workload in self.reference.workloads}

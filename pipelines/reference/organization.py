@@ -44,6 +44,43 @@ class Thresholds(Model):
     power_capped_ratio: Annotated[float, Field(gt=0, le=1)] = 0.02
 
 
+class Floor(Model):
+    """What is too small for the weekly meeting: less worth a week, and less power where it counts.
+
+    Worth is money of the reporting currency with CO2e at the organization's price. Without
+    `least_capacity_mw` power does not make up for what is worth little.
+    """
+
+    least_weekly_worth: Amount = 100
+    least_capacity_mw: Amount | None = None
+
+
+class Agenda(Model):
+    """How the weekly agenda weighs what it proposes.
+
+    `carbon_price_per_tonne` is what avoiding a tonne of CO2e is worth, in the reporting currency;
+    a price of one's own says where it comes from. A rule without a floor has the default one.
+    """
+
+    carbon_price_per_tonne: Amount = 100
+    carbon_price_source: str = (
+        "High-Level Commission on Carbon Prices (2017): 50 to 100 USD by 2030, its upper end"
+    )
+    floors: dict[str, Floor] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _price_has_a_source(self) -> "Agenda":
+        given = self.model_fields_set
+        if "carbon_price_per_tonne" in given and "carbon_price_source" not in given:
+            raise PydanticCustomError(
+                "source",
+                "found carbon_price_per_tonne {price} without carbon_price_source, expected both:"
+                " say where the price comes from",
+                {"price": self.carbon_price_per_tonne},
+            )
+        return self
+
+
 class Organization(Model):
     """The organization whose book this is.
 
@@ -66,6 +103,7 @@ class Organization(Model):
     team_groups: dict[Literal["energy", "finance", "operations"], str] = Field(default_factory=dict)
     zones: list[Zone]
     thresholds: Thresholds = Thresholds()
+    agenda: Agenda = Agenda()
 
 
 class Workload(Model):

@@ -10,12 +10,13 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.reference import project
 from pipelines.reference.contracts import KINDS, Contract
 from pipelines.reference.contracts.grid import GridConnection, SupplyTariff, holidays_of
 from pipelines.reference.contracts.power import EnergyTerms, FixedShapePpa, PlantContract
 from pipelines.reference.fields import Dated, local_midnight
 from pipelines.reference.model import Reference
-from pipelines.reference.organization import CapacityPlan
+from pipelines.reference.organization import CapacityPlan, Floor
 
 
 def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
@@ -25,6 +26,7 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
     """
     site_zone = {site.site_id: site.time_zone for site in reference.sites}
     organization_zone = reference.organization.time_zone
+    floors = reference.organization.agenda.floors
     site_fields = (
         "site_id",
         "name",
@@ -42,10 +44,15 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
         "organization": [
             {
                 **reference.organization.model_dump(
-                    exclude={"first_day", "team_groups", "thresholds", "zones"}
+                    exclude={"first_day", "team_groups", "thresholds", "zones", "agenda"}
                 ),
                 **reference.organization.thresholds.model_dump(),
+                **reference.organization.agenda.model_dump(exclude={"floors"}),
             }
+        ],
+        "agenda_rules": [
+            {"rule_id": rule_id, **floors.get(rule_id, Floor()).model_dump()}
+            for rule_id in project.agenda_rules()
         ],
         "gpu_models": [model.model_dump() for model in reference.gpu_models],
         "sites": [
@@ -211,10 +218,12 @@ _LAST_YEAR = 2099
 
 TABLES: dict[str, dict[str, pl.DataType]] = {
     "organization": _columns(
-        text="organization_id name time_zone reporting_currency emission_factor_basis",
-        number="full_power_ratio full_availability_ratio power_capped_ratio",
+        text="organization_id name time_zone reporting_currency emission_factor_basis"
+        " carbon_price_source",
+        number="full_power_ratio full_availability_ratio power_capped_ratio carbon_price_per_tonne",
         count="fx_rate_holds_days landing_kept_days",
     ),
+    "agenda_rules": _columns(text="rule_id", number="least_weekly_worth least_capacity_mw"),
     "gpu_models": _columns(text="gpu_model", number="idle_w peak_w embodied_kg lifetime_hours"),
     "sites": _columns(
         text="site_id name venue_kind country_code time_zone bidding_zone price_market carbon_zone"

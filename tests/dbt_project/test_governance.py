@@ -12,6 +12,8 @@ AGENDA = {
     "operations": "governance_agenda_operations",
 }
 CENT = 0.005
+# Of a tonne, in data/reference/organization.yml.
+CARBON_PRICE = 100
 
 
 def rows_of(book: Book, team: str, sql: str) -> pl.DataFrame:
@@ -23,14 +25,14 @@ def rows_of(book: Book, team: str, sql: str) -> pl.DataFrame:
     return frame
 
 
-def values_of(book: Book, rule_id: str) -> pl.DataFrame:
+def values_of(book: Book, rule_id: str, table: str = "calc_agenda_proposals") -> pl.DataFrame:
     """Value by week and subject of one rule, whatever its rank."""
     with duckdb.connect(str(book.warehouse), read_only=True) as connection:
         frame = pl.from_arrow(
             connection.sql(
                 "select week, site_id, contract_id, weekly_value, capacity_mw"
-                " from calculations.calc_agenda_proposals"
-                f" where rule_id = '{rule_id}' order by week, proposal_id"
+                f" from calculations.{table}"
+                f" where rule_id = '{rule_id}' order by all"
             ).to_arrow_table()
         )
     assert isinstance(frame, pl.DataFrame)
@@ -60,8 +62,8 @@ def test_the_scorecard_of_a_week_is_that_of_its_kpis(demo_book):
     )
 
     assert scorecard.rows() == [
-        ("cloud-us-south", "location_based_g_per_kwh", None, 350.0, "unknown", None),
-        ("cloud-us-south", "incident_count", None, 1.0, "unknown", None),
+        ("cloud-us-south", "location_based_g_per_kwh", None, None, "no_target", None),
+        ("cloud-us-south", "incident_count", None, None, "no_target", None),
         ("franklin", "location_based_g_per_kwh", 274.5, 350.0, "met", 262.1),
         ("franklin", "incident_count", 0.0, 1.0, "met", 0.0),
         ("juelich", "location_based_g_per_kwh", 239.06, 350.0, "met", 269.65),
@@ -71,7 +73,7 @@ def test_the_scorecard_of_a_week_is_that_of_its_kpis(demo_book):
     ]
 
 
-def test_the_agenda_of_a_week_is_ranked_by_value(demo_book):
+def test_the_agenda_of_a_week_is_ranked_by_worth(demo_book):
     agenda = rows_of(
         demo_book,
         "energy",
@@ -80,14 +82,33 @@ def test_the_agenda_of_a_week_is_ranked_by_value(demo_book):
     )
 
     assert agenda.rows() == [
-        (1, "cloud_commitment_unused", "finance", "cloud-us-south"),
-        (2, "energy_debt_within_lead_time", "energy", "franklin"),
-        (3, "cheaper_venue", "operations", "franklin"),
-        (4, "cheaper_hour", "operations", "franklin"),
-        (5, "cheaper_venue", "operations", "cloud-us-south"),
-        (6, "demand_peak", "energy", "juelich"),
-        (7, "contract_expiry", "finance", "cloud-us-south"),
+        (1, "cheaper_venue", "operations", "franklin"),
+        (2, "cheaper_venue", "operations", "franklin"),
+        (3, "cheaper_hour", "operations", "franklin"),
+        (4, "contract_expiry", "finance", "cloud-us-south"),
+        (5, "contract_expiry", "finance", "juelich"),
     ]
+
+
+def test_what_nobody_should_trust_comes_first(demo_book):
+    agenda = rows_of(demo_book, "energy", "select week, rank, kind from marts.governance_agenda")
+    first = agenda.filter(pl.col("kind") == "data").group_by("week").agg(pl.col("rank").sort())
+
+    assert len(first) > 0
+    assert all(ranks == list(range(1, len(ranks) + 1)) for ranks in first["rank"].to_list())
+
+
+def test_worth_is_money_and_what_it_avoids_at_the_price_of_co2e(demo_book):
+    agenda = rows_of(
+        demo_book,
+        "energy",
+        "select weekly_worth, weekly_value, weekly_saved_location_based_kg as saved_kg"
+        " from marts.governance_agenda where weekly_value is not null",
+    )
+    worth = pl.col("weekly_value") + pl.col("saved_kg").fill_null(0) / 1000 * CARBON_PRICE
+
+    [expected] = agenda.select(worth)
+    assert agenda["weekly_worth"].to_list() == pytest.approx(expected.to_list())
 
 
 @pytest.mark.parametrize("team", AGENDA)
@@ -122,29 +143,57 @@ def test_operations_gets_no_proposal_that_rests_on_contract_prices(demo_book):
         demo_book,
         "operations",
         "select distinct rule_id from marts.governance_agenda_operations where is_confidential"
-        " or rule_id in ('cloud_commitment_unused', 'demand_peak', 'energy_debt_within_lead_time',"
+        " or rule_id in ('demand_peak', 'energy_debt_within_lead_time',"
         " 'ppa_under_delivery')",
     )
 
     assert agenda.is_empty()
 
 
-def test_an_unused_commitment_is_worth_what_was_paid_for_it(demo_book):
-    proposals = values_of(demo_book, "cloud_commitment_unused").filter(pl.col("week") == "2026-W44")
-    settlements = rows_of(
+def test_an_unused_commitment_is_worth_what_the_work_that_fills_it_saves_where_it_ran(demo_book):
+    proposals = values_of(demo_book, "cloud_commitment_unused").filter(pl.col("week") == "2026-W24")
+    saved = rows_of(
         demo_book,
         "finance",
-        "select interval_started_at, amount from marts.fct_contract_settlements"
-        " where line = 'commitment_unused'",
+        "select move_saving_value from marts.fct_placement_options where week = '2026-W24'"
+        " and workload_id = 'model-finetuning' and site_id = 'cloud-us-south'",
     )
-    local = pl.col("interval_started_at").dt.convert_time_zone("Europe/Berlin")
-    paid = settlements.filter(local.dt.iso_year() * 100 + local.dt.week() == 202644)["amount"].sum()
+    paid = rows_of(
+        demo_book,
+        "finance",
+        "select sum(amount) as amount from marts.fct_contract_settlements"
+        " where line = 'commitment_unused' and local_date between '2026-06-08' and '2026-06-14'",
+    )
 
-    assert proposals["weekly_value"].to_list() == [pytest.approx(paid, abs=CENT)]
+    assert proposals["weekly_value"].to_list() == [pytest.approx(saved.item(), abs=CENT)]
+    assert proposals["weekly_value"].item() < paid.item() / 20
+
+
+@pytest.mark.parametrize("rule_id", ["ppa_under_delivery", "energy_debt_within_lead_time"])
+def test_no_plant_falls_short_and_no_expected_load_lacks_power(demo_book, rule_id):
+    assert values_of(demo_book, rule_id).is_empty()
+
+
+def test_no_week_moves_a_workload_twice_or_more_to_a_venue_than_is_free(demo_book):
+    with duckdb.connect(str(demo_book.warehouse), read_only=True) as connection:
+        twice = connection.execute(
+            "select week, workload_id from calculations.calc_agenda_moves"
+            " group by all having count(*) > 1"
+        ).fetchall()
+        beyond = connection.execute(
+            "select moves.week, moves.site_id from calculations.calc_agenda_moves as moves"
+            " inner join marts.fct_placement_options as options"
+            " using (week, workload_id, site_id)"
+            " group by all having sum(moves.gpu_hours) > max(options.spare_gpu_hours) + 1e-6"
+        ).fetchall()
+
+    assert (twice, beyond) == ([], [])
 
 
 def test_a_cause_that_recurs_is_worth_a_twelfth_of_what_twelve_weeks_of_it_cost(demo_book):
-    recurring = values_of(demo_book, "recurring_cause").filter(pl.col("week") == "2026-W42")
+    recurring = values_of(demo_book, "recurring_cause", "calc_agenda_grid_risk").filter(
+        pl.col("week") == "2026-W42"
+    )
     [value] = recurring["weekly_value"]
     incidents = rows_of(
         demo_book,

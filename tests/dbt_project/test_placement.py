@@ -1,6 +1,9 @@
 """Placement options of the demo against a calculation from raw bills and the marginal cost."""
 
+from datetime import timedelta
+from itertools import accumulate
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import polars as pl
@@ -9,15 +12,26 @@ import pytest
 from pipelines.book import Book
 
 WEEK = "2026-W44"
+BERLIN = ZoneInfo("Europe/Berlin")
+QUARTER = timedelta(minutes=15)
+WEEK_QUARTERS = timedelta(weeks=1) // QUARTER
+# In data/reference/organization.yml.
+CARBON_PRICE_PER_TONNE = 100
 
 
 @pytest.fixture(scope="module")
 def tables(demo_book: Book) -> dict[str, pl.DataFrame]:
     queries = {
         "charges": "from staging.stg_cloud_charges"
-        " where workload_tag = 'batch-evaluation' and charge_category = 'Usage'"
+        " where workload_id = 'batch-evaluation' and charge_category = 'Usage'"
         " and pricing_category = 'Standard'",
-        "unused": "from staging.stg_cloud_charges where is_unused_commitment",
+        "jobs": "from staging.stg_jobs where workload_id = 'batch-evaluation'"
+        " and site_id = 'franklin' and gpu_count > 0 order by started_at, job_id",
+        "quarters": "from calculations.calc_venue_intervals where site_id = 'franklin'"
+        " and interval_started_at >= '2026-10-08' order by interval_started_at",
+        "delays": "select week, best_delay_hours from marts.fct_placement_options"
+        " where workload_id = 'batch-evaluation' and site_id = 'franklin'"
+        f" and week between '2026-W43' and '{WEEK}'",
         "marginal": f"from marts.fct_marginal_cost where week = '{WEEK}'",
         "options": f"from marts.fct_placement_options where week = '{WEEK}'",
     }
@@ -63,27 +77,45 @@ def test_moving_work_home_from_the_cloud_saves_its_on_demand_bill_less_the_energ
     assert row["move_saving_value"] == pytest.approx(saving.sum(), rel=1e-9)
 
 
-def test_waiting_saves_what_the_hours_so_much_later_cost_less(tables: dict[str, pl.DataFrame]):
-    row = option(tables, "batch-evaluation", "cloud-us-south")
-    bought = (
-        tables["charges"].group_by(hour="charge_period_started_at").agg(pl.col("gpu_hours").sum())
-    )
-    unused = tables["unused"].select(
-        hour=pl.col("charge_period_started_at") - pl.duration(hours=row["best_delay_hours"]),
-        free="unused_gpu_hours",
-    )
-    prices = (
-        tables["marginal"]
-        .filter(pl.col("site_id") == "cloud-us-south")
-        .select(hour="interval_started_at", price="marginal_cost_per_gpu_hour")
-    )
-    hours = bought.join(prices, on="hour").join(unused, on="hour")
-    moved = pl.min_horizontal("gpu_hours", "free")
+def test_jobs_that_wait_whole_save_what_running_later_costs_less_where_the_week_before_said_so(
+    tables: dict[str, pl.DataFrame],
+):
+    row = option(tables, "batch-evaluation", "franklin")
+    delays = dict(tables["delays"].iter_rows())
+    quarters = tables["quarters"]
+    names = ["avoidable_cost_per_gpu_hour", "location_based_g_per_gpu_hour"]
+    cost, carbon = (list(accumulate((quarters[name] / 4).to_list(), initial=0)) for name in names)
+    free = (quarters["spare_gpu_hours"] * 4).to_list()
+    left = free.copy()
 
-    assert row["delayed_gpu_hours"] == pytest.approx(hours.select(moved.sum()).item(), abs=1e-6)
-    assert row["delay_saving_value"] == pytest.approx(
-        hours.select((moved * pl.col("price")).sum()).item(), rel=1e-9
-    )
+    def later(sums: list[float], start: int, end: int, delay: int) -> float:
+        return sums[end] - sums[start] - (sums[end + delay] - sums[start + delay])
+
+    gpu_hours = saving = 0.0
+    # What the week before puts off takes its free GPUs first.
+    for job in tables["jobs"].iter_rows(named=True):
+        year, number, _ = job["started_at"].astimezone(BERLIN).isocalendar()
+        week = f"{year}-W{number}"
+        if week not in delays:
+            continue
+        delay = delays[week] * 4
+        start = (job["started_at"] - quarters["interval_started_at"][0]) // QUARTER
+        end = start + round((job["ended_at"] - job["started_at"]) / QUARTER)
+        before = (start - WEEK_QUARTERS, end - WEEK_QUARTERS, delay)
+        needed = range(max(end, start + delay), end + delay)
+        if (
+            later(cost, *before) + later(carbon, *before) / 1e6 * CARBON_PRICE_PER_TONNE > 0
+            and min(free[quarter] for quarter in needed) >= job["gpu_count"]
+        ):
+            for quarter in needed:
+                left[quarter] -= job["gpu_count"]
+            if week == WEEK and min(left[quarter] for quarter in needed) >= 0:
+                held = job["gpu_count"] * (job["ended_at"] - job["started_at"]) / timedelta(hours=1)
+                gpu_hours += held
+                saving += held * 4 / (end - start) * later(cost, start, end, delay)
+
+    assert row["delayed_gpu_hours"] == pytest.approx(gpu_hours, abs=1e-6)
+    assert row["delay_saving_value"] == pytest.approx(saving, rel=1e-9)
 
 
 @pytest.mark.parametrize(

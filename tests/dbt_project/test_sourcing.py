@@ -67,16 +67,17 @@ def power_by_month(reference: Path, site: dict[str, Any]) -> pl.DataFrame:
         )
         debt = max(0.0, committed - secured)
         use = entry["utilization_ratio"]
-        rows.append((committed, secured, debt, committed * use, debt * use))
-    names = ["committed_mw", "secured_mw", "energy_debt_mw", "consumption", "debt"]
+        missing = max(0.0, committed * use - secured)
+        rows.append((committed, secured, debt, missing, committed * use))
+    names = ["committed_mw", "secured_mw", "energy_debt_mw", "expected_debt_mw", "consumption"]
     return (
         hours.hstack(pl.DataFrame(rows, schema=names, orient="row"))
         .group_by("month", maintain_order=True)
         .agg(
             pl.len().cast(pl.Float64).alias("month_hours"),
-            pl.col(names[:3]).mean(),
+            pl.col(names[:4]).mean(),
             pl.col("consumption").sum().alias("expected_consumption_mwh"),
-            pl.col("debt").sum().alias("energy_debt_mwh"),
+            pl.col("expected_debt_mw").sum().alias("energy_debt_mwh"),
         )
     )
 
@@ -125,7 +126,7 @@ def test_months_of_the_demo_are_what_the_reference_files_give_hour_by_hour(
 
     assert figures["local_month"].to_list() == expected["month"].to_list()
     for name in (
-        *("month_hours", "committed_mw", "secured_mw", "energy_debt_mw"),
+        *("month_hours", "committed_mw", "secured_mw", "energy_debt_mw", "expected_debt_mw"),
         *("expected_consumption_mwh", "energy_debt_mwh", "contract_p50_mwh", "contract_p90_mwh"),
     ):
         assert figures[name].to_list() == pytest.approx(expected[name].to_list(), abs=1e-6), name

@@ -46,8 +46,8 @@ _WEEKLY = """week varchar, mean_committed_it_mw double, mean_effective_it_mw dou
     coverage_ratio double, currency_code varchar"""
 _AGENDA = """week varchar, rank integer, proposal_id varchar, rule_id varchar, kind varchar,
     owner varchar, site_id varchar, workload_id varchar, contract_id varchar, incident_id varchar,
-    title varchar, proposal varchar, inaction varchar, weekly_value double,
-    weekly_inaction_cost double,
+    title varchar, proposal varchar, inaction varchar, weekly_worth double,
+    weekly_value double,
     capacity_mw double, weekly_saved_location_based_kg double,
     confidence varchar, confidence_reason varchar,
     coverage_ratio double, evidence_sql varchar, is_confidential boolean, currency_code varchar"""
@@ -109,6 +109,7 @@ TABLES = {
     " coverage_ratio double, currency_code varchar",
     "fct_sourcing_coverage": "site_id varchar, local_month date, committed_mw double,"
     " planned_mw double, secured_mw double, secured_by varchar, energy_debt_mw double,"
+    " expected_debt_mw double,"
     " energy_debt_mwh double, energy_debt_cost double, first_debt_month date,"
     " volume_cover_p50_ratio double, price_cover_ratio double, missing_inputs varchar,"
     " currency_code varchar",
@@ -342,6 +343,7 @@ def usual_week() -> Rows:
                 "committed_mw": 4.8 if month < 12 else 8.0,
                 "secured_mw": 7.0,
                 "energy_debt_mw": 0.0 if month < 12 else 1.0,
+                "expected_debt_mw": 0.0 if month < 12 else 0.5,
                 "energy_debt_mwh": 0.0 if month < 12 else 700.0,
                 "energy_debt_cost": 0.0 if month < 12 else 35000.0,
                 "currency_code": "EUR",
@@ -375,8 +377,8 @@ def proposal(rank: int, rule_id: str, subject: str, title: str) -> dict[str, Any
         "title": title,
         "proposal": "Have 12.5 MWh <made good>, for 1,234 EUR.",
         "inaction": "The same again in week 45.",
+        "weekly_worth": 1234.4,
         "weekly_value": 1234.4,
-        "weekly_inaction_cost": None,
         "capacity_mw": 4.0,
         "weekly_saved_location_based_kg": None,
         "confidence": "medium",

@@ -856,6 +856,20 @@ MISTAKES = {
         "decisions/cap.yml:10: agenda_proposal_id: found 'demand_peaks', expected a name declared"
         " in agenda_rules of dbt_project.yml, a colon and its subject: perhaps 'demand_peak'",
     ),
+    "a_floor_of_a_rule_that_is_none": (
+        "organization.yml",
+        "reporting_currency: EUR\n",
+        "reporting_currency: EUR\nagenda:\n  floors:\n    demand_peaks: {least_weekly_worth: 5}\n",
+        "organization.yml:7: agenda.floors.demand_peaks: found 'demand_peaks', expected a name"
+        " declared in agenda_rules of dbt_project.yml: perhaps 'demand_peak'",
+    ),
+    "a_carbon_price_without_its_source": (
+        "organization.yml",
+        "reporting_currency: EUR\n",
+        "reporting_currency: EUR\nagenda:\n  carbon_price_per_tonne: 80\n",
+        "organization.yml:5: agenda: found carbon_price_per_tonne 80.0 without carbon_price_source,"
+        " expected both: say where the price comes from",
+    ),
     "a_workload_in_a_country_without_a_site": (
         "workloads.yml",
         "allowed_venues: [own_site]",
@@ -1232,6 +1246,21 @@ def test_a_threshold_left_out_holds_as_the_book_has_it(folder: Path):
     stated = reference.flatten(reference.load(folder))["organization"].select(thresholds)
 
     assert (left_out.rows(), stated.rows()) == ([(0.98, 0.999, 0.02)], [(0.95, 0.999, 0.02)])
+
+
+def test_a_rule_without_a_floor_of_its_own_has_the_default(folder: Path):
+    (folder / "organization.yml").write_text(
+        FILES["organization.yml"]
+        + "agenda:\n  carbon_price_per_tonne: 80\n  carbon_price_source: EU ETS\n  floors:\n"
+        + "    demand_peak: {least_weekly_worth: 50, least_capacity_mw: 0.2}\n"
+    )
+    tables = reference.flatten(reference.load(folder))
+    floors = tables["agenda_rules"].filter(pl.col("rule_id").is_in(["demand_peak", "cheaper_hour"]))
+
+    assert floors.rows() == [("cheaper_hour", 100.0, None), ("demand_peak", 50.0, 0.2)]
+    assert tables["organization"].select(
+        "carbon_price_per_tonne", "carbon_price_source"
+    ).rows() == [(80.0, "EU ETS")]
 
 
 def test_nodes_rules_and_the_plan_are_spelt_out(folder: Path):

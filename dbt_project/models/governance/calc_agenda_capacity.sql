@@ -92,10 +92,8 @@ debts as (
         weeks.week,
         coverage.site_id,
         min(coverage.local_month) as first_month,
-        max(coverage.energy_debt_mw) as debt_mw,
-        count(*) as month_count,
-        {{ sum_if_all_known("coverage.energy_debt_cost") }} * 168 / {{ exact_sum("coverage.month_hours") }}
-            as weekly_cost,
+        max(coverage.expected_debt_mw) as debt_mw,
+        {{ exact_sum("coverage.energy_debt_mwh") }} * 168 / {{ exact_sum("coverage.month_hours") }} as weekly_mwh,
         any_value(weeks.monday_date) as monday_date,
         any_value(weeks.currency_code) as currency_code
     from weeks
@@ -103,7 +101,7 @@ debts as (
         on
             weeks.monday_date < coverage.local_month
             and coverage.local_month <= weeks.monday_date + to_months({{ lead_time_months }})
-            and coverage.energy_debt_mw > 0
+            and coverage.expected_debt_mw > 0
     group by weeks.week, coverage.site_id
 
 ),
@@ -121,19 +119,15 @@ energy_debt_within_lead_time as (
         || strftime(first_month, '%B %Y') || ', ' || date_diff('month', monday_date, first_month)
         || ' months from now, or commit that much less: new supply takes about {{ lead_time_months }} months.'
             as proposal,
-        case
-            when weekly_cost is not null
-                then
-                    'Compute is committed without electricity; what is missing costs ' || {{ in_words("weekly_cost") }}
-                    || ' ' || currency_code || ' a week at forward prices, if it can be had at all.'
-            else 'Compute is committed without electricity; no forward price says what is missing would cost.'
-        end as inaction,
-        weekly_cost as weekly_value,
+        'Of the load expected ' || {{ in_words("weekly_mwh") }}
+        || ' MWh a week cannot be drawn: the compute promised for it stands still. What the electricity costs is paid'
+        || ' either way.' as inaction,
+        cast(null as double) as weekly_value,
         debt_mw as capacity_mw,
         cast(null as double) as coverage_ratio,
-        'select local_month, committed_mw, secured_mw, energy_debt_mw, energy_debt_mwh, energy_debt_cost'
+        'select local_month, committed_mw, utilization_ratio, secured_mw, expected_debt_mw, energy_debt_mwh'
         || ' from marts.fct_sourcing_coverage where site_id = ' || {{ sql_literal("site_id") }}
-        || ' and energy_debt_mw > 0 order by local_month' as evidence_sql,
+        || ' and expected_debt_mw > 0 order by local_month' as evidence_sql,
         true as is_confidential,
         currency_code
     from debts
@@ -147,7 +141,6 @@ energy_debt_within_lead_time as (
         "workload_id": "cast(null as varchar)",
         "contract_id": "cast(null as varchar)",
         "incident_id": "cast(null as varchar)",
-        "weekly_inaction_cost": "weekly_value",
         "weekly_saved_location_based_kg": "cast(null as double)",
     },
 ) }}

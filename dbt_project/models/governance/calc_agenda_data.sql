@@ -24,7 +24,8 @@ source_weeks as (
         sum(quality.row_count) as row_count,
         sum(quality.estimated_row_count) as estimated_row_count,
         sum(quality.quarantined_row_count) as quarantined_row_count,
-        sum(quality.failed_file_count) as failed_file_count
+        sum(quality.failed_file_count) as failed_file_count,
+        sum(quality.finding_count) as finding_count
     from weeks
     inner join {{ ref("fct_data_quality") }} as quality
         on
@@ -34,33 +35,57 @@ source_weeks as (
 
 ),
 
-untrusted_source as (
+poor_sources as (
 
     select
-        week,
-        'untrusted_source' as rule_id,
-        source_table as subject,
-        cast(null as varchar) as site_id,
-        'Figures from ' || replace(source_table, '_', ' ') || ' are not to be relied on' as title,
-        'Get and load what is missing of ' || replace(source_table, '_', ' ') || ': '
-        || concat_ws(
+        *,
+        replace(source_table, '_', ' ') as source_name,
+        concat_ws(
             ', ',
-            {{ in_percent("coverage_ratio") }} || ' of what should be there is',
+            case
+                when coverage_ratio < {{ trusted_coverage_ratio }}
+                    then {{ in_percent("coverage_ratio") }} || ' of what should be there is'
+            end,
             case when quarantined_row_count > 0 then quarantined_row_count || ' rows refused' end,
             case when failed_file_count > 0 then failed_file_count || ' files unreadable' end,
-            case when estimated_row_count > 0 then estimated_row_count || ' rows estimated' end
-        ) || '.' as proposal,
-        coverage_ratio,
-        'select * from marts.fct_data_quality where source_table = ' || {{ sql_literal("source_table") }}
-        || ' and utc_date >= ' || {{ sql_literal("monday_date") }}
-        || ' and utc_date < ' || {{ sql_literal("monday_date + 7") }} || ' order by utc_date' as evidence_sql,
-        currency_code
+            case
+                when finding_count > 0
+                    then finding_count || case when finding_count = 1 then ' finding' else ' findings' end || ' by day'
+            end,
+            case
+                when estimated_row_count > {{ trusted_estimated_ratio }} * row_count
+                    then estimated_row_count || ' rows estimated'
+            end
+        ) as faults
     from source_weeks
     where
         coverage_ratio < {{ trusted_coverage_ratio }}
         or quarantined_row_count > 0
         or failed_file_count > 0
+        or finding_count > 0
         or estimated_row_count > {{ trusted_estimated_ratio }} * row_count
+
+),
+
+untrusted_source as (
+
+    select
+        week,
+        'untrusted_source' as rule_id,
+        'sources' as subject,
+        cast(null as varchar) as site_id,
+        'Figures from ' || string_agg(source_name, ', ' order by source_name) || ' are not to be relied on' as title,
+        'Get, load or mend what is missing or wrong: '
+        || string_agg(source_name || ' (' || faults || ')', '; ' order by source_name) || '.' as proposal,
+        min(coverage_ratio) as coverage_ratio,
+        'select * from marts.fct_data_quality where source_table in ('
+        || string_agg({{ sql_literal("source_table") }}, ', ' order by source_table)
+        || ') and utc_date >= ' || {{ sql_literal("any_value(monday_date)") }}
+        || ' and utc_date < ' || {{ sql_literal("any_value(monday_date) + 7") }}
+        || ' order by source_table, utc_date' as evidence_sql,
+        any_value(currency_code) as currency_code
+    from poor_sources
+    group by week
 
 ),
 
@@ -129,7 +154,6 @@ untrusted_kpis as (
         "incident_id": "cast(null as varchar)",
         "inaction": "'Decisions rest on figures that may change once the rest arrives.'",
         "weekly_value": "cast(null as double)",
-        "weekly_inaction_cost": "cast(null as double)",
         "capacity_mw": "cast(null as double)",
         "weekly_saved_location_based_kg": "cast(null as double)",
         "is_confidential": "false",

@@ -10,6 +10,11 @@
 {% set recurring_incidents = 3 %}
 {% set recurring_weeks = 12 %}
 
+{# Whose cost is told elsewhere in the same week, so that no proposal counts what another does. #}
+{% set is_told_of_commitment = "(contains(incidents.signals, 'supply_shortfall') and incidents.week = weeks.week)" %}
+{% set is_told_of_reserve = "(contains(incidents.signals, 'storage_depleted') and lowered.site_id is not null"
+    ~ " and incidents.started_at >= weeks.ended_at - to_days(" ~ 7 * reserve_weeks ~ "))" %}
+
 with
 
 weeks as (
@@ -55,12 +60,15 @@ reserves as (
 
 ),
 
+-- What a shortage of supply cost is told of the commitment it fell short of, in the week of it.
 depletion_costs as (
 
     select
         weeks.week,
         incidents.site_id,
-        {{ sum_if_all_known("incidents.incident_cost") }} / {{ reserve_weeks }} as weekly_cost
+        {{ sum_if_all_known(
+            "incidents.incident_cost", condition="not " ~ is_told_of_commitment, empty=0
+        ) }} / {{ reserve_weeks }} as weekly_cost
     from weeks
     inner join {{ ref("fct_energy_constraint_incidents") }} as incidents
         on
@@ -84,7 +92,8 @@ reserve_moves as (
         case
             when reserves.lowest_above_ratio < -{{ stock_tolerance_ratio }} then 'raise'
             when reserves.depleted_hours > 0 then 'lower'
-        end as move
+        end as move,
+        count(*) filter (where move = 'lower') over (partition by reserves.week, reserves.site_id) as lower_count
     from reserves
     left join depletion_costs
         on
@@ -125,7 +134,8 @@ battery_reserve as (
                 'When it next runs down, ' || {{ in_words("step_mw", 1) }}
                 || ' MW for an hour again lie idle in the reserve.'
         end as inaction,
-        case when move = 'lower' then weekly_cost end as weekly_value,
+        -- Batteries of a site share what their running empty cost.
+        case when move = 'lower' then weekly_cost / lower_count end as weekly_value,
         step_mw as capacity_mw,
         coverage_ratio,
         'select utc_date, min(opening_stored_kwh) as lowest_stored_kwh, max(capacity_kwh) as capacity_kwh'
@@ -246,6 +256,16 @@ demand_peak as (
 ),
 
 -- recurring_cause
+lowered as (
+
+    select distinct
+        week,
+        site_id
+    from battery_reserve
+    where rule_id = 'battery_reserve_lower'
+
+),
+
 recurring as (
 
     select
@@ -258,12 +278,20 @@ recurring as (
         arg_max(incidents.incident_id, incidents.started_at) as incident_id,
         sum(incidents.duration_minutes) / 60 as hours,
         max(incidents.greatest_shortfall_mw) as shortfall_mw,
-        {{ sum_if_all_known("incidents.incident_cost") }} as incident_cost
+        {{ sum_if_all_known("incidents.incident_cost") }} as incident_cost,
+        {{ sum_if_all_known(
+            "incidents.incident_cost", condition="not (" ~ is_told_of_commitment ~ " or " ~ is_told_of_reserve ~ ")",
+            empty=0
+        ) }} as own_incident_cost
     from weeks
     inner join {{ ref("fct_energy_constraint_incidents") }} as incidents
         on
             incidents.started_at >= weeks.ended_at - to_days({{ 7 * recurring_weeks }})
             and weeks.ended_at > incidents.started_at
+    left join lowered
+        on
+            weeks.week = lowered.week
+            and incidents.site_id = lowered.site_id
     group by weeks.week, incidents.site_id, incidents.primary_cause
     having
         count(*) >= {{ recurring_incidents }}
@@ -295,7 +323,7 @@ recurring_cause as (
             'It comes again about every ' || {{ in_words(recurring_weeks ~ " * 7.0 / recurring.incident_count") }}
             || ' days; what it costs is not known.'
         ) as inaction,
-        recurring.incident_cost / {{ recurring_weeks }} as weekly_value,
+        recurring.own_incident_cost / {{ recurring_weeks }} as weekly_value,
         recurring.shortfall_mw as capacity_mw,
         site_weeks.coverage_ratio,
         'select incident_id, started_at, duration_minutes, evidence, incident_cost, currency_code'
@@ -319,7 +347,6 @@ recurring_cause as (
     {
         "kind": "'grid_risk'",
         "workload_id": "cast(null as varchar)",
-        "weekly_inaction_cost": "weekly_value",
         "weekly_saved_location_based_kg": "cast(null as double)",
     },
 ) }}

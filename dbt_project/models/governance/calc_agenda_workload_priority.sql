@@ -1,124 +1,29 @@
-{# A move that saves less a week is not worth the meeting. #}
-{% set least_saving = 100 %}
-{# Nor one that saves less and avoids less CO2e a week. #}
-{% set least_saved_kg = 5000 %}
-
-{# The order of proposals: what saves money before what only avoids CO2e. #}
-{% set most_worth = "greatest(weekly_value, "
-    ~ least_saving ~ ") desc, weekly_saved_location_based_kg desc nulls last" %}
-
 with
 
-options as (
-
-    select
-        *,
-        count(*) filter (where is_current and venue_kind = 'public_cloud') over (partition by week, workload_id)
-        > cast(is_current and venue_kind = 'public_cloud' as integer) as is_from_cloud
-    from {{ ref("fct_placement_options") }}
-
-),
-
--- Work that may run elsewhere, and work that may wait where it runs, by the delay that is worth most.
-changes as (
+-- What would fill a commitment that is paid for is proposed with that.
+filled as (
 
     select
         week,
-        'venue' as change,
-        workload_id,
-        site_id,
-        from_site_ids,
-        is_from_cloud,
-        cast(null as bigint) as delay_hours,
-        movable_gpu_hours as gpu_hours,
-        spare_gpu_hours,
-        move_saving_value as weekly_value,
-        move_saved_location_based_kg as weekly_saved_location_based_kg,
-        coverage_ratio,
-        currency_code
-    from options
-    where
-        is_allowed
-        and movable_gpu_hours > 0
-
-    union all
-
-    select
-        week,
-        'hour' as change,
-        workload_id,
-        site_id,
-        from_site_ids,
-        false as is_from_cloud,
-        best_delay_hours as delay_hours,
-        delayed_gpu_hours as gpu_hours,
-        spare_gpu_hours,
-        delay_saving_value as weekly_value,
-        delay_saved_location_based_kg as weekly_saved_location_based_kg,
-        delay_coverage_ratio as coverage_ratio,
-        currency_code
-    from options
-
-),
-
--- cheaper_venue, cheaper_hour, and where it is not cheaper at a bearable cost per tonne cleaner_venue, cleaner_hour.
-worthwhile as (
-
-    select
-        *,
-        case when weekly_value >= {{ least_saving }} then 'cheaper_' else 'cleaner_' end || change as rule_id
-    from changes
-    where
-        weekly_value >= {{ least_saving }}
-        or (
-            weekly_saved_location_based_kg >= {{ least_saved_kg }}
-            and -weekly_value <= weekly_saved_location_based_kg / 1000 * {{ highest_cost_per_tonne() }}
-        )
-
-),
-
--- Of each workload the proposal that saves most, or else avoids most CO2e: its GPU-hours move once.
-best as (
-
-    select *
-    from worthwhile
-    qualify row_number() over (partition by week, workload_id order by {{ most_worth }}, site_id, rule_id) = 1
-
-),
-
--- A venue has its free GPU-hours to give once: of a later proposal to it stands what the earlier ones leave.
-claims as (
-
-    select
-        *,
-        {{ exact_sum(
-            "gpu_hours",
-            over="(partition by week, site_id order by " ~ most_worth ~ ", workload_id"
-            ~ " rows between unbounded preceding and 1 preceding)"
-        ) }} as earlier_gpu_hours,
-        case
-            when earlier_gpu_hours is null then 1
-            else least((spare_gpu_hours - earlier_gpu_hours) / gpu_hours, 1)
-        end as left_ratio
-    from best
+        site_id
+    from {{ ref("calc_agenda_commitments") }}
 
 ),
 
 proposals as (
 
     select
-        * replace (
-            gpu_hours * left_ratio as gpu_hours,
-            weekly_value * left_ratio as weekly_value,
-            weekly_saved_location_based_kg * left_ratio as weekly_saved_location_based_kg
-        )
-    from claims
-    where
-        (earlier_gpu_hours is null or spare_gpu_hours > earlier_gpu_hours)
-        and (
-            weekly_saved_location_based_kg * left_ratio >= {{ least_saved_kg }}
-            or weekly_value * left_ratio >= {{ least_saving }}
-        )
+        moves.*,
+        case when moves.weekly_value * 2 >= moves.weekly_worth then 'cheaper_' else 'cleaner_' end || moves.change
+            as rule_id,
+        organization.carbon_price_per_tonne
+    from {{ ref("calc_agenda_moves") }} as moves
+    cross join {{ source("raw", "organization") }} as organization
+    anti join filled
+        on
+            moves.week = filled.week
+            and moves.site_id = filled.site_id
+            and moves.change = 'venue'
 
 )
 
@@ -144,8 +49,8 @@ select
             then
                 'Start up to ' || {{ in_words("gpu_hours") }} || ' GPU-hours a week of ' || workload_id || ' at '
                 || site_id || ' ' || delay_hours || case when delay_hours = 1 then ' hour' else ' hours' end
-                || ' later, whenever that is cheaper with CO2e at {{ highest_cost_per_tonne() }} '
-                || currency_code || ' a tonne'
+                || ' later, whole jobs, where the same hours of the week before say that it pays with CO2e at '
+                || {{ in_words("carbon_price_per_tonne") }} || ' ' || currency_code || ' a tonne'
         else
             'Move up to ' || {{ in_words("gpu_hours") }} || ' GPU-hours a week of ' || workload_id || ' from '
             || from_site_ids || ' to ' || site_id
@@ -180,7 +85,6 @@ select
             || ' a week more than it need.'
     end as inaction,
     weekly_value,
-    case when weekly_value > 0 then weekly_value end as weekly_inaction_cost,
     cast(null as double) as capacity_mw,
     weekly_saved_location_based_kg,
     coverage_ratio,

@@ -40,6 +40,7 @@ sums as (
         {{ if_all_known(
             "is_fully_available", "bool_and(is_fully_available)", of="count(*) filter (where is_metered)"
         ) }} as is_fully_available,
+        {{ mean_of("cast(is_incremental_power_measured as integer)") }} as measured_power_ratio,
         {{ exact_sum("local_committed_mw") }} as local_committed_mw,
         count(*) filter (where local_committed_mw > 0) as local_site_count,
         count(local_available_committed_mw) as known_local_site_count,
@@ -78,6 +79,7 @@ select
     {%- for source in marginal_sources() %}
     margins.marginal_{{ source }}_ratio,
     {%- endfor %}
-    margins.capacity_weighted_cost_per_gpu_hour
+    margins.capacity_weighted_cost_per_gpu_hour,
+    sums.measured_power_ratio
 from sums
 left join {{ ref("calc_work_margins") }} as margins on sums.interval_started_at = margins.interval_started_at

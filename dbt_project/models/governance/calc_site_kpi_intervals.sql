@@ -92,6 +92,9 @@ own as (
         {%- endfor %}
         marginal.marginal_source,
         marginal.marginal_cost_per_gpu_hour,
+        -- An allocation's price does not hang on what its GPUs take.
+        case when marginal.venue_kind = 'own_site' then marginal.is_incremental_power_measured end
+            as is_incremental_power_measured,
         -- Six decimals each, so that sums rounded to six do not depend on the order of their terms.
         round(
             marginal.market_valued_cost_per_gpu_hour * work.allocated_gpu_hours + costs.contract_effect_cost, 6
@@ -198,6 +201,7 @@ cloud as (
         {%- endfor %}
         marginal.marginal_source,
         marginal.marginal_cost_per_gpu_hour,
+        cast(null as boolean) as is_incremental_power_measured,
         round(quarters.cloud_cost / 4, 6) as contract_adjusted_cost,
         {%- for figure in metered_figures %}
         cast(null as double) as {{ figure }},

@@ -5,7 +5,8 @@
 {# Columns of the weekly KPI tables that the KPIs read. #}
 {% set columns = [] %}
 {% for kpi in var("kpis") %}
-{% for column in [kpi.value_column] + kpi.coverage_columns if column not in columns %}
+{% set basis = [kpi.basis_column] if kpi.basis_column else [] %}
+{% for column in [kpi.value_column] + kpi.coverage_columns + basis if column not in columns %}
 {% do columns.append(column) %}
 {% endfor %}
 {% endfor %}
@@ -117,6 +118,11 @@ valued as (
                 {%- endfor %}
             end, 0
         ) as coverage_ratio,
+        case kpis.kpi_id
+            {%- for kpi in var("kpis") %}
+            when '{{ kpi.kpi_id }}' then round({{ kpi.basis_column or "cast(null as double)" }}, 2)
+            {%- endfor %}
+        end as basis_ratio,
         case when kpis.unit is null then organization.reporting_currency end as currency_code
     from mondays
     cross join scopes
@@ -146,18 +152,22 @@ compared as (
 
     select
         *,
-        lag(comparable_value) over weeks as previous_value,
+        max(comparable_value) over week_before as previous_value,
         min(comparable_value) over weeks_before as lowest_8_weeks_value,
         max(comparable_value) over weeks_before as highest_8_weeks_value,
         count(comparable_value) over weeks_before as week_count,
         count(kpi_value) over (partition by scope, site_id, kpi_id) > 0 as is_ever_known
     from known
     window
-        weeks as (partition by scope, site_id, kpi_id order by monday_at),
-        weeks_before as (
-            partition by scope, site_id, kpi_id
+        week_before as (
+            partition by scope, site_id, kpi_id, basis_ratio
             order by monday_at
-            rows between {{ compared_weeks }} preceding and 1 preceding
+            range between interval 7 days preceding and interval 7 days preceding
+        ),
+        weeks_before as (
+            partition by scope, site_id, kpi_id, basis_ratio
+            order by monday_at
+            range between interval {{ 7 * compared_weeks }} days preceding and interval 7 days preceding
         )
 
 ),

@@ -6,7 +6,7 @@ supply as (
 
     select
         week,
-        {{ kpi_supply_aggregates("marginal_{}_ratio") }},
+        {{ kpi_supply_aggregates("marginal_{}_ratio", "measured_power_ratio") }},
         {{ mean_of("capacity_weighted_cost_per_gpu_hour") }} as capacity_weighted_cost_per_gpu_hour
     from intervals
     group by week

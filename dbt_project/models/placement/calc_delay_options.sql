@@ -1,129 +1,223 @@
 with
 
--- Quarters of an hour are counted, so that a delay is a sum of integers. A row per interval and delay is too much to
--- keep: those are read twice instead.
-runs as not materialized (
+windows as (
 
-    select
-        placed.workload_id,
-        placed.site_id,
-        placed.week,
-        cast(epoch(placed.interval_started_at) as bigint) // 900 as quarter,
-        placed.allocated_gpu_hours,
-        placed.avoidable_gpu_hours,
-        placed.avoidable_cost_per_gpu_hour,
-        placed.location_based_g_per_gpu_hour,
-        unnest(range(1, cast(floor(workloads.max_deferral_hours) as bigint) + 1)) as delay_hours
-    from {{ ref("calc_placed_intervals") }} as placed
-    inner join {{ source("raw", "workloads") }} as workloads on placed.workload_id = workloads.workload_id
-    where
-        workloads.criticality = 'tolerant'
-        and workloads.max_deferral_hours >= 1
+    select *
+    from {{ ref("calc_delay_windows") }}
 
 ),
 
-venues as (
+-- Start and run time are taken to whole quarters of an hour, the grain of costs.
+jobs as (
 
     select
-        site_id,
-        cast(epoch(interval_started_at) as bigint) // 900 as quarter,
-        marginal_cost_per_gpu_hour,
-        location_based_g_per_gpu_hour,
-        spare_gpu_hours
-    from {{ ref("calc_venue_intervals") }}
-
-),
-
--- Each interval and the one so many hours later: of a given delay no free GPU-hour is met twice.
-delayed as not materialized (
-
-    select
-        runs.workload_id,
-        runs.site_id,
-        runs.week,
-        runs.delay_hours,
-        runs.allocated_gpu_hours,
-        runs.avoidable_cost_per_gpu_hour - later.marginal_cost_per_gpu_hour as saving_per_gpu_hour,
-        runs.location_based_g_per_gpu_hour - later.location_based_g_per_gpu_hour as saved_g_per_gpu_hour,
-        -- What a GPU-hour later is worth, CO2e at what avoiding it may cost; where that is not known, money alone.
-        saving_per_gpu_hour + coalesce(saved_g_per_gpu_hour, 0) / 1e6 * {{ highest_cost_per_tonne() }}
-            as worth_per_gpu_hour,
+        jobs.workload_id,
+        jobs.site_id,
+        {{ iso_week("jobs.started_at at time zone organization.time_zone") }} as week,
+        jobs.cluster || ':' || jobs.job_id || ':' || epoch(jobs.started_at) as job_key,
+        workloads.max_deferral_hours,
+        jobs.gpu_count,
+        jobs.gpu_count * epoch(jobs.held_until_at - jobs.started_at) / 3600 as gpu_hours,
+        cast(epoch(jobs.started_at) as bigint) // 900 as started_quarter,
+        -- Of a job that has not ended it is not known how long it takes.
         case
-            -- Where nothing can be avoided or nothing is free, nothing moves, whatever it would have cost.
-            when runs.avoidable_gpu_hours = 0 or later.spare_gpu_hours = 0 then 0
-            when later.spare_gpu_hours is not null and worth_per_gpu_hour > 0
-                then least(runs.avoidable_gpu_hours, later.spare_gpu_hours)
-            when later.spare_gpu_hours is not null and worth_per_gpu_hour <= 0 then 0
-        end as movable_gpu_hours
-    from runs
-    left join venues as later
+            when jobs.ended_at is not null
+                then greatest(cast(round(epoch(jobs.ended_at - jobs.started_at) / 900) as bigint), 1)
+        end as run_quarters,
+        gpu_hours * 4 / run_quarters as mean_gpu_count,
+        -- The windows that a run fits into, which begin where it would.
+        list_min(
+            list_filter({{ delay_hours() }}, lambda hours: hours * 4 >= run_quarters) -- noqa: RF02
+        ) as run_hours,
+        organization.carbon_price_per_tonne
+    from {{ ref("stg_jobs") }} as jobs
+    cross join {{ source("raw", "organization") }} as organization
+    inner join {{ source("raw", "workloads") }} as workloads
         on
-            runs.site_id = later.site_id
-            and runs.quarter + 4 * runs.delay_hours = later.quarter
+            jobs.workload_id = workloads.workload_id
+            and workloads.criticality = 'tolerant'
+            and workloads.max_deferral_hours >= 1
+    where
+        jobs.gpu_count > 0
+        and jobs.held_until_at > jobs.started_at
 
 ),
 
-worths as (
+shifts as (
+
+    select
+        *,
+        unnest({{ delay_hours() }}) as delay_hours,
+        delay_hours * 4 as delay_quarters,
+        started_quarter + run_quarters as ended_quarter,
+        -- The latest weeks before the start that a window begun at its end lies in whole.
+        ended_quarter - 672 * cast(ceil((run_quarters + delay_quarters) / 672) as bigint) as known_ended_quarter
+    from jobs
+
+),
+
+-- A job put off gives up its first hours and takes as many after its end: what lies between stays. What the same hours
+-- of the week before cost is what could be known at its start.
+valued as (
+
+    select
+        shifts.*,
+        shifts.mean_gpu_count * (at_start.avoidable_cost - at_end.marginal_cost) as saving,
+        shifts.mean_gpu_count * (at_start.location_based_g - at_end.location_based_g) / 1000 as saved_kg,
+        shifts.mean_gpu_count * (
+            before_start.avoidable_cost - before_end.marginal_cost
+            + coalesce(before_start.location_based_g - before_end.location_based_g, 0)
+            / 1e6
+            * shifts.carbon_price_per_tonne
+        ) as expected_worth,
+        case
+            when shifts.run_quarters >= shifts.delay_quarters then at_end.least_spare_gpu_count
+            else run_later.least_spare_gpu_count
+        end >= shifts.gpu_count as has_room,
+        -- What a GPU takes as measured is not set against what it takes as declared.
+        at_start.is_incremental_power_measured = at_end.is_incremental_power_measured as is_comparable
+    from shifts
+    left join windows as at_start
+        on
+            shifts.site_id = at_start.site_id
+            and shifts.started_quarter = at_start.quarter
+            and shifts.delay_hours = at_start.delay_hours
+    left join windows as at_end
+        on
+            shifts.site_id = at_end.site_id
+            and shifts.ended_quarter = at_end.quarter
+            and shifts.delay_hours = at_end.delay_hours
+    left join windows as before_start
+        on
+            shifts.site_id = before_start.site_id
+            and shifts.started_quarter - 672 = before_start.quarter
+            and shifts.delay_hours = before_start.delay_hours
+    left join windows as before_end
+        on
+            shifts.site_id = before_end.site_id
+            and shifts.known_ended_quarter = before_end.quarter
+            and shifts.delay_hours = before_end.delay_hours
+    left join windows as run_later
+        on
+            shifts.site_id = run_later.site_id
+            and shifts.started_quarter + shifts.delay_quarters = run_later.quarter
+            and shifts.run_hours = run_later.delay_hours
+    where shifts.delay_hours <= shifts.max_deferral_hours
+
+),
+
+judged as (
+
+    select
+        *,
+        is_comparable and saving is not null and expected_worth is not null and has_room is not null as is_known,
+        coalesce(is_known and expected_worth > 0 and has_room, false) as is_put_off
+    from valued
+
+),
+
+-- The delay that was to be expected to be worth most; where none is, the shortest stands for all.
+best as (
 
     select
         workload_id,
         site_id,
         week,
-        delay_hours,
-        {{ exact_sum("movable_gpu_hours * worth_per_gpu_hour") }} as worth
-    from delayed
-    where movable_gpu_hours > 0
+        delay_hours
+    from judged
     group by workload_id, site_id, week, delay_hours
+    qualify
+        row_number() over (
+            partition by workload_id, site_id, week
+            order by coalesce({{ exact_sum("expected_worth", "is_put_off") }}, 0) desc, delay_hours
+        ) = 1
 
 ),
 
--- Where no delay is worth anything the shortest stands for all.
-best as (
+chosen as (
+
+    select judged.*
+    from judged
+    inner join best
+        on
+            judged.workload_id = best.workload_id
+            and judged.site_id = best.site_id
+            and judged.week = best.week
+            and judged.delay_hours = best.delay_hours
+
+),
+
+-- The quarters in which a job put off needs GPUs that it had not held.
+needed as (
 
     select
-        runs.workload_id,
-        runs.site_id,
-        runs.week,
-        coalesce(arg_max(worths.delay_hours, (worths.worth, -worths.delay_hours)), 1) as delay_hours
-    from (
-        select distinct
-            workload_id,
-            site_id,
-            week
-        from runs
-    ) as runs
-    left join worths
+        workload_id,
+        site_id,
+        week,
+        job_key,
+        started_quarter,
+        gpu_count,
+        unnest(
+            range(greatest(ended_quarter, started_quarter + delay_quarters), ended_quarter + delay_quarters)
+        ) as quarter
+    from chosen
+    where is_put_off
+
+),
+
+queued as (
+
+    select
+        *,
+        {{ exact_sum(
+            "gpu_count",
+            over="(partition by workload_id, site_id, quarter order by started_quarter, job_key"
+            ~ " rows between unbounded preceding and current row)"
+        ) }} as queued_gpu_count
+    from needed
+
+),
+
+-- What is free is taken in the order of starts; of the jobs before it each counts, whether it found room or not.
+placed as (
+
+    select
+        queued.workload_id,
+        queued.site_id,
+        queued.week,
+        queued.job_key
+    from queued
+    inner join windows
         on
-            runs.workload_id = worths.workload_id
-            and runs.site_id = worths.site_id
-            and runs.week = worths.week
-    group by runs.workload_id, runs.site_id, runs.week
+            queued.site_id = windows.site_id
+            and queued.quarter = windows.quarter
+            and windows.delay_hours = 1
+    group by queued.workload_id, queued.site_id, queued.week, queued.job_key
+    having bool_and(queued.queued_gpu_count <= windows.spare_gpu_count)
 
 ),
 
 figures as (
 
     select
-        delayed.workload_id,
-        delayed.site_id,
-        delayed.week,
-        delayed.delay_hours,
-        {{ exact_sum("delayed.movable_gpu_hours") }} as delayed_gpu_hours,
-        {{ exact_sum("delayed.movable_gpu_hours * delayed.saving_per_gpu_hour") }} as saving_value,
-        {{ exact_sum("delayed.movable_gpu_hours * delayed.saved_g_per_gpu_hour", "delayed.movable_gpu_hours > 0") }}
-        / 1000 as saved_location_based_kg,
-        count(*) filter (where delayed.movable_gpu_hours > 0 and delayed.saved_g_per_gpu_hour is null) = 0
-            as is_saved_carbon_known,
-        coalesce({{ exact_sum("delayed.allocated_gpu_hours", "delayed.movable_gpu_hours is not null") }}, 0)
-        / {{ exact_sum("delayed.allocated_gpu_hours") }} as coverage_ratio
-    from delayed
-    inner join best
+        chosen.workload_id,
+        chosen.site_id,
+        chosen.week,
+        chosen.delay_hours,
+        coalesce({{ exact_sum("chosen.gpu_hours", "placed.job_key is not null") }}, 0) as delayed_gpu_hours,
+        {{ exact_sum("chosen.saving", "placed.job_key is not null") }} as saving_value,
+        {{ exact_sum("chosen.saved_kg", "placed.job_key is not null") }} as saved_location_based_kg,
+        count(*) filter (where placed.job_key is not null and chosen.saved_kg is null) = 0 as is_saved_carbon_known,
+        coalesce({{ exact_sum("chosen.gpu_hours", "chosen.is_known") }}, 0) / {{ exact_sum("chosen.gpu_hours") }}
+            as coverage_ratio
+    from chosen
+    left join placed
         on
-            delayed.workload_id = best.workload_id
-            and delayed.site_id = best.site_id
-            and delayed.week = best.week
-            and delayed.delay_hours = best.delay_hours
-    group by delayed.workload_id, delayed.site_id, delayed.week, delayed.delay_hours
+            chosen.workload_id = placed.workload_id
+            and chosen.site_id = placed.site_id
+            and chosen.week = placed.week
+            and chosen.job_key = placed.job_key
+    group by chosen.workload_id, chosen.site_id, chosen.week, chosen.delay_hours
 
 )
 
@@ -132,10 +226,10 @@ select
     site_id,
     week,
     case when delayed_gpu_hours > 0 then delay_hours end as best_delay_hours,
-    delayed_gpu_hours,
-    case when delayed_gpu_hours = 0 then 0 else saving_value end as saving_value,
+    case when coverage_ratio > 0 then delayed_gpu_hours end as delayed_gpu_hours,
+    case when delayed_gpu_hours > 0 then saving_value when coverage_ratio > 0 then 0 end as saving_value,
     case
-        when delayed_gpu_hours = 0 then 0
+        when delayed_gpu_hours = 0 and coverage_ratio > 0 then 0
         when is_saved_carbon_known then saved_location_based_kg
     end as saved_location_based_kg,
     coverage_ratio

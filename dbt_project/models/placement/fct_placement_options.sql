@@ -196,10 +196,14 @@ ruled as (
 
 ),
 
+-- A GPU-hour of another model is not the same amount of work: what moving saves is then not known.
 judged as (
 
     select
-        *,
+        * exclude (saving_value, saved_location_based_kg),
+        case when is_same_gpu_model then saving_value end as saving_value,
+        case when is_same_gpu_model and is_saved_carbon_known then saved_location_based_kg end
+            as saved_location_based_kg,
         {{ rules | map("first") | join(" and ") }} as is_allowed,
         nullif(
             concat_ws(
@@ -238,19 +242,9 @@ select
     judged.elsewhere_gpu_hours,
     judged.current_cost / nullif(judged.known_gpu_hours, 0) as current_marginal_cost_per_gpu_hour,
     (judged.current_cost - judged.marginal_cost) / nullif(judged.known_gpu_hours, 0) as move_saving_per_gpu_hour,
-    case
-        when judged.movable_share = 0 then 0
-        else judged.movable_share * judged.movable_gpu_hours
-    end as movable_gpu_hours,
-    case
-        when judged.movable_share = 0 then 0
-        when judged.is_same_gpu_model then judged.movable_share * judged.saving_value
-    end as move_saving_value,
-    case
-        when judged.movable_share = 0 then 0
-        when judged.is_same_gpu_model and judged.is_saved_carbon_known
-            then judged.movable_share * judged.saved_location_based_kg
-    end as move_saved_location_based_kg,
+    {{ used_times("judged.movable_share", "judged.movable_gpu_hours") }} as movable_gpu_hours,
+    {{ used_times("judged.movable_share", "judged.saving_value") }} as move_saving_value,
+    {{ used_times("judged.movable_share", "judged.saved_location_based_kg") }} as move_saved_location_based_kg,
     delays.best_delay_hours,
     delays.delayed_gpu_hours,
     delays.saving_value as delay_saving_value,

@@ -52,7 +52,9 @@ site_power as (
         round({{ weighted_mean("local_committed_mw", "hours") }}, 9) as storage_mw,
         round({{ weighted_mean("electrical_limit_mw", "hours") }}, 9) as electrical_limit_mw,
         round({{ weighted_mean("secured_mw", "hours") }}, 9) as secured_mw,
-        round({{ weighted_mean("greatest(committed_mw - secured_mw, 0)", "hours") }}, 9) as energy_debt_mw
+        round({{ weighted_mean("greatest(committed_mw - secured_mw, 0)", "hours") }}, 9) as energy_debt_mw,
+        round({{ weighted_mean("greatest(committed_mw * utilization_ratio - secured_mw, 0)", "hours") }}, 9)
+            as expected_debt_mw
     from site_terms
     group by site_id, local_month
 
@@ -165,6 +167,7 @@ joined as (
         site_power.electrical_limit_mw,
         site_power.secured_mw as site_secured_mw,
         site_power.energy_debt_mw as site_energy_debt_mw,
+        site_power.expected_debt_mw as site_expected_debt_mw,
         coalesce(cloud_power.committed_mw, 0) as cloud_mw,
         -- No contract in force: nothing contracted. One that states no volume: not known.
         case when contracted.site_id is null then 0 else contracted.contract_p50_mwh end as contract_p50_mwh,
@@ -217,7 +220,11 @@ powered as (
         case
             when is_cloud then 0
             when has_terms and site_committed_mw is not null then site_energy_debt_mw
-        end as energy_debt_mw
+        end as energy_debt_mw,
+        case
+            when is_cloud then 0
+            when has_terms and site_committed_mw is not null then site_expected_debt_mw
+        end as expected_debt_mw
     from joined
 
 ),
@@ -227,7 +234,7 @@ consuming as (
     select
         *,
         round(committed_mw * utilization_ratio * month_hours, 6) as expected_consumption_mwh,
-        round(energy_debt_mw * utilization_ratio * month_hours, 6) as energy_debt_mwh
+        case when not is_cloud then round(expected_debt_mw * month_hours, 6) end as energy_debt_mwh
     from powered
 
 ),
@@ -269,6 +276,7 @@ select
     case when has_terms then electrical_limit_mw end as electrical_limit_mw,
     secured_mw,
     energy_debt_mw,
+    expected_debt_mw,
     min(case when energy_debt_mw > 0 then local_month end) over (partition by site_id) as first_debt_month,
     -- Against the first month in which both are known.
     round(
