@@ -126,7 +126,7 @@ class SettlementModels:
             "contract_lines": kinds["contract_lines"],
             "contracts": pl.DataFrame(list(contracts), schema=schemas["contracts"]),
             "organization": pl.DataFrame(
-                [{"reporting_currency": "EUR", "fx_rate_holds_days": 7}],
+                [{"reporting_currency": "EUR", "fx_rate_holds_days": 0}],
                 schema=schemas["organization"],
             ),
             "meters": pl.DataFrame([meter], schema=schemas["meters"]),

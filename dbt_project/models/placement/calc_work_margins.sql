@@ -40,7 +40,7 @@ offers as (
         venues.spare_gpu_hours,
         venues.has_room
     from work
-    inner join {{ ref("calc_workload_venues") }} as allowed
+    inner join {{ ref("int_workload_venues") }} as allowed
         on
             work.workload_id = allowed.workload_id
             and allowed.is_venue_allowed

@@ -20,7 +20,7 @@ runs as (
         venues.gpu_models,
         {{ exact_sum("placed.allocated_gpu_hours") }} as allocated_gpu_hours
     from {{ ref("calc_placed_intervals") }} as placed
-    inner join {{ ref("calc_workload_venues") }} as venues
+    inner join {{ ref("int_workload_venues") }} as venues
         on
             placed.workload_id = venues.workload_id
             and placed.site_id = venues.site_id
@@ -42,7 +42,7 @@ options as (
         {%- set is_same = "runs.site_id = venues.site_id or runs.gpu_models = venues.gpu_models" %}
         {{ if_all_known(is_same, "bool_and(" ~ is_same ~ ")") }} as is_same_gpu_model
     from runs
-    inner join {{ ref("calc_workload_venues") }} as venues on runs.workload_id = venues.workload_id
+    inner join {{ ref("int_workload_venues") }} as venues on runs.workload_id = venues.workload_id
     group by all
 
 ),
