@@ -111,8 +111,8 @@
 {% macro kpi_incident_aggregates() %}
     count(distinct incident_id) as incident_count,
     count(interval_started_at) * 15 as incident_minutes,
-    {{ exact_sum("lost_gpu_hours_sensitive") }} as lost_gpu_hours_sensitive,
-    {{ exact_sum("lost_gpu_hours_tolerant") }} as lost_gpu_hours_tolerant,
+    {{ sum_if_all_known("lost_gpu_hours_sensitive") }} as lost_gpu_hours_sensitive,
+    {{ sum_if_all_known("lost_gpu_hours_tolerant") }} as lost_gpu_hours_tolerant,
     {{ sum_if_all_known("incident_cost") }} as incident_cost,
     {{ exact_sum("interrupted_gpu_hours") }} as interrupted_gpu_hours,
     sum(interrupted_gpu_count) as interrupted_gpu_count
@@ -120,15 +120,12 @@
 
 {# The figures of `kpi_incident_aggregates` in a period that may have seen no incident. #}
 {% macro kpi_incident_columns() %}
-    {%- for column in [
-        "incident_count",
-        "incident_minutes",
-        "lost_gpu_hours_sensitive",
-        "lost_gpu_hours_tolerant",
-    ] %}
-    coalesce(incidents.{{ column }}, 0) as {{ column }},
+    coalesce(incidents.incident_count, 0) as incident_count,
+    coalesce(incidents.incident_minutes, 0) as incident_minutes,
+    {%- for column in ["lost_gpu_hours_sensitive", "lost_gpu_hours_tolerant", "incident_cost"] %}
+    case when incidents.incident_count is null then 0 else incidents.{{ column }} end as {{ column }}
+    {{- "," if not loop.last }}
     {%- endfor %}
-    case when incidents.incident_count is null then 0 else incidents.incident_cost end as incident_cost
 {% endmacro %}
 
 {# Indices after IEEE 1366 with GPUs as customers; sustained interruptions only. #}

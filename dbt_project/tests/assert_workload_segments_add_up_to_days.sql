@@ -8,7 +8,7 @@ days as (
         days.workload_id,
         days.site_id,
         {{ exact_sum("days.allocated_gpu_hours") }} as allocated_gpu_hours,
-        {{ exact_sum("days.lost_gpu_hours") }} as lost_gpu_hours,
+        {{ sum_if_all_known("days.lost_gpu_hours") }} as lost_gpu_hours,
         {{ exact_sum("days.energy_kwh") }} as energy_kwh
     from {{ ref("fct_workload_energy") }} as days
     inner join {{ source("raw", "workloads") }} as workloads on days.workload_id = workloads.workload_id
@@ -22,7 +22,7 @@ weeks as (
         workload_id,
         site_id,
         {{ exact_sum("allocated_gpu_hours") }} as allocated_gpu_hours,
-        {{ exact_sum("lost_gpu_hours") }} as lost_gpu_hours,
+        {{ sum_if_all_known("lost_gpu_hours") }} as lost_gpu_hours,
         {{ exact_sum("energy_kwh") }} as energy_kwh
     from {{ ref("fct_workload_segments") }}
     group by workload_id, site_id

@@ -39,7 +39,6 @@ MAX_BOARD_W = 5000  # as in the raw table: a counter that rises faster has leapt
 STANDSTILL_S = 300  # longer than an exporter shows the same reading for
 DISAGREEMENT_RATIO = 0.1
 DISAGREEMENT_STEPS = 12  # of fewer the spread is not known
-LIMITED_BELOW_RATIO = 0.99  # of the power limit that the board comes with
 AT_LIMIT_RATIO = 0.95
 POWER_REASONS = 0x4 | 0x80  # software power cap, hardware power brake
 BRAKE_REASON = 0x80
@@ -70,8 +69,9 @@ _BUSY = (
     "busy_kwh",
     "idle_kwh",
     "power_capped_s",
-    "power_limited_s",
-    "power_limit_ratio_s",
+    "power_limit_w_s",
+    "power_limit_known_s",
+    "default_power_limit_w_s",
     "power_braked_s",
     "thermal_throttled_s",
     "sm_clock_mhz_s",
@@ -100,9 +100,9 @@ GPU_INTERVALS = pl.Schema(
 )
 """One row per GPU board and 15 minutes. `covered_s` is the time whose energy is known.
 
-Of busy time: held back by a power limit (`power_capped_s`, the factory's own among them), by one
-below the factory's (`power_limited_s`, and that limit over the factory's times those seconds) or by
-the power brake; and the clock times the seconds of which it is known.
+Of busy time: held back by a power limit (`power_capped_s`), that limit and the one the board comes
+with, each times those of the seconds of which it is known; slowed by the power brake; and the clock
+times the seconds of which it is known.
 """
 
 NODE_INTERVALS = pl.Schema(
@@ -217,16 +217,13 @@ def gpu_intervals(samples: ir.Table, day: date) -> ir.Table:
         held_by_power_s=_held_s(s, "power_violation_ns", POWER_REASONS),
         braked_s=_held_s(s, "power_brake_ns", BRAKE_REASON),
         held_by_heat_s=_held_s(s, "thermal_violation_ns", THERMAL_REASONS),
-        limit_ratio=_latest(s, "power_limit_w") / _latest(s, "default_power_limit_w").nullif(0),
+        limit_w=_latest(s, "power_limit_w"),
+        default_limit_w=_latest(s, "default_power_limit_w"),
         sm_clock=_latest(s, "sm_clock_mhz"),
     )
-    at_limit = s.power_w >= AT_LIMIT_RATIO * _latest(s, "power_limit_w")
-    s = s.mutate(
-        limited_s=_where(
-            s.limit_ratio < LIMITED_BELOW_RATIO,
-            ibis.greatest(s.held_by_power_s, _where(at_limit, s.step_s)),
-        )
-    )
+    # What tells neither time nor reasons still draws as much as it may.
+    at_limit_s = _where(s.power_w >= AT_LIMIT_RATIO * s.limit_w, s.step_s)
+    s = s.mutate(capped_s=s.busy_ratio * ibis.coalesce(s.held_by_power_s, at_limit_s))
     told_kwh = ibis.ifelse(s.is_mig, ibis.null("float64"), s.energy_kwh)
     steps = s.mutate(
         covered_s=ibis.ifelse(s.energy_kwh.notnull(), s.step_s, 0.0),
@@ -234,9 +231,10 @@ def gpu_intervals(samples: ir.Table, day: date) -> ir.Table:
         idle_s=s.idle_ratio * s.step_s,
         busy_kwh=s.busy_ratio * told_kwh,
         idle_kwh=s.idle_ratio * told_kwh,
-        power_capped_s=s.busy_ratio * s.held_by_power_s,
-        power_limited_s=s.busy_ratio * s.limited_s,
-        power_limit_ratio_s=s.busy_ratio * s.limited_s * s.limit_ratio,
+        power_capped_s=s.capped_s,
+        power_limit_w_s=s.capped_s * s.limit_w,
+        power_limit_known_s=ibis.ifelse(s.limit_w.notnull(), s.capped_s, ibis.null("float64")),
+        default_power_limit_w_s=s.capped_s * s.default_limit_w,
         power_braked_s=s.busy_ratio * s.braked_s,
         thermal_throttled_s=s.busy_ratio * s.held_by_heat_s,
         sm_clock_mhz_s=s.busy_ratio * s.step_s * s.sm_clock,

@@ -283,9 +283,9 @@ def _incident_line(row: Row) -> str:
         "GPU-hours lost not known"
         if None in lost
         else f"{shown(sum(lost), 'gpu_hours')} GPU-hours lost",
-        "cost not known"
-        if row["incident_cost"] is None
-        else f"{shown(row['incident_cost'], 'money')} {row['currency_code']}",
+        "of unknown value"
+        if row["lost_value"] is None
+        else f"worth {shown(row['lost_value'], 'money')} {row['currency_code']}",
     ]
     return f"{row['site_id']}, {words(row['primary_cause'])}, {row['duration_minutes']} min: " + (
         ", ".join(parts)

@@ -30,14 +30,14 @@ class Section:
     What looks ahead or back at other weeks changes as time goes on."""
 
 
+# What an incident costs has the demand charge of a contract in it.
 SUMMARY = """
 select
     totals.week,
     targets.target_count,
     targets.met_count,
     targets.unknown_count,
-    totals.incident_count,
-    round(totals.incident_cost, 6) as incident_cost,
+    totals.incident_count,%s
     round(totals.lost_gpu_hours_sensitive, 6) as lost_gpu_hours_sensitive,
     round(totals.lost_gpu_hours_tolerant, 6) as lost_gpu_hours_tolerant,
     totals.coverage_ratio,
@@ -190,9 +190,10 @@ select
     unserved_mwh,
     lost_gpu_hours_sensitive,
     lost_gpu_hours_tolerant,
+    deferred_gpu_hours,
     lost_value,
-    extra_energy_cost,
-    incident_cost,
+    replacement_energy_cost,
+    deferral_cost,%s
     currency_code
 from fct_energy_constraint_incidents
 where
@@ -200,10 +201,15 @@ where
     and ended_at > cast(date '{first_date}' as timestamp) at time zone '{time_zone}'
 order by
     severity,
-    incident_cost desc nulls last,
+    %s desc nulls last,
     fct_energy_constraint_incidents.started_at,
     site_id
 """
+
+INCIDENT_COSTS = """
+    demand_charge_cost,
+    penalty_cost,
+    incident_cost,"""
 
 # Of the sources that served an hour's intervals the dearest in merit order.
 MARGINAL_COST = """
@@ -523,14 +529,26 @@ order by is_withheld desc, rule_id, site_id, subject_id, started_at
 """
 
 SECTIONS = (
-    Section("summary", ("week",), SUMMARY),
+    Section(
+        "summary",
+        ("week",),
+        SUMMARY % "\n    round(totals.incident_cost, 6) as incident_cost,",
+        WITH_CONTRACT_PRICES,
+    ),
+    Section("summary", ("week",), SUMMARY % "", ("operations",)),
     Section("sites", ("site_id",), SITES),
     Section("scorecard", ("scope", "site_id", "kpi_id"), SCORECARD),
     Section("agenda", ("proposal_id",), AGENDA % "governance_agenda", WITH_CONTRACT_PRICES),
     Section("agenda", ("proposal_id",), AGENDA % "governance_agenda_operations", ("operations",)),
     Section("supply", ("site_id", "hour_started_at"), SUPPLY),
     Section("supply_week", ("scope", "site_id"), SUPPLY_WEEK),
-    Section("incidents", ("incident_id",), INCIDENTS),
+    Section(
+        "incidents",
+        ("incident_id",),
+        INCIDENTS % (INCIDENT_COSTS, "incident_cost"),
+        WITH_CONTRACT_PRICES,
+    ),
+    Section("incidents", ("incident_id",), INCIDENTS % ("", "lost_value"), ("operations",)),
     Section("marginal_cost", ("site_id", "local_date", "local_hour"), MARGINAL_COST),
     Section("marginal_cost_week", ("scope", "site_id"), MARGINAL_COST_WEEK),
     Section("average_cost", ("site_id",), AVERAGE_COST, WITH_CONTRACT_PRICES),

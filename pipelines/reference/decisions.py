@@ -7,7 +7,7 @@ measures (`fct_decision_effects`).
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
 
@@ -40,7 +40,9 @@ class Decision(Model):
     """One decision. `expected_change` is in the unit of the measure, negative where it should fall.
 
     With `to_site_id` work moves there from `site_id`, or stays where both are the same, expected to
-    cost `expected_energy_cost_per_gpu_hour`.
+    cost `expected_energy_cost_per_gpu_hour`. With `power_limit_ratio` the GPUs of `site_id` are
+    held to that share of the power limit they come with, until another decision says otherwise:
+    what work that costs is the decision's, and no incident.
     """
 
     decision_id: Identifier
@@ -57,6 +59,7 @@ class Decision(Model):
     expected_change: float
     to_site_id: str | None = None
     expected_energy_cost_per_gpu_hour: Amount | None = None
+    power_limit_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
     agenda_proposal_id: str | None = None
 
     @model_validator(mode="after")
@@ -70,6 +73,11 @@ class Decision(Model):
                 "placement",
                 "found to_site_id alone, expected site_id and workload_id beside it: say what"
                 " moves and from where",
+            )
+        if self.power_limit_ratio is not None and self.site_id is None:
+            raise PydanticCustomError(
+                "power_limit",
+                "found power_limit_ratio alone, expected site_id beside it: say whose GPUs",
             )
         if self.expected_change == 0:
             raise PydanticCustomError(

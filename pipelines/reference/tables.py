@@ -338,7 +338,7 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         text="decision_id title kind decided_by week review_week site_id workload_id measure"
         " to_site_id agenda_proposal_id",
         day="decided_on effective_from",
-        number="expected_change expected_energy_cost_per_gpu_hour",
+        number="expected_change expected_energy_cost_per_gpu_hour power_limit_ratio",
     ),
     "site_costs": _columns(
         text="cost_id site_id kind name currency_code", number="amount", instant=_VALIDITY

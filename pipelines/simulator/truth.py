@@ -26,7 +26,7 @@ from pipelines.simulator.cloud_bill import COMMITTED_PRICE, ON_DEMAND_PRICE
 from pipelines.simulator.invoices import Invoice, invoice_errors, invoices
 from pipelines.simulator.plates import SitePlate
 from pipelines.simulator.settlements import settled_lines
-from pipelines.simulator.site_model import BatteryRun
+from pipelines.simulator.site_model import BatteryRun, Telemetry
 from pipelines.simulator.site_settlements import SupplyTruth, site_lines, site_settlements
 from pipelines.simulator.world import (
     CLOUD_COMMITTED_INSTANCES,
@@ -66,6 +66,7 @@ _INCIDENT_SCHEMA = pl.Schema(
         "signals": pl.String(),
         "started_at": pl.Datetime("us", "UTC"),
         "ended_at": pl.Datetime("us", "UTC"),
+        "slowed_gpu_hours": pl.Float64(),
     }
 )
 
@@ -393,20 +394,36 @@ class SiteTruth:
 
     def _capping(self) -> Bools:
         capping = np.zeros(self.count, dtype=bool)
-        span = events.JUELICH_POWER_CAP
-        if self.plate.site_id == "juelich" and span.ended_at <= self.until:
-            steps = range(clock.step_index(span.started_at), clock.step_index(span.ended_at))
-            drawn = self.site.telemetry(steps)
+        if drawn := self._capped():
             share = drawn.is_capped.reshape(len(drawn.busy), -1, 3).sum(axis=(0, 2)) / np.maximum(
                 drawn.busy.reshape(len(drawn.busy), -1, 3).sum(axis=(0, 2)), 1
             )
-            first = clock.interval_index(span.started_at)
+            first = clock.interval_index(events.JUELICH_POWER_CAP.started_at)
             capping[first : first + len(share)] = share >= _CAPPED_RATIO
         return capping
 
+    def _slowed_gpu_hours(self) -> Floats:
+        """Work not done at each interval by GPUs under the placed power limit."""
+        slowed = np.zeros(self.count)
+        if drawn := self._capped():
+            lost = np.where(drawn.is_capped, 1 - drawn.speed_ratio, 0).sum(axis=0)
+            first = clock.interval_index(events.JUELICH_POWER_CAP.started_at)
+            by_interval = lost.reshape(-1, 3).sum(axis=1) * clock.STEP_S / 3600
+            slowed[first : first + len(by_interval)] = by_interval
+        return slowed
+
+    def _capped(self) -> Telemetry | None:
+        """What the GPUs did under the placed power limit, where it is this site's."""
+        span = events.JUELICH_POWER_CAP
+        if self.plate.site_id != "juelich" or span.ended_at > self.until:
+            return None
+        return self.site.telemetry(
+            range(clock.step_index(span.started_at), clock.step_index(span.ended_at))
+        )
+
     def incidents(self) -> pl.DataFrame:
         """One row per incident: signals of the site at most 15 minutes apart."""
-        signals = self.signals()
+        signals, slowed = self.signals(), self._slowed_gpu_hours()
         shown = np.any(list(signals.values()), axis=0)
         at = np.flatnonzero(shown)
         rows = []
@@ -421,6 +438,7 @@ class SiteTruth:
                     "signals": ",".join(sorted(present)),
                     "started_at": clock.WORLD_STARTED_AT + first * clock.INTERVAL,
                     "ended_at": clock.WORLD_STARTED_AT + (last + 1) * clock.INTERVAL,
+                    "slowed_gpu_hours": float(slowed[first : last + 1].sum()),
                 }
             )
         return pl.DataFrame(rows, schema=_INCIDENT_SCHEMA)

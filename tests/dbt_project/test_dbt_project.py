@@ -46,7 +46,7 @@ UNITS = (
     *("_w", "_kw", "_mw", "_kwh", "_mwh", "_ratio", "_g", "_kg", "_per_kwh", "_per_mwh"),
     *("_s", "_minutes", "_hours", "_gpu_hour", "_node_hour", "_per_kw", "_count", "_interruptions"),
 )
-MONEY = ("amount", "cost", "costs", "penalties", "price", "value")
+MONEY = ("amount", "cost", "costs", "price", "value")
 # A quantity has its unit beside it.
 ORDINALS = (
     *("price_sequence", "severity", "rank", "statement_line_number", "invoice_line_number"),
@@ -54,7 +54,7 @@ ORDINALS = (
     *("expected_change", "measured_change"),
 )
 WITHOUT_ORIGIN = {
-    ("fct_energy_constraint_incidents", "penalties"): "no source tells of any",
+    ("fct_energy_constraint_incidents", "penalty_cost"): "no kind of contract has one",
     ("fct_energy_constraint_incidents", "signals"): "names that the models give",
     ("fct_energy_constraint_incidents", "primary_cause"): "one of those names",
     ("fct_energy_constraint_incidents", "layer"): "follows from the name",

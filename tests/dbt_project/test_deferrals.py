@@ -88,9 +88,9 @@ def test_no_more_is_put_off_than_incidents_took_from_tolerant_work(
     assert 0 < put_off <= shed
 
 
-def test_what_a_full_connection_would_have_charged_is_not_known(tables: dict[str, pl.DataFrame]):
+def test_what_a_full_connection_could_not_serve_is_worth_its_price(tables: dict[str, pl.DataFrame]):
     curtailed = tables["deferrals"].filter(pl.col("local_date") == date(2026, 8, 20))
 
-    assert curtailed.select("saved_cost", "coverage_ratio", "outstanding_gpu_hours").rows() == [
-        (None, 0.0, 0.0)
-    ]
+    assert curtailed.select(
+        "saved_cost", "saved_location_based_kg", "coverage_ratio", "outstanding_gpu_hours"
+    ).rows() == [(pytest.approx(-0.338532, abs=1e-6), None, 1.0, 0.0)]

@@ -189,6 +189,64 @@ def test_incidents_are_those_of_the_truth_and_no_others(book):
         assert abs((found_end - end).total_seconds()) <= 900
 
 
+def test_slowed_gpus_lose_the_work_that_they_did_not_do(book):
+    found = rows(
+        book,
+        """
+        select site_id, lost_gpu_hours_sensitive + lost_gpu_hours_tolerant
+        from book.marts.fct_energy_constraint_incidents where primary_cause = 'power_capping'
+        """,
+    )
+    placed = rows(
+        book,
+        "select site_id, slowed_gpu_hours from truth_incidents where cause = 'power_capping'",
+    )
+    assert found == [("juelich", pytest.approx(placed[0][1], rel=1e-4))]
+    assert round(placed[0][1]) == 1233
+
+
+def test_what_was_put_off_and_caught_up_is_not_lost(book):
+    incidents = rows(
+        book,
+        """
+        select cast(started_at as date), lost_gpu_hours_tolerant, deferred_gpu_hours, severity
+        from book.marts.fct_energy_constraint_incidents where site_id = 'franklin' order by 1
+        """,
+    )
+    ledger = rows(
+        book,
+        """
+        select local_date, lapsed_gpu_hours, deferred_gpu_hours, 2
+        from book.marts.fct_deferrals order by 1
+        """,
+    )
+    assert [row[1] for row in incidents] == [0, 0]
+    assert incidents == [(*row[:2], pytest.approx(row[2]), row[3]) for row in ledger]
+
+
+def test_a_depleted_battery_pays_for_the_peak_of_charging_it_again(book):
+    raised_kw = """
+        select 4 * (
+            max(grid_import_kwh)
+            - max(grid_import_kwh) filter (where cast(interval_started_at as date) <> '2026-06-18')
+        )
+        from truth_site_intervals
+        where site_id = 'sparks' and interval_started_at >= '2026-06-01 07:00:00+00'
+            and interval_started_at < '2026-07-01 07:00:00+00'
+    """
+    cost = """
+        select demand_charge_cost from book.marts.fct_energy_constraint_incidents
+        where site_id = 'sparks' and cast(started_at as date) = '2026-06-18'
+    """
+    price = """
+        select demand_charge_per_kw from book.intermediate.int_supply_prices
+        where site_id = 'sparks' and interval_started_at = '2026-06-18 12:30:00+00'
+    """
+    (raised,), (booked,), (per_kw,) = (rows(book, sql)[0] for sql in (raised_kw, cost, price))
+    assert booked == pytest.approx(raised * per_kw, rel=1e-3)
+    assert round(raised) == 2150
+
+
 def test_contracts_settle_to_the_cent_every_month(book):
     wrong = rows(
         book,

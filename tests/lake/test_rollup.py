@@ -342,42 +342,51 @@ LIMITED = {
 
 
 @pytest.mark.parametrize(
-    ("values", "limited_s", "braked_s"),
+    ("values", "capped_s", "braked_s"),
     [
         ({}, 900.0, 0.0),
-        # At the limit the board comes with GPU Boost stays all day.
-        ({"power_limit_w": 700, "power_w": 698}, 0.0, 0.0),
-        ({"power_limit_w": None}, None, 0.0),
-        # A lower limit that nothing reaches limits nothing.
         ({"power_w": 300, "clocks_event_reasons": 0}, 0.0, 0.0),
+        # Neither counter nor reasons: what draws as much as it may is held.
         ({"clocks_event_reasons": None}, 900.0, None),
+        ({"clocks_event_reasons": None, "power_w": 379}, 0.0, None),
+        ({"clocks_event_reasons": None, "power_limit_w": None}, None, None),
         ({"utilization_ratio": 0}, 0.0, 0.0),
-        ({"power_limit_w": 700, "clocks_event_reasons": 0x80, "power_brake_ns": 0}, 0.0, 900.0),
-        ({"power_limit_w": 700, "clocks_event_reasons": 0x80}, 0.0, 900.0),
+        ({"clocks_event_reasons": 0x80, "power_brake_ns": 0}, 900.0, 900.0),
+        ({"clocks_event_reasons": 0x80}, 900.0, 900.0),
     ],
 )
-def test_a_board_is_constrained_by_a_limit_below_its_own_or_by_the_power_brake(
-    book: Book, values: dict, limited_s: float | None, braked_s: float | None
+def test_busy_boards_are_held_by_a_limit_or_slowed_by_the_power_brake(
+    book: Book, values: dict, capped_s: float | None, braked_s: float | None
 ):
     load(book, [gpu(at(0, minute), **{**LIMITED, **values}) for minute in (0, 5, 10, 15)])
     row = rolled_up(book, "gpu_intervals")[0]
-    assert (row["power_limited_s"], row["power_braked_s"]) == (limited_s, braked_s)
+    assert (row["power_capped_s"], row["power_braked_s"]) == (capped_s, braked_s)
 
 
-def test_the_clock_of_busy_time_and_the_limit_in_force_are_kept(book: Book):
+def test_the_clock_of_busy_time_and_the_limits_of_time_held_back_are_kept(book: Book):
     load(
         book,
         [
             gpu(at(0, 0), **LIMITED),
             gpu(at(0, 5), **LIMITED),
             gpu(at(0, 10), **{**LIMITED, "sm_clock_mhz": None, "utilization_ratio": 0}),
-            gpu(at(0, 15), **{**LIMITED, "sm_clock_mhz": 1800, "power_limit_w": 350}),
+            gpu(
+                at(0, 15),
+                **{
+                    **LIMITED,
+                    "sm_clock_mhz": 1800,
+                    "power_limit_w": 350,
+                    "default_power_limit_w": None,
+                },
+            ),
         ],
     )
     row = rolled_up(book, "gpu_intervals")[0]
     assert row["sm_clock_mhz_s"] == 300 * 1200 + 300 * 1800
     assert row["sm_clock_known_s"] == 600
-    assert row["power_limit_ratio_s"] == pytest.approx(300 * 4 / 7 + 300 / 2)
+    assert row["power_limit_w_s"] == 300 * 400 + 300 * 350
+    assert row["power_limit_known_s"] == 600
+    assert row["default_power_limit_w_s"] == 600 * 700  # as the sample before showed it
 
 
 def test_a_violation_counter_that_stands_still_beside_reasons_is_not_believed(book: Book):

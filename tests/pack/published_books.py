@@ -92,8 +92,9 @@ TABLES = {
     " primary_cause varchar, signals varchar, layer varchar, started_at timestamptz,"
     " ended_at timestamptz, duration_minutes bigint, severity integer, is_ongoing boolean,"
     " greatest_shortfall_mw double, unserved_mwh double, lost_gpu_hours_sensitive double,"
-    " lost_gpu_hours_tolerant double, lost_value double, extra_energy_cost double,"
-    " incident_cost double, currency_code varchar",
+    " lost_gpu_hours_tolerant double, deferred_gpu_hours double, lost_value double,"
+    " replacement_energy_cost double, demand_charge_cost double, deferral_cost double,"
+    " penalty_cost double, incident_cost double, currency_code varchar",
     "fct_marginal_cost": "site_id varchar, interval_started_at timestamptz, week varchar,"
     " marginal_source varchar, marginal_cost_per_gpu_hour double, currency_code varchar",
     "fct_carbon": "site_id varchar, interval_started_at timestamptz, week varchar,"
@@ -436,8 +437,12 @@ def incident(number: int, hour: float) -> dict[str, Any]:
         "unserved_mwh": 2.0,
         "lost_gpu_hours_sensitive": 12.0,
         "lost_gpu_hours_tolerant": 345.0,
+        "deferred_gpu_hours": 20.0,
         "lost_value": 1200.0,
-        "extra_energy_cost": 34.4,
+        "replacement_energy_cost": 34.4,
+        "demand_charge_cost": 2.5,
+        "deferral_cost": -2.5,
+        "penalty_cost": 0.0,
         "incident_cost": 1234.4,
         "currency_code": "EUR",
     }

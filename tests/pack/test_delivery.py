@@ -166,7 +166,7 @@ def test_the_text_says_scorecard_incidents_and_where_the_page_is(book):
 
     assert lines[0].endswith("1 incident")
     assert "Effective MW availability: " in "\n".join(lines)
-    assert "- alpha, grid outage, 30 min: 357 GPU-hours lost, 1,234 EUR" in lines
+    assert "- alpha, grid outage, 30 min: 357 GPU-hours lost, worth 1,200 EUR" in lines
     assert (
         lines[-6:]
         == [

@@ -35,8 +35,7 @@ select
     {{ exact_sum("nodes.gpu_kwh", "nodes.has_both") }} as gpu_kwh_of_metered_nodes,
     {{ exact_sum("nodes.node_kwh", "nodes.has_both") }} as node_kwh_of_metered_nodes,
     {{ exact_sum("nodes.gpu_busy_s") }} as gpu_busy_s,
-    -- A GPU at the limit it comes with is not held back by energy: one is by a limit below that, or by the power brake.
-    {{ exact_sum("coalesce(nodes.power_limited_s, 0) + coalesce(nodes.power_braked_s, 0)") }} as power_capped_s,
+    {{ exact_sum("nodes.power_constrained_s") }} as power_constrained_s,
     {{ exact_sum("nodes.thermal_throttled_s") }} as thermal_throttled_s,
     {{ exact_sum("nodes.covered_s") }} / (900 * site_gpus.gpu_count) as gpu_coverage_ratio,
     {{ exact_sum("nodes.node_covered_s") }} / (900 * site_gpus.node_count) as node_coverage_ratio

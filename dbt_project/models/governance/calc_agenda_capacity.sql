@@ -58,7 +58,7 @@ commitment_outruns_supply as (
                 then
                     'The next such week again leaves ' || {{ in_words("short_weeks.unserved_mwh", 1) }}
                     || ' MWh unserved and costs ' || {{ in_words("shortfall_costs.incident_cost") }} || ' '
-                    || weeks.currency_code || ' in lost GPU-hours and dearer energy.'
+                    || weeks.currency_code || ' in lost GPU-hours, dearer energy and demand charge.'
             else
                 'The next such week again leaves ' || {{ in_words("short_weeks.unserved_mwh", 1) }}
                 || ' MWh unserved; what that costs is not known.'
@@ -70,7 +70,7 @@ commitment_outruns_supply as (
         || ' where site_id = ' || {{ sql_literal("short_weeks.site_id") }}
         || ' and week = ' || {{ sql_literal("short_weeks.week") }}
         || ' and effective_it_mw < committed_it_mw order by interval_started_at' as evidence_sql,
-        false as is_confidential,
+        true as is_confidential,
         weeks.currency_code
     from short_weeks
     inner join weeks on short_weeks.week = weeks.week

@@ -144,7 +144,7 @@ battery_reserve as (
         || {{ sql_literal("ended_at - to_days(" ~ 7 * reserve_weeks ~ ")") }}
         || ' and interval_started_at < ' || {{ sql_literal("ended_at") }}
         || ' group by utc_date order by lowest_stored_kwh, utc_date' as evidence_sql,
-        false as is_confidential,
+        true as is_confidential,
         currency_code
     from reserve_moves
     where
@@ -332,7 +332,7 @@ recurring_cause as (
         || ' and started_at >= '
         || {{ sql_literal("recurring.ended_at - to_days(" ~ 7 * recurring_weeks ~ ")") }}
         || ' and started_at < ' || {{ sql_literal("recurring.ended_at") }} || ' order by started_at' as evidence_sql,
-        false as is_confidential,
+        true as is_confidential,
         recurring.currency_code
     from recurring
     left join site_weeks

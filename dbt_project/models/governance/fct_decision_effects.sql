@@ -150,10 +150,32 @@ after_values as (
 
 ),
 
+-- Work not done under a power limit that was decided, since then.
+limited as (
+
+    select
+        slowed.decision_id,
+        {{ sum_if_all_known("slowed.lost_gpu_hours") }} as lost_gpu_hours,
+        {{ sum_if_all_known(
+            "slowed.lost_gpu_hours * workloads.value_per_lost_gpu_hour"
+        ) }} as lost_value
+    from {{ ref("calc_slowed_work") }} as slowed
+    left join {{ source("raw", "workloads") }} as workloads on slowed.workload_id = workloads.workload_id
+    where slowed.decision_id is not null
+    group by slowed.decision_id
+
+),
+
 compared as (
 
     select
         decisions.*,
+        {%- for loss in ["lost_gpu_hours", "lost_value"] %}
+        case
+            when limited.decision_id is not null then round(limited.{{ loss }}, 6)
+            when decisions.power_limit_ratio is not null then 0
+        end as power_limit_{{ loss }},
+        {%- endfor %}
         book.last_date as book_last_date,
         round(before_values.before_value, 9) as before_value,
         coalesce(spreads.before_week_count, 0) as before_week_count,
@@ -170,6 +192,7 @@ compared as (
     left join before_values on decisions.decision_id = before_values.decision_id
     left join after_values on decisions.decision_id = after_values.decision_id
     left join spreads on decisions.decision_id = spreads.decision_id
+    left join limited on decisions.decision_id = limited.decision_id
 
 ),
 
@@ -218,6 +241,8 @@ select
     measured_value,
     expected_change,
     measured_change,
+    power_limit_lost_gpu_hours,
+    power_limit_lost_value,
     effect_status,
     case
         when effect_status = 'too_early' then 'The review week ' || review_week || ' is not over yet.'
@@ -243,7 +268,10 @@ select
             || ' where '
             || {{ in_words("expected_change", 3) }}
             || ' was expected; weeks before differed by ' || {{ in_words("spread", 3) }} || '.'
-    end as reason,
+    end
+    || coalesce(
+        ' Its power limit took ' || {{ in_words("nullif(power_limit_lost_gpu_hours, 0)") }} || ' GPU-hours of work.', ''
+    ) as reason,
     coverage_ratio,
     currency_code
 from judged

@@ -21,7 +21,7 @@ conditions as (
         supply.curtailment_limit_mw,
         {{ interval_kwh_to_kw("balance.grid_import_kwh") }} as grid_import_kw,
         prices.spot_price_per_mwh,
-        telemetry.power_capped_s / nullif(telemetry.gpu_busy_s, 0) as power_capped_ratio,
+        telemetry.power_constrained_s / nullif(telemetry.gpu_busy_s, 0) as power_capped_ratio,
         organization.full_power_ratio,
         organization.full_availability_ratio,
         organization.power_capped_ratio as capping_threshold_ratio
@@ -108,7 +108,10 @@ signals as (
         site_id,
         interval_started_at,
         'power_capping' as signal,
-        printf('GPUs held back by a power limit for %.1f %% of their busy time', power_capped_ratio * 100) as evidence
+        printf(
+            'GPUs held back by a lowered power limit or the power brake for %.1f %% of their busy time',
+            power_capped_ratio * 100
+        ) as evidence
     from conditions
     where power_capped_ratio >= capping_threshold_ratio
 

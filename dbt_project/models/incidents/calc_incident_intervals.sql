@@ -5,10 +5,12 @@ losses as (
     select
         incident_id,
         interval_started_at,
-        {{ exact_sum("lost_gpu_hours", "criticality = 'sensitive'") }} as lost_gpu_hours_sensitive,
-        {{ exact_sum("lost_gpu_hours", "criticality = 'tolerant'") }} as lost_gpu_hours_tolerant,
+        {%- for criticality in ["sensitive", "tolerant"] %}
+        {{ sum_if_all_known("lost_gpu_hours", condition="criticality = '" ~ criticality ~ "'", empty=0) }}
+            as lost_gpu_hours_{{ criticality }},
+        {%- endfor %}
         {{ exact_sum("interrupted_gpu_hours") }} as interrupted_gpu_hours,
-        sum(interrupted_gpu_count) as interrupted_gpu_count
+        {{ exact_sum("interrupted_gpu_count") }} as interrupted_gpu_count
     from {{ ref("calc_incident_losses") }}
     group by incident_id, interval_started_at
 
@@ -22,8 +24,10 @@ select
     intervals.week,
     -- The cost of an incident is spread evenly over its time.
     incidents.incident_cost * 15 / incidents.duration_minutes as incident_cost,
-    coalesce(losses.lost_gpu_hours_sensitive, 0) as lost_gpu_hours_sensitive,
-    coalesce(losses.lost_gpu_hours_tolerant, 0) as lost_gpu_hours_tolerant,
+    {%- for criticality in ["sensitive", "tolerant"] %}
+    case when losses.incident_id is null then 0 else losses.lost_gpu_hours_{{ criticality }} end
+        as lost_gpu_hours_{{ criticality }},
+    {%- endfor %}
     coalesce(losses.interrupted_gpu_hours, 0) as interrupted_gpu_hours,
     coalesce(losses.interrupted_gpu_count, 0) as interrupted_gpu_count
 from {{ ref("fct_energy_constraint_incidents") }} as incidents

@@ -13,6 +13,7 @@ shed_jobs as (
         incidents.incident_id,
         incidents.site_id,
         jobs.workload_id,
+        jobs.criticality,
         jobs.gpu_count,
         jobs.ended_at as interval_started_at,
         incidents.ended_at as interval_ended_at,
@@ -29,87 +30,94 @@ shed_jobs as (
 
 shed_slices as ({{ cut_to_intervals("shed_jobs") }}),
 
-shed as (
+effects as (
 
+    -- Sensitive work that was stopped is not done later. IEEE 1366 counts interruptions of more than five minutes.
     select
         incident_id,
         site_id,
         workload_id,
         slice_started_at as interval_started_at,
-        round({{ exact_sum("gpu_count * overlap_s") }} / 3600, 9) as shed_gpu_hours,
-        -- IEEE 1366 counts interruptions of more than five minutes.
-        coalesce(round({{ exact_sum("gpu_count * overlap_s", "is_sustained") }} / 3600, 9), 0) as interrupted_gpu_hours,
-        coalesce(
-            sum(gpu_count) filter (where is_sustained and interval_started_at >= slice_started_at), 0
-        ) as interrupted_gpu_count
+        gpu_count * overlap_s / 3600 as shed_gpu_hours,
+        case when is_sustained then gpu_count * overlap_s / 3600 else 0 end as interrupted_gpu_hours,
+        case when is_sustained and interval_started_at >= slice_started_at then gpu_count else 0 end
+            as interrupted_gpu_count,
+        0 as deferred_gpu_hours,
+        0 as slowed_gpu_hours,
+        case when criticality = 'sensitive' then gpu_count * overlap_s / 3600 else 0 end as lost_gpu_hours
     from shed_slices
-    group by incident_id, site_id, workload_id, slice_started_at
 
-),
+    union all
 
-capped_intervals as (
+    -- Tolerant work that was stopped is put off, and lost as far as it was not caught up in time.
+    select
+        incident_id,
+        site_id,
+        workload_id,
+        moved_at as interval_started_at,
+        0 as shed_gpu_hours,
+        0 as interrupted_gpu_hours,
+        0 as interrupted_gpu_count,
+        gpu_hours as deferred_gpu_hours,
+        0 as slowed_gpu_hours,
+        lost_gpu_hours
+    from {{ ref("calc_deferral_movements") }}
+    where kind = 'deferred'
+
+    union all
 
     select
         incidents.incident_id,
-        signals.site_id,
-        signals.interval_started_at,
-        telemetry.power_capped_s / 3600 as capped_gpu_hours
-    from {{ ref("calc_energy_constraint_signals") }} as signals
+        slowed.site_id,
+        slowed.workload_id,
+        slowed.interval_started_at,
+        0 as shed_gpu_hours,
+        0 as interrupted_gpu_hours,
+        0 as interrupted_gpu_count,
+        0 as deferred_gpu_hours,
+        slowed.lost_gpu_hours as slowed_gpu_hours,
+        slowed.lost_gpu_hours
+    from {{ ref("calc_slowed_work") }} as slowed
     inner join incidents
         on
-            signals.site_id = incidents.site_id
-            and signals.interval_started_at >= incidents.started_at
-            and signals.interval_started_at < incidents.ended_at
-    inner join {{ ref("int_site_telemetry_intervals") }} as telemetry
-        on
-            signals.site_id = telemetry.site_id
-            and signals.interval_started_at = telemetry.interval_started_at
-    where signals.signal = 'power_capping'
+            slowed.site_id = incidents.site_id
+            and slowed.interval_started_at >= incidents.started_at
+            and slowed.interval_started_at < incidents.ended_at
+    where slowed.decision_id is null
 
 ),
 
--- Whose GPUs were held back is told by who held GPUs in that interval.
-capped as (
+losses as (
 
     select
-        capped_intervals.incident_id,
-        capped_intervals.site_id,
-        holders.workload_id,
-        capped_intervals.interval_started_at,
-        round(
-            capped_intervals.capped_gpu_hours * holders.allocated_gpu_hours
-            / {{ exact_sum("holders.allocated_gpu_hours", over="site_interval") }}, 9
-        ) as capped_gpu_hours
-    from capped_intervals
-    inner join {{ ref("int_workload_intervals") }} as holders
-        on
-            capped_intervals.site_id = holders.site_id
-            and capped_intervals.interval_started_at = holders.interval_started_at
-            and holders.allocated_gpu_hours > 0
-    window site_interval as (partition by capped_intervals.site_id, capped_intervals.interval_started_at)
+        incident_id,
+        site_id,
+        workload_id,
+        interval_started_at,
+        {%- for hours in ["shed", "interrupted", "deferred", "slowed", "lost"] %}
+        round({{ sum_if_all_known(hours ~ "_gpu_hours") }}, 9) as {{ hours }}_gpu_hours,
+        {%- endfor %}
+        round({{ exact_sum("interrupted_gpu_count") }}, 9) as interrupted_gpu_count
+    from effects
+    group by incident_id, site_id, workload_id, interval_started_at
 
 )
 
 select
-    coalesce(shed.incident_id, capped.incident_id) as incident_id,
-    coalesce(shed.site_id, capped.site_id) as site_id,
-    coalesce(shed.workload_id, capped.workload_id) as workload_id,
+    losses.incident_id,
+    losses.site_id,
+    losses.workload_id,
     coalesce(workloads.criticality, 'tolerant') as criticality,
-    coalesce(shed.interval_started_at, capped.interval_started_at) as interval_started_at,
-    coalesce(shed.shed_gpu_hours, 0) as shed_gpu_hours,
-    coalesce(shed.interrupted_gpu_hours, 0) as interrupted_gpu_hours,
-    coalesce(shed.interrupted_gpu_count, 0) as interrupted_gpu_count,
-    coalesce(capped.capped_gpu_hours, 0) as capped_gpu_hours,
-    coalesce(shed.shed_gpu_hours, 0) + coalesce(capped.capped_gpu_hours, 0) as lost_gpu_hours,
-    round(
-        (coalesce(shed.shed_gpu_hours, 0) + coalesce(capped.capped_gpu_hours, 0))
-        * workloads.value_per_lost_gpu_hour, 6
-    ) as lost_value
-from shed
-full join capped
-    on
-        shed.incident_id = capped.incident_id
-        and shed.workload_id = capped.workload_id
-        and shed.interval_started_at = capped.interval_started_at
-left join {{ source("raw", "workloads") }} as workloads
-    on coalesce(shed.workload_id, capped.workload_id) = workloads.workload_id
+    losses.interval_started_at,
+    losses.shed_gpu_hours,
+    losses.interrupted_gpu_hours,
+    losses.interrupted_gpu_count,
+    losses.deferred_gpu_hours,
+    losses.slowed_gpu_hours,
+    losses.lost_gpu_hours,
+    case
+        when losses.lost_gpu_hours = 0 then 0
+        else round(losses.lost_gpu_hours * workloads.value_per_lost_gpu_hour, 6)
+    end as lost_value
+from losses
+left join {{ source("raw", "workloads") }} as workloads on losses.workload_id = workloads.workload_id

@@ -133,11 +133,25 @@ losses as (
 
     select
         incident_id,
-        {{ exact_sum("lost_gpu_hours", "criticality = 'sensitive'") }} as lost_gpu_hours_sensitive,
-        {{ exact_sum("lost_gpu_hours", "criticality = 'tolerant'") }} as lost_gpu_hours_tolerant,
+        {%- for criticality in ["sensitive", "tolerant"] %}
+        {{ sum_if_all_known("lost_gpu_hours", condition="criticality = '" ~ criticality ~ "'", empty=0) }}
+            as lost_gpu_hours_{{ criticality }},
+        {%- endfor %}
+        {{ exact_sum("deferred_gpu_hours") }} as deferred_gpu_hours,
         {{ sum_if_all_known("lost_value") }} as lost_value,
-        sum(interrupted_gpu_count) as interrupted_gpu_count
+        {{ exact_sum("interrupted_gpu_count") }} as interrupted_gpu_count
     from {{ ref("calc_incident_losses") }}
+    group by incident_id
+
+),
+
+deferrals as (
+
+    select
+        incident_id,
+        -1 * {{ sum_if_all_known("saved_cost") }} as deferral_cost
+    from {{ ref("calc_deferral_movements") }}
+    where kind = 'caught_up'
     group by incident_id
 
 ),
@@ -151,18 +165,27 @@ priced as (
         causes.evidence,
         supply_effects.greatest_shortfall_mw,
         supply_effects.unserved_mwh,
-        coalesce(losses.lost_gpu_hours_sensitive, 0) as lost_gpu_hours_sensitive,
-        coalesce(losses.lost_gpu_hours_tolerant, 0) as lost_gpu_hours_tolerant,
+        {%- for loss in ["lost_gpu_hours_sensitive", "lost_gpu_hours_tolerant", "lost_value"] %}
+        case when losses.incident_id is null then 0 else losses.{{ loss }} end as {{ loss }},
+        {%- endfor %}
+        coalesce(losses.deferred_gpu_hours, 0) as deferred_gpu_hours,
         coalesce(losses.interrupted_gpu_count, 0) as interrupted_gpu_count,
-        case when losses.incident_id is null then 0 else losses.lost_value end as lost_value,
         case
             when supply_effects.price_difference_cost is not null
                 then round(greatest(supply_effects.price_difference_cost, 0), 6)
-        end as extra_energy_cost
+        end as replacement_energy_cost,
+        case when demand_charges.incident_id is null then 0 else demand_charges.demand_charge_cost end
+            as demand_charge_cost,
+        case when deferrals.incident_id is null then 0 else round(deferrals.deferral_cost, 6) end as deferral_cost,
+        -- No kind of contract has a penalty for one.
+        0 as penalty_cost
     from incidents
     inner join causes on incidents.incident_id = causes.incident_id
     left join supply_effects on incidents.incident_id = supply_effects.incident_id
     left join losses on incidents.incident_id = losses.incident_id
+    left join deferrals on incidents.incident_id = deferrals.incident_id
+    left join {{ ref("calc_incident_demand_charges") }} as demand_charges
+        on incidents.incident_id = demand_charges.incident_id
 
 )
 
@@ -182,16 +205,23 @@ select
     priced.unserved_mwh,
     priced.lost_gpu_hours_sensitive,
     priced.lost_gpu_hours_tolerant,
+    priced.deferred_gpu_hours,
     priced.interrupted_gpu_count,
     priced.lost_value,
-    priced.extra_energy_cost,
-    cast(null as double) as penalties,
-    priced.lost_value + priced.extra_energy_cost as incident_cost,
+    priced.replacement_energy_cost,
+    priced.demand_charge_cost,
+    priced.deferral_cost,
+    priced.penalty_cost,
+    round(
+        priced.lost_value + priced.replacement_energy_cost + priced.demand_charge_cost + priced.deferral_cost
+        + priced.penalty_cost, 6
+    ) as incident_cost,
     intervals.currency_code,
     case
         when priced.lost_gpu_hours_sensitive > 0 then 1
-        when priced.lost_gpu_hours_tolerant > 0 then 2
-        else 3
+        when priced.lost_gpu_hours_sensitive is null then null
+        when priced.lost_gpu_hours_tolerant > 0 or priced.deferred_gpu_hours > 0 then 2
+        when priced.lost_gpu_hours_tolerant = 0 then 3
     end as severity,
     priced.is_ongoing,
     priced.evidence

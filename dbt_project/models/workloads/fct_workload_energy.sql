@@ -84,7 +84,7 @@ losses as (
         losses.site_id,
         losses.workload_id,
         intervals.local_date,
-        {{ exact_sum("losses.lost_gpu_hours") }} as lost_gpu_hours
+        {{ sum_if_all_known("losses.lost_gpu_hours") }} as lost_gpu_hours
     from {{ ref("calc_incident_losses") }} as losses
     inner join {{ ref("int_site_intervals") }} as intervals
         on
@@ -104,7 +104,7 @@ loaded as (
         coalesce(days.site_id, losses.site_id) as site_id,
         coalesce(days.workload_id, losses.workload_id) as workload_id,
         coalesce(days.local_date, losses.local_date) as local_date,
-        coalesce(losses.lost_gpu_hours, 0) as lost_gpu_hours
+        case when losses.site_id is null then 0 else losses.lost_gpu_hours end as lost_gpu_hours
     from days
     full join losses
         on

@@ -36,6 +36,7 @@ segments as (
         allocated_gpu_hours,
         used_gpu_hours,
         cast(null as double) as lost_gpu_hours,
+        false as is_loss,
         energy_kwh,
         market_valued_energy_cost,
         cast(null as double) as cloud_cost,
@@ -52,6 +53,7 @@ segments as (
         allocated_gpu_hours,
         cast(null as double) as used_gpu_hours,
         cast(null as double) as lost_gpu_hours,
+        false as is_loss,
         cast(null as double) as energy_kwh,
         cast(null as double) as market_valued_energy_cost,
         cloud_cost,
@@ -68,6 +70,7 @@ segments as (
         cast(null as double) as allocated_gpu_hours,
         cast(null as double) as used_gpu_hours,
         losses.lost_gpu_hours,
+        true as is_loss,
         cast(null as double) as energy_kwh,
         cast(null as double) as market_valued_energy_cost,
         cast(null as double) as cloud_cost,
@@ -93,7 +96,7 @@ weeks as (
                 then coalesce({{ exact_sum("segments.allocated_gpu_hours") }}, 0)
         end as allocated_gpu_hours,
         {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
-        coalesce({{ exact_sum("lost_gpu_hours") }}, 0) as lost_gpu_hours,
+        {{ sum_if_all_known("lost_gpu_hours", condition="is_loss", empty=0) }} as lost_gpu_hours,
         {{ exact_sum("energy_kwh") }} as energy_kwh,
         {{ sum_if_all_known("market_valued_energy_cost", of="count(energy_kwh)") }} as market_valued_energy_cost,
         {{ ratio_of_sums("market_valued_energy_cost", "allocated_gpu_hours") }}

@@ -1,11 +1,13 @@
 with
 
+-- Up to where it is known which jobs ran.
 book_ends as (
 
     select
         site_id,
-        max(interval_ended_at) as ended_at
-    from {{ ref("int_site_intervals") }}
+        max(interval_started_at) + interval 15 minutes as ended_at
+    from {{ ref("int_job_coverage") }}
+    where is_known
     group by site_id
 
 ),
@@ -99,11 +101,12 @@ resumed as (
             least(stopped.incident_ended_at, coalesce(handed_in.started_at, stopped.incident_ended_at))
             - stopped.deferred_from_at
         ) as stopped_s,
-        stopped.deferred_from_at + to_seconds(workloads.max_deferral_hours * 3600) as due_at,
+        -- What no rule assigns may not wait.
+        stopped.deferred_from_at + to_seconds(coalesce(workloads.max_deferral_hours, 0) * 3600) as due_at,
         book_ends.ended_at as book_ended_at
     from stopped
     inner join book_ends on stopped.site_id = book_ends.site_id
-    inner join {{ source("raw", "workloads") }} as workloads on stopped.workload_id = workloads.workload_id
+    left join {{ source("raw", "workloads") }} as workloads on stopped.workload_id = workloads.workload_id
     left join handed_in
         on
             stopped.incident_id = handed_in.incident_id
