@@ -1,11 +1,15 @@
 """Fixtures that several tests share: the demo's book, made once for all of them, and a browser."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dbt.cli.main import dbtRunner
 from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
 
@@ -53,15 +57,48 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that the test processes of a run have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _project_is_read_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What dbt keeps of reading the project, some seconds' work, serves every new book."""
+    invoke = dbtRunner.invoke
+
+    def known(self: dbtRunner, args: list[str], **options: Any) -> Any:
+        if args[0] != "parse":
+            return invoke(self, args, **options)
+        project, target = (
+            args[args.index(name) + 1] for name in ("--project-dir", "--target-path")
+        )
+        own = Path(target) / "partial_parse.msgpack"
+        name = sha256(f"{project} {os.environ['WATTBOOK_WAREHOUSE']}".encode()).hexdigest()
+        shared = of_all_processes(tmp_path_factory) / f"{name}.msgpack"
+        with FileLock(shared.with_suffix(".lock")):
+            if shared.exists() and not own.exists():
+                own.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(shared, own)
+        answer = invoke(self, args, **options)
+        if answer.success and not shared.exists():
+            with FileLock(shared.with_suffix(".lock")):
+                shutil.copyfile(own, shared)
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dbtRunner, "invoke", known)
+        yield
+
+
 @pytest.fixture(scope="session")
 def demo_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
     """The whole demo, simulated, loaded, built and published; tests read it and leave it as it is.
 
     Several test processes share one: the first to come makes it, the others wait for it.
     """
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
+    folder = of_all_processes(tmp_path_factory)
     book = Book(folder / "demo")
     done = folder / "demo.done"
     with FileLock(folder / "demo.lock"):

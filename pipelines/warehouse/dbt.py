@@ -80,10 +80,12 @@ def invoke_dbt(
         *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
         *("--log-level", "none", "--log-level-file", "info", "--no-use-colors"),
     ]
-    with warehouse_variable(warehouse):
-        # Other vars make dbt read the whole project again; what it reads does not depend on them.
+    # Other vars or another folder make dbt read the whole project again; what it reads does not
+    # depend on them, but on the name of the file, which is that of the database.
+    with warehouse_variable(Path(warehouse.name)):
         answer = dbtRunner().invoke(["parse", *common])
-        if list(arguments) != ["parse"] and isinstance(answer.result, Manifest):
+    if list(arguments) != ["parse"] and isinstance(answer.result, Manifest):
+        with warehouse_variable(warehouse):
             runner = dbtRunner(manifest=answer.result, callbacks=[report])
             answer = runner.invoke([*arguments, *common])
     close_connections()
