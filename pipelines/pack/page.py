@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from pipelines.pack import charts
 from pipelines.pack.document import Document, Row, row_key
+from pipelines.published.query import WITH_CONTRACT_PRICES
 from pipelines.reference import project
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -95,6 +96,7 @@ def render(pack: Document) -> str:
         letters=charts.SOURCE_LETTERS,
         cost_steps=charts.COST_STEPS,
         currency=reader.currency,
+        with_contract_prices=pack["team"] in WITH_CONTRACT_PRICES,
         days=reader.days,
         shown_rows=SHOWN_ROWS,
         paper=reader.paper(),

@@ -11,9 +11,7 @@ of which is free text.
 
 from dataclasses import dataclass
 
-from pipelines.published.query import TEAMS
-
-WITH_CONTRACT_PRICES = ("energy", "finance")
+from pipelines.published.query import TEAMS, WITH_CONTRACT_PRICES
 
 
 @dataclass(frozen=True)

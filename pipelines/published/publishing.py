@@ -6,7 +6,8 @@ that for a team as one thing, which is there whole or not at all. What does not:
 
 A model says in `config.meta.audience` which teams see it; a column's own `meta.audience` narrows
 that. A mart without audience is published to nobody. The load record `raw_loads` goes to every
-team.
+team. A column that rests on contract prices says in `config.meta.confidential` how a team without
+contract prices gets it (`confidential.py`).
 
 Layout below `published/`: `.versions/<team>/<number>/` holds all files of one publication, its
 `publication.json`, which says what they were made from, written last. The link
@@ -19,16 +20,18 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from pipelines import reference
 from pipelines.book import Book
 from pipelines.errors import BookError
+from pipelines.published import confidential
 from pipelines.published.access import groups, restrict
-from pipelines.published.query import TEAMS
+from pipelines.published.query import TEAMS, WITH_CONTRACT_PRICES
 from pipelines.warehouse import build_lock, built_from, manifest_path, whole_lake
 
 # DuckDB 1.2 to 1.5, which most BI tools ship, cannot open files in the default format of 2.0.
@@ -52,6 +55,8 @@ class PublishedTable:
     """Column -> comment, in the order of the model; what the team may not see is not in it."""
     key: tuple[str, ...]
     """Columns the Parquet file is sorted by."""
+    masks: dict[str, confidential.Mask] = field(default_factory=dict)
+    """Column -> how it is shown, where it is not as it is."""
 
 
 def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[str, list[str]]:
@@ -78,7 +83,7 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
             if progress is not None:
                 progress(f"publish {team}")
             every = [*tables, _raw_loads(team, manifest)]
-            _publish_team(book, team, every, f"{basis}.{group_ids.get(team)}", group_ids.get(team))
+            _publish_team(book, team, every, _basis(book, basis, team), group_ids.get(team))
     return {
         team: sorted([*(table.name for table in tables), "raw_loads"])
         for team, tables in audiences.items()
@@ -88,10 +93,18 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
 def is_current(book: Book) -> bool:
     """Whether what is published is whole and was made from the latest build and load records."""
     basis = built_from(book) if book.warehouse.exists() else None
-    group_ids = groups(book)
     return basis is not None and all(
-        _is_whole(book, team, f"{basis}.{group_ids.get(team)}") for team in TEAMS
+        _is_whole(book, team, _basis(book, basis, team)) for team in TEAMS
     )
+
+
+def _basis(book: Book, built: str, team: str) -> str:
+    """What a team's publication is made from: the build, its group, and how it is rounded."""
+    return f"{built}.{groups(book).get(team)}.{_rounding_ratio(book)}"
+
+
+def _rounding_ratio(book: Book) -> float:
+    return reference.load_organization(book.reference).confidential_rounding_ratio
 
 
 def _is_whole(book: Book, team: str, basis: str) -> bool:
@@ -167,20 +180,50 @@ def _marts(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _as_seen_by(team: str, node: dict[str, Any], column_names: list[str]) -> PublishedTable:
+    columns, masks = _columns_seen_by(team, node, column_names)
+    return PublishedTable(
+        node["name"], node["description"].strip(), columns, _sort_key(columns), masks
+    )
+
+
+def _columns_seen_by(
+    team: str, node: dict[str, Any], column_names: Sequence[str]
+) -> tuple[dict[str, str], dict[str, confidential.Mask]]:
+    """Comments of the columns that a team sees, and how it sees those that are confidential."""
     declared = {name.lower(): column for name, column in node["columns"].items()}
-    columns = {
-        name: declared.get(name.lower(), {}).get("description", "").strip()
+    seen = {
+        name: declared.get(name.lower(), {})
         for name in column_names
         if team in _or_all(_audience(declared.get(name.lower(), {})))
     }
-    return PublishedTable(node["name"], node["description"].strip(), columns, _sort_key(columns))
+    scope = _meta(node, "confidential_scope")
+    masks = {
+        name: confidential.mask(name, how, scope, node["original_file_path"])
+        for name, column in seen.items()
+        if team not in WITH_CONTRACT_PRICES and (how := _meta(column, "confidential"))
+    }
+    comments = {
+        name: " ".join(
+            filter(None, [column.get("description", "").strip(), masks[name].comment])
+            if name in masks
+            else [column.get("description", "").strip()]
+        )
+        for name, column in seen.items()
+    }
+    return comments, masks
 
 
 def _audience(node: dict[str, Any]) -> list[str] | None:
     """The teams named on a model or column; None where it names none."""
+    audience = _meta(node, "audience")
+    return None if audience is None else list(audience)
+
+
+def _meta(node: dict[str, Any], name: str) -> Any:
+    """What a model, source or column says of itself under a name; None where it says nothing."""
     for meta in (node.get("config", {}).get("meta", {}), node.get("meta", {})):
-        if "audience" in meta:
-            return list(meta["audience"])
+        if name in meta:
+            return meta[name]
     return None
 
 
@@ -272,6 +315,8 @@ def _write_version(
         connection.execute(
             f"attach {_text(file.resolve())} as team (storage_version '{STORAGE_VERSION}')"
         )
+        for macro in confidential.macros(_rounding_ratio(book)):
+            connection.execute(macro)
         # Every comment would be a transaction of its own.
         connection.execute("begin")
         connection.execute("create schema team.marts")
@@ -299,8 +344,13 @@ def _copy(
 ) -> None:
     target = f"team.marts.{_name(table.name)}"
     order = f" order by {', '.join(map(_name, table.key))}" if table.key else ""
-    columns = ", ".join(map(_name, table.columns))
-    connection.execute(f"create table {target} as select {columns} from {source}{order}")
+    columns = ", ".join(
+        f"{table.masks[name].sql(_name(name))} as {_name(name)}"
+        if name in table.masks
+        else _name(name)
+        for name in table.columns
+    )
+    connection.execute(f"create table {target} as select {columns} from {source} as seen{order}")
     connection.execute(f"comment on table {target} is {_text(table.comment)}")
     for column, comment in table.columns.items():
         connection.execute(f"comment on column {target}.{_name(column)} is {_text(comment)}")
@@ -312,12 +362,8 @@ def _copy(
 def _raw_loads(team: str, manifest: dict[str, Any]) -> PublishedTable:
     """The load record as the dbt source describes it, in the columns that the team may see."""
     source = manifest["sources"][RAW_LOADS]
-    columns = {
-        name: column["description"]
-        for name, column in source["columns"].items()
-        if team in _or_all(_audience(column))
-    }
-    return PublishedTable("raw_loads", source["description"], columns, ("source_file",))
+    columns, masks = _columns_seen_by(team, source, tuple(source["columns"]))
+    return PublishedTable("raw_loads", source["description"], columns, ("source_file",), masks)
 
 
 def _remove(*paths: Path) -> None:

@@ -19,6 +19,7 @@ from pipelines.book import Book
 from pipelines.errors import BookError
 
 TEAMS = ("energy", "finance", "operations")
+WITH_CONTRACT_PRICES = ("energy", "finance")
 Format = Literal["csv", "json", "parquet"]
 
 INSTANT = "%Y-%m-%dT%H:%M:%SZ"

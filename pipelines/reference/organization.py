@@ -90,6 +90,10 @@ class Organization(Model):
     are deleted from `landing/` are out of the book, unless `landing_kept_days` says how long files
     are kept there: what was loaded longer ago may go. `team_groups` names the group of the machine
     that may read what is published for a team.
+
+    Operations sees costs that rest on confidential contract prices as the nearest power of
+    `confidential_rounding_ratio`, so that 1.25 lets them be up to 12 % off (see
+    `are_prices_public` of a contract).
     """
 
     organization_id: Identifier
@@ -100,6 +104,7 @@ class Organization(Model):
     first_day: date | None = None
     fx_rate_holds_days: Annotated[int, Field(ge=0, le=31)] = 5
     landing_kept_days: Annotated[int, Field(ge=1)] | None = None
+    confidential_rounding_ratio: Annotated[float, Field(ge=1.1, le=10)] = 1.25
     team_groups: dict[Literal["energy", "finance", "operations"], str] = Field(default_factory=dict)
     zones: list[Zone]
     thresholds: Thresholds = Thresholds()

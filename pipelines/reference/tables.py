@@ -44,7 +44,14 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
         "organization": [
             {
                 **reference.organization.model_dump(
-                    exclude={"first_day", "team_groups", "thresholds", "zones", "agenda"}
+                    exclude={
+                        "agenda",
+                        "confidential_rounding_ratio",
+                        "first_day",
+                        "team_groups",
+                        "thresholds",
+                        "zones",
+                    }
                 ),
                 **reference.organization.thresholds.model_dump(),
                 **reference.organization.agenda.model_dump(exclude={"floors"}),
@@ -283,7 +290,7 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         count="settlement_period_minutes negative_price_period_minutes escalation_lag_months"
         " negative_price_hours gpu_count",
         day="escalation_base_date escalation_base_month",
-        flag="are_certificates_bundled is_shadow_price",
+        flag="are_certificates_bundled is_shadow_price are_prices_public",
         instant=_VALIDITY,
     ),
     "contract_kinds": _columns(

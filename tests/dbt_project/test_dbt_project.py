@@ -3,6 +3,7 @@
 The arithmetic itself is tested beside each model, in the unit tests that the first test here runs.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -47,6 +48,17 @@ UNITS = (
     *("_s", "_minutes", "_hours", "_gpu_hour", "_node_hour", "_per_kw", "_count", "_interruptions"),
 )
 MONEY = ("amount", "cost", "costs", "price", "value")
+MONEY_WORDS = re.compile(
+    "(cost|price|value|charge|saving|penalt|drift)(?!_(kwh|from|market|loc|hour|carbon|cov))"
+)
+# The organization's own, or none.
+OF_NO_CONTRACT = {
+    *("variable_cost_per_gpu_hour", "value_per_lost_gpu_hour", "lost_value", "target_value"),
+    *("expected_energy_cost_per_gpu_hour", "is_shadow_price", "has_public_prices"),
+    *("marginal_cost_coverage_ratio", "price_market", "price_sequence", "fixed_price_payer"),
+    *("negative_price_clause", "negative_price_period_minutes", "negative_price_hours"),
+    "negative_price_scope",
+}
 # A quantity has its unit beside it.
 ORDINALS = (
     *("price_sequence", "severity", "rank", "statement_line_number", "invoice_line_number"),
@@ -319,6 +331,22 @@ def test_contract_prices_are_for_finance_and_energy_alone(models):
     ):
         audience = models[table]["columns"][column]["config"]["meta"]["audience"]
         assert sorted(audience) == ["energy", "finance"]
+
+
+def test_every_amount_that_operations_sees_is_confidential_or_rests_on_no_contract(models):
+    """Whoever adds one says how it is shown where contract prices are not for the reader."""
+    without = [
+        (table, name)
+        for table, model in models.items()
+        if "operations" in model["config"]["meta"].get("audience", ())
+        for name, column in model["columns"].items()
+        if MONEY_WORDS.search(name)
+        and "operations" in column["config"]["meta"].get("audience", ["operations"])
+        and "confidential" not in column["config"]["meta"]
+        and name not in OF_NO_CONTRACT
+    ]
+
+    assert without == []
 
 
 @pytest.mark.slow

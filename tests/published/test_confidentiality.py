@@ -1,6 +1,7 @@
 """What a team's file must not give away, tried on the demo."""
 
-from itertools import product
+import re
+from datetime import date
 
 import duckdb
 import numpy as np
@@ -9,8 +10,13 @@ import pytest
 
 from pipelines import reference
 from pipelines.book import Book
+from tests.published.price_attack import Price, recovered
 
-SAMPLE_ROWS = 200
+PRICE = re.compile("price(?!_hours)|_per_(mwh|kw|node|mw_)|damages")
+# A MWh is 1000 kWh, a kW of a quarter of an hour 0.25 kWh; nodes have four GPUs.
+PER_KWH = (1.0, 0.001)
+PER_KW = (1.0, 4.0, 4000.0)
+PER_NODE = (1.0, 0.25)
 
 
 def tables(demo_book: Book, team: str) -> dict[str, pl.DataFrame]:
@@ -42,86 +48,111 @@ def test_nobody_gets_the_names_of_those_who_own_jobs(demo_book, team):
     assert leaks == []
 
 
-def strikes_found(frame: pl.DataFrame, strikes: list[float], rates: pl.DataFrame) -> list[tuple]:
-    """Columns (a, b, c) whose (a - b) / c or a / c + b is a price, in its currency or in euro.
-
-    Whoever looks for prices looks at the lines of one contract at a time.
-    """
-    time = next((name for name in ("interval_started_at", "local_date") if name in frame), None)
-    if time is None:
-        return []
-    if "site_id" in frame:
-        frame = frame.filter(pl.col("site_id") == "franklin")
-    frame = frame.with_columns(rate_date=pl.col(time).cast(pl.Date)).join(
-        rates, on="rate_date", how="left"
-    )
-    keys = [name for name in ("contract_id", "source_id", "line") if name in frame]
-    parts = frame.partition_by(keys) if keys else [frame]
-    return [found for part in parts for found in _strikes_found_in(part, strikes)]
-
-
-def _strikes_found_in(frame: pl.DataFrame, strikes: list[float]) -> list[tuple]:
-    frame = frame.sample(min(SAMPLE_ROWS, len(frame)), seed=1)
-    numbers = [
-        name
-        for name, kind in frame.schema.items()
-        if kind.is_numeric()
-        and name != "rate_to_reporting"
-        # What is constant or empty tells nothing about a price.
-        and frame[name].drop_nulls().n_unique() > 3
-    ]
-    if not numbers or frame.is_empty():
-        return []
-    values = frame.select(pl.col(numbers).cast(pl.Float64)).to_numpy().T
-    rate = frame["rate_to_reporting"].to_numpy()
-    found = []
-    minuends = [*enumerate(numbers)]
-    for (i, a), (j, b) in product(minuends, [(-1, "0"), *minuends]):
-        if i == j:
-            continue
-        other = values[j] if j >= 0 else np.zeros(len(rate))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            quotients = ((values[i] - other) / values, values[i] / values)
-            for strike, scale in product(strikes, (1.0, 1000.0)):
-                for price in (np.full(len(rate), strike), strike * rate):
-                    guesses = (np.abs(quotients[0] * scale), quotients[1] * scale + other)
-                    for guess in guesses:
-                        hits = np.abs(guess / price - 1) < 1e-4
-                        shares = hits.sum(axis=1) / np.maximum(1, np.isfinite(guess).sum(axis=1))
-                        found += [
-                            (a, b, numbers[k], strike)
-                            for k in np.flatnonzero(shares > 0.1)
-                            if k != i
-                        ]
-    return found
+@pytest.fixture(scope="module")
+def rates(demo_book: Book) -> pl.DataFrame:
+    return reference.load(demo_book.reference).fx_rates
 
 
 @pytest.fixture(scope="module")
-def strikes(demo_book) -> list[float]:
-    contracts = reference.flatten(reference.load(demo_book.reference))["contracts"]
-    return contracts["price_per_mwh"].drop_nulls().unique().sort().to_list()
+def prices(demo_book: Book) -> list[Price]:
+    """Every price of every contract of the demo but 0, each in what it may be counted by."""
+    found = {}
+    for contract in reference.load(demo_book.reference).contracts:
+        for terms in contract.terms:
+            for name, value in _numbers(terms.model_dump()):
+                if value and PRICE.search(name):
+                    multiples = (
+                        PER_KWH
+                        if "per_mwh" in name
+                        else PER_KW
+                        if "per_kw" in name
+                        else PER_NODE
+                        if "node" in name
+                        else (1.0, 1 / terms.gpu_count)
+                        if name == "hourly_price"
+                        else (1.0,)
+                    )
+                    label = f"{contract.contract_id} {name} {value}"
+                    found[label] = Price(
+                        label, contract.site_id, abs(value), contract.currency_code, multiples
+                    )
+    return list(found.values())
 
 
-@pytest.fixture(scope="module")
-def rates(demo_book) -> pl.DataFrame:
-    rates = reference.load(demo_book.reference).fx_rates
-    return rates.filter(pl.col("currency_code") == "USD").drop("currency_code")
+def _numbers(terms, name=""):
+    """Each number of a contract's terms, however deep, with its name."""
+    if isinstance(terms, dict):
+        for key, value in terms.items():
+            yield from _numbers(value, key)
+    elif isinstance(terms, list | tuple):
+        for value in terms:
+            yield from _numbers(value, name)
+    elif isinstance(terms, int | float) and not isinstance(terms, bool):
+        yield name, float(terms)
 
 
-def test_operations_cannot_work_out_a_contract_price_from_its_file(demo_book, strikes, rates):
-    assert strikes == [29.75, 31.5, 34.2]
+def test_the_attack_finds_every_price_in_what_finance_gets(demo_book, prices, rates):
+    assert len(prices) == 26
 
+    found = recovered(tables(demo_book, "finance")["fct_contract_settlements"], prices, rates)
+
+    assert set(found) == {price.name for price in prices}
+
+
+def test_the_attack_finds_prices_in_marginal_costs_as_they_are(demo_book, prices, rates):
+    """By demand charge, energy and node-hour: what operations gets in their place is not exact."""
+    found = recovered(tables(demo_book, "finance")["fct_marginal_cost"], prices, rates)
+
+    assert {
+        "franklin-grid demand_charge_per_kw 4.0",
+        "sparks-supply energy_price_per_mwh 70.0",
+        "juelich-allocation-2026 price_per_node_hour 2.6",
+    } <= set(found)
+
+
+def test_operations_cannot_work_out_a_contract_price_from_its_file(demo_book, prices, rates):
     found = {
-        name: strikes_found(frame, strikes, rates)
+        name: recovered(frame, prices, rates)
         for name, frame in tables(demo_book, "operations").items()
     }
 
-    assert {name: columns for name, columns in found.items() if columns} == {}
+    assert {name: guesses for name, guesses in found.items() if guesses} == {}
 
 
-def test_the_attack_finds_the_prices_in_what_finance_gets(demo_book, strikes, rates):
-    settlements = tables(demo_book, "finance")["fct_contract_settlements"]
+@pytest.mark.parametrize(
+    ("planted", "is_found"),
+    [
+        # 31.5 USD per MWh, in the currency of the book.
+        (pl.col("kwh") / 1000 * 31.5 * 0.9, True),
+        # The same beside 0.04 EUR of each GPU-hour: the slope over the kWh.
+        (pl.col("kwh") / 1000 * 31.5 * 0.9 + 40, True),
+        # In one of four rows, as a price of some hours is.
+        (
+            pl.when(pl.col("row") % 4 == 0)
+            .then(pl.col("kwh") * 0.02835)
+            .otherwise(pl.col("noise")),
+            True,
+        ),
+        (pl.col("noise"), False),
+        # Rounded to powers of 1.25, which 28.35 EUR is not.
+        (pl.col("kwh") / 1000 * 1.25**15, False),
+    ],
+)
+def test_a_planted_price_is_found_and_numbers_that_merely_vary_are_none(planted, is_found):
+    price = Price("strike", "a", 31.5, "USD", PER_KWH)
+    rates = pl.DataFrame(
+        {"rate_date": [date(2026, 5, 1)], "currency_code": ["USD"], "rate_to_reporting": [0.9]}
+    )
+    noise = np.random.default_rng(1)
+    table = pl.DataFrame(
+        {
+            "site_id": "a",
+            "local_date": date(2026, 5, 1),
+            "row": range(400),
+            "kwh": noise.uniform(500, 900, 400),
+            "noise": noise.uniform(5, 40, 400),
+            "currency_code": "EUR",
+        }
+    ).select("site_id", "local_date", energy_kwh="kwh", cost=planted, currency_code="currency_code")
 
-    found = strikes_found(settlements, strikes, rates)
-
-    assert {strike for *_, strike in found} == set(strikes)
+    assert (recovered(table, [price], rates) != {}) is is_found

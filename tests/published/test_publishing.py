@@ -14,7 +14,8 @@ import pytest
 from filelock import Timeout
 
 from pipelines import lake
-from pipelines.book import Book
+from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.errors import BookError
 from pipelines.published import access, publishing
 from pipelines.published.query import TEAMS
 from pipelines.warehouse import WarehouseError, build_lock, manifest_path
@@ -132,6 +133,102 @@ def test_a_column_with_its_own_audience_is_left_out_for_the_other_teams(built):
     }
     parquet = built.published / "operations" / "fct_statements.parquet"
     assert duckdb.read_parquet(str(parquet)).columns == ["contract_id", "local_date"]
+
+
+CONFIDENTIAL = model(
+    "fct_costs",
+    ["finance", "operations"],
+    columns={
+        "unit_cost": {"description": "Cost.", "config": {"meta": {"confidential": "rounded"}}},
+        "price": {"description": "Price.", "config": {"meta": {"confidential": "withheld"}}},
+        "proposal": {"description": "", "config": {"meta": {"confidential": "rounded_in_text"}}},
+        "paid": {
+            "description": "Paid.",
+            "config": {"meta": {"confidential": {"shown": "2 * rounded(paid)", "where": "is_due"}}},
+        },
+    },
+)
+
+
+@pytest.fixture
+def with_costs(built: Book) -> Book:
+    """Costs of a site whose prices are public, of one whose are not, and of both together."""
+    with duckdb.connect(str(built.warehouse)) as connection:
+        connection.execute(
+            "create table marts.dim_sites as select * from"
+            " (values ('open', true), ('closed', false)) as rows (site_id, has_public_prices)"
+        )
+        connection.execute(
+            "create table marts.fct_costs as select *, 'EUR' as currency_code from (values"
+            " ('closed', 0.7, 31.5, 'Saves 5,498 EUR at 150 EUR a tonne, or 0 EUR.', 10.0, true),"
+            " ('closed', -0.7, 31.5, 'Of 5,498 kWh.', 10.0, false),"
+            " ('closed', 0.0, null, null, null, null),"
+            " ('open', 0.7, 31.5, 'Saves 5,498 EUR.', 10.0, true),"
+            " (null, 0.7, 31.5, 'Saves 3.21 EUR.', 10.0, true)"
+            ") as rows (site_id, unit_cost, price, proposal, paid, is_due)"
+        )
+    write_manifest(built, CONFIDENTIAL)
+    return built
+
+
+def test_costs_on_confidential_prices_are_rounded_to_powers_of_the_ratio(with_costs):
+    publishing.publish(with_costs)
+
+    with duckdb.connect(str(with_costs.published / "operations.duckdb"), read_only=True) as team:
+        rows = team.execute(
+            "select site_id, round(unit_cost, 4), price, proposal, round(paid, 4)"
+            " from marts.fct_costs order by rowid"
+        ).fetchall()
+        comments = team.execute(
+            "select comment from duckdb_columns() where column_name in ('unit_cost', 'price')"
+        ).fetchall()
+
+    # 0.64 is 1.25 ** -2, 9.3132 is 1.25 ** 10.
+    assert sorted(rows, key=str) == [
+        ("closed", -0.64, None, "Of 5,498 kWh.", 10.0),
+        ("closed", 0.0, None, None, None),
+        ("closed", 0.64, None, "Saves 6,000 EUR at 150 EUR a tonne, or 0.0 EUR.", 18.6265),
+        ("open", 0.7, 31.5, "Saves 5,498 EUR.", 10.0),
+        (None, 0.64, None, "Saves 3.1 EUR.", 18.6265),
+    ]
+    assert comments == [
+        ("Cost. Rounded where it rests on confidential contract prices.",),
+        ("Price. Empty where it would give away a confidential contract price.",),
+    ]
+
+
+def test_whoever_may_know_prices_gets_them_as_they_are(with_costs):
+    publishing.publish(with_costs)
+
+    with duckdb.connect(str(with_costs.published / "finance.duckdb"), read_only=True) as team:
+        costs = team.execute("select distinct unit_cost, price from marts.fct_costs").fetchall()
+        assert sorted(costs, key=str) == [(-0.7, 31.5), (0.0, None), (0.7, 31.5)]
+
+
+def test_what_is_rounded_otherwise_is_published_again(with_costs):
+    publishing.publish(with_costs)
+    before = publishing.is_current(with_costs)
+    with_costs.reference.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(PROJECT_REFERENCE, with_costs.reference, dirs_exist_ok=True)
+    with (with_costs.reference / "organization.yml").open("a") as file:
+        file.write("confidential_rounding_ratio: 2\n")
+
+    assert (before, publishing.is_current(with_costs)) == (True, False)
+
+
+def test_a_way_to_show_a_column_that_there_is_not_is_refused(built):
+    column = {"description": "Price.", "config": {"meta": {"confidential": "blurred"}}}
+    write_manifest(
+        built, model("fct_statements", ["operations"], columns={"price_per_mwh": column})
+    )
+
+    with pytest.raises(BookError) as caught:
+        publishing.publish(built)
+
+    assert caught.value.causes == [
+        "models/marts/fct_statements.sql: price_per_mwh: confidential: mask: found 'blurred',"
+        " expected one of withheld, rounded, rounded_in_text"
+    ]
 
 
 def test_a_column_in_pascal_case_has_its_own_audience_and_description(built):

@@ -353,6 +353,13 @@ MISTAKES = {
         "sites/plain.yml:9: carbon_zone: found 'HB_NORTH', expected a name declared in zones of"
         " organization.yml",
     ),
+    "rounding_that_hides_nothing": (
+        "organization.yml",
+        "reporting_currency: EUR",
+        "reporting_currency: EUR\nconfidential_rounding_ratio: 1",
+        "organization.yml:5: confidential_rounding_ratio: found 1;"
+        " input should be greater than or equal to 1.1",
+    ),
     "a_settlement_zone_that_nothing_declares": (
         "contracts/plain-ppa.yml",
         "settlement_zone: HB_NORTH",
@@ -1235,6 +1242,17 @@ def test_rates_as_central_banks_publish_them_are_enough(folder: Path):
         (date(2026, 4, 7), "USD", 0.87),
     ]
     assert tables["organization"]["fx_rate_holds_days"].to_list() == [5]
+
+
+def test_prices_of_a_contract_are_confidential_unless_it_says_that_they_are_public(folder: Path):
+    file = folder / "contracts" / "plain-ppa.yml"
+    before = reference.flatten(reference.load(folder))["contracts"]
+    file.write_text(f"are_prices_public: true\n{file.read_text()}")
+    after = reference.flatten(reference.load(folder))["contracts"]
+
+    is_public = pl.col("are_prices_public")
+    assert not before["are_prices_public"].any()
+    assert after.filter(is_public)["contract_id"].unique().to_list() == ["plain-ppa"]
 
 
 def test_a_threshold_left_out_holds_as_the_book_has_it(folder: Path):

@@ -10,6 +10,16 @@ node_totals as (
     from {{ source("raw", "nodes") }}
     group by site_id
 
+),
+
+site_contracts as (
+
+    select
+        site_id,
+        bool_and(are_prices_public) as have_public_prices
+    from {{ source("raw", "contracts") }}
+    group by site_id
+
 )
 
 select
@@ -36,6 +46,8 @@ select
     sites.design_pue as design_pue_ratio,
     sites.local_committed_mw,
     sites.is_local_islandable,
-    sites.sustain_hours
+    sites.sustain_hours,
+    coalesce(site_contracts.have_public_prices, false) as has_public_prices
 from {{ source("raw", "sites") }} as sites
 left join node_totals on sites.site_id = node_totals.site_id
+left join site_contracts on sites.site_id = site_contracts.site_id

@@ -73,6 +73,15 @@ joined as (
         end as allocation_charge_per_gpu_hour,
         allocated.allocated_gpu_hours,
         costs.market_valued_energy_cost,
+        case
+            when sources.marginal_source = 'grid' and prices.price_basis = 'spot_plus'
+                then prices.contract_spot_price_per_mwh * supply_rates.rate_to_reporting
+            else 0
+        end as spot_price_per_mwh,
+        case
+            when intervals.venue_kind = 'hpc_allocation' then fx_rates.rate_to_reporting
+            else supply_rates.rate_to_reporting
+        end as contract_exchange_ratio,
         intervals.currency_code
     from {{ ref("calc_marginal_sources") }} as sources
     inner join {{ ref("int_site_intervals") }} as intervals
@@ -103,6 +112,14 @@ joined as (
         on
             allocations.contract_currency_code = fx_rates.currency_code
             and sources.utc_date = fx_rates.rate_date
+    left join {{ ref("int_supply_prices") }} as prices
+        on
+            sources.site_id = prices.site_id
+            and sources.interval_started_at = prices.interval_started_at
+    left join {{ ref("stg_fx_rates") }} as supply_rates
+        on
+            prices.contract_currency_code = supply_rates.currency_code
+            and sources.utc_date = supply_rates.rate_date
     where {{ in_build_dates("sources.utc_date") }}
 
 ),
@@ -140,6 +157,8 @@ select
     venue_kind,
     marginal_source,
     marginal_price_per_mwh,
+    spot_price_per_mwh,
+    contract_exchange_ratio,
     incremental_kwh_per_gpu_hour,
     is_incremental_power_measured,
     applied_pue_ratio,
@@ -182,6 +201,8 @@ select
     'public_cloud' as venue_kind,
     marginal_source,
     cast(null as double) as marginal_price_per_mwh,
+    cast(null as double) as spot_price_per_mwh,
+    cast(null as double) as contract_exchange_ratio,
     cast(null as double) as incremental_kwh_per_gpu_hour,
     cast(null as boolean) as is_incremental_power_measured,
     cast(null as double) as applied_pue_ratio,

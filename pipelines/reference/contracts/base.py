@@ -57,6 +57,9 @@ class BaseContract(Model):
     tax_treatment: Literal["standard", "reverse_charge", "exempt", "outside_scope"] = "standard"
     tax_ratio: Share = 0
     rounding: Literal["half_even", "half_up"] = "half_even"
+    are_prices_public: bool = False
+    """Whether anybody may know its prices, as those of a published tariff. Prices of other
+    contracts are confidential: operations gets what rests on them rounded or not at all."""
 
     @model_validator(mode="after")
     def _tax_is_standard(self) -> "BaseContract":
