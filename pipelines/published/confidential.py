@@ -51,23 +51,25 @@ _MACROS = (
         '[0-9][0-9,]*(?:[.][0-9]+)? ' || currency_code || '(?: a tonne)?'
     """,
     """
-    create temp macro rounded_in_text(sentence, currency_code) as array_to_string(
-        list_transform(
-            list_zip(
-                string_split_regex(sentence, amounts_of(currency_code)),
-                regexp_extract_all(sentence, amounts_of(currency_code))
+    create temp macro rounded_in_text(sentence, currency_code) as case
+        when sentence is not null then array_to_string(
+            list_transform(
+                list_zip(
+                    string_split_regex(sentence, amounts_of(currency_code)),
+                    regexp_extract_all(sentence, amounts_of(currency_code))
+                ),
+                lambda part: part[1] || case
+                    when part[2] is null then ''
+                    when part[2] like '% a tonne' then part[2]
+                    else
+                        written(rounded(try_cast(
+                            replace(regexp_extract(part[2], '^[0-9,.]+'), ',', '') as double
+                        ))) || ' ' || currency_code
+                end
             ),
-            lambda part: part[1] || case
-                when part[2] is null then ''
-                when part[2] like '% a tonne' then part[2]
-                else
-                    written(rounded(try_cast(
-                        replace(regexp_extract(part[2], '^[0-9,.]+'), ',', '') as double
-                    ))) || ' ' || currency_code
-            end
-        ),
-        ''
-    )
+            ''
+        )
+    end
     """,
 )
 
