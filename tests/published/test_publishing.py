@@ -160,7 +160,7 @@ def with_costs(built: Book) -> Book:
         )
         connection.execute(
             "create table marts.fct_costs as select *, 'EUR' as currency_code from (values"
-            " ('closed', 0.7, 31.5, 'Saves 5,498 EUR at 150 EUR a tonne, or 0 EUR.', 10.0, true),"
+            " ('closed', 0.7::double, 31.5, 'Saves 5,498 EUR at 150 EUR a tonne, or 0 EUR.', 10.0, true),"
             " ('closed', -0.7, 31.5, 'Of 5,498 kWh.', 10.0, false),"
             " ('closed', 0.0, null, null, null, null),"
             " ('open', 0.7, 31.5, 'Saves 5,498 EUR.', 10.0, true),"
@@ -201,17 +201,19 @@ def test_whoever_may_know_prices_gets_them_as_they_are(with_costs):
     publishing.publish(with_costs)
 
     with duckdb.connect(str(with_costs.published / "finance.duckdb"), read_only=True) as team:
-        costs = team.execute("select distinct unit_cost, price from marts.fct_costs").fetchall()
+        costs = team.execute(
+            "select distinct unit_cost, price::double from marts.fct_costs"
+        ).fetchall()
         assert sorted(costs, key=str) == [(-0.7, 31.5), (0.0, None), (0.7, 31.5)]
 
 
 def test_what_is_rounded_otherwise_is_published_again(with_costs):
     publishing.publish(with_costs)
     before = publishing.is_current(with_costs)
-    with_costs.reference.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(PROJECT_REFERENCE, with_costs.reference, dirs_exist_ok=True)
-    with (with_costs.reference / "organization.yml").open("a") as file:
-        file.write("confidential_rounding_ratio: 2\n")
+    folder = with_costs.data_dir / "reference"
+    shutil.copytree(PROJECT_REFERENCE, folder)
+    file = folder / "organization.yml"
+    file.write_text(file.read_text().replace("_ratio: 1.25", "_ratio: 2"))
 
     assert (before, publishing.is_current(with_costs)) == (True, False)
 
