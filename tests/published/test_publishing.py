@@ -160,7 +160,7 @@ def with_costs(built: Book) -> Book:
         )
         connection.execute(
             "create table marts.fct_costs as select *, 'EUR' as currency_code from (values"
-            " ('closed', 0.7::double, 31.5, 'Saves 5,498 EUR at 150 EUR a tonne, or 0 EUR.', 10.0, true),"
+            " ('closed', 7e-1, 31.5, 'Saves 5,498 EUR at 9 EUR a tonne, not 0 EUR.', 10, true),"
             " ('closed', -0.7, 31.5, 'Of 5,498 kWh.', 10.0, false),"
             " ('closed', 0.0, null, null, null, null),"
             " ('open', 0.7, 31.5, 'Saves 5,498 EUR.', 10.0, true),"
@@ -187,7 +187,7 @@ def test_costs_on_confidential_prices_are_rounded_to_powers_of_the_ratio(with_co
     assert sorted(rows, key=str) == [
         ("closed", -0.64, None, "Of 5,498 kWh.", 10.0),
         ("closed", 0.0, None, None, None),
-        ("closed", 0.64, None, "Saves 6,000 EUR at 150 EUR a tonne, or 0.0 EUR.", 18.6265),
+        ("closed", 0.64, None, "Saves 6,000 EUR at 9 EUR a tonne, not 0.0 EUR.", 18.6265),
         ("open", 0.7, 31.5, "Saves 5,498 EUR.", 10.0),
         (None, 0.64, None, "Saves 3.1 EUR.", 18.6265),
     ]
