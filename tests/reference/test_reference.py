@@ -924,6 +924,13 @@ MISTAKES = {
         "",
         "decisions/cap.yml:1: found neither site_id nor workload_id, expected at least one: add it",
     ),
+    "a_power_limit_of_no_site": (
+        "decisions/cap.yml",
+        "site_id: plain\n",
+        "workload_id: training\npower_limit_ratio: 0.9\n",
+        "decisions/cap.yml:1: found power_limit_ratio alone, expected site_id beside it: say whose"
+        " GPUs",
+    ),
     "a_decision_that_is_to_change_nothing": (
         "decisions/cap.yml",
         "expected_change: -0.05",

@@ -269,9 +269,13 @@ select
             || {{ in_words("expected_change", 3) }}
             || ' was expected; weeks before differed by ' || {{ in_words("spread", 3) }} || '.'
     end
-    || coalesce(
-        ' Its power limit took ' || {{ in_words("nullif(power_limit_lost_gpu_hours, 0)") }} || ' GPU-hours of work.', ''
-    ) as reason,
+    || case
+        when power_limit_ratio is null or power_limit_lost_gpu_hours = 0 then ''
+        when power_limit_lost_gpu_hours is null then ' What work its power limit took is not known.'
+        else
+            ' Its power limit took ' || {{ in_words("power_limit_lost_gpu_hours") }} || ' GPU-hours of work'
+            || coalesce(', worth ' || {{ in_words("power_limit_lost_value") }} || ' ' || currency_code, '') || '.'
+    end as reason,
     coverage_ratio,
     currency_code
 from judged

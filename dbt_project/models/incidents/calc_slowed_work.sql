@@ -2,6 +2,8 @@
 
 {# What is usual is looked up in the whole month, which begins up to so many days before the days to build. #}
 {% set days_before = 31 %}
+{# Under a limit that was decided it is what was usual before: in the month of this many days before that. #}
+{% set days_before_policy = 14 %}
 
 with
 
@@ -18,6 +20,27 @@ supply_events as (
 
 ),
 
+policies as (
+
+    select
+        decision_id,
+        date_trunc('month', cast(valid_from_at as date) - {{ days_before_policy }}) as usual_month
+    from {{ ref("int_power_policies") }}
+    where {{ in_build_dates("coalesce(cast(valid_to_at as date), date 'infinity')") }}
+
+),
+
+policy_dates as (
+
+    select distinct
+        cast(
+            unnest(generate_series(usual_month, usual_month + interval 1 month - interval 1 day, interval 1 day))
+            as date
+        ) as utc_date
+    from policies
+
+),
+
 watched as (
 
     select
@@ -28,12 +51,29 @@ watched as (
         gpu_busy_s > 0
         and {{ in_build_dates("utc_date", days_before=days_before) }}
 
+    union all
+
+    select
+        *,
+        date_trunc('month', utc_date) as utc_month
+    from {{ ref("int_node_intervals") }}
+    where
+        gpu_busy_s > 0
+        and not {{ in_build_dates("utc_date", days_before=days_before) }}
+        and utc_date in (select policy_dates.utc_date from policy_dates)
+
 ),
 
 slowed as (
 
-    select watched.*
+    select
+        watched.*,
+        case when watched.power_constrained_s = 0 then watched.power_policy_decision_id end as decision_id,
+        coalesce(
+            case when watched.power_constrained_s = 0 then policies.usual_month end, watched.utc_month
+        ) as usual_month
     from watched
+    left join policies on watched.power_policy_decision_id = policies.decision_id
     left join supply_events
         on
             watched.site_id = supply_events.site_id
@@ -48,14 +88,30 @@ slowed as (
 
 ),
 
+slowed_months as (
+
+    select
+        hostname,
+        utc_month
+    from slowed
+
+    union distinct
+
+    select
+        hostname,
+        usual_month as utc_month
+    from slowed
+
+),
+
 slowed_nodes as (
 
-    select distinct
+    select
         hostname,
         utc_month,
         cast(cast(utc_month as timestamp) at time zone 'UTC' as timestamptz) as month_started_at,
         cast(cast(utc_month + interval 1 month as timestamp) at time zone 'UTC' as timestamptz) as month_ended_at
-    from slowed
+    from slowed_months
 
 ),
 
@@ -111,7 +167,8 @@ worked as (
         watched.sm_clock_known_s,
         coalesce(holders.held_gpu_s / {{ exact_sum("holders.held_gpu_s", over="node_interval") }}, 1) as share_ratio,
         slowed.hostname is not null as is_slowed,
-        case when slowed.power_constrained_s = 0 then slowed.power_policy_decision_id end as decision_id,
+        slowed.decision_id,
+        slowed.usual_month,
         coalesce(watched.power_constrained_s, 0) = 0
         and not coalesce(watched.is_power_limited, false)
         and coalesce(watched.thermal_throttled_s, 0) = 0
@@ -167,12 +224,12 @@ compared as (
         on
             worked.hostname = unhindered_nodes.hostname
             and worked.workload_id = unhindered_nodes.workload_id
-            and worked.utc_month = unhindered_nodes.utc_month
+            and worked.usual_month = unhindered_nodes.utc_month
     left join unhindered_sites
         on
             worked.site_id = unhindered_sites.site_id
             and worked.workload_id = unhindered_sites.workload_id
-            and worked.utc_month = unhindered_sites.utc_month
+            and worked.usual_month = unhindered_sites.utc_month
     where worked.is_slowed
 
 ),
