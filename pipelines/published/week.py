@@ -29,33 +29,30 @@ LAST_WEEKS = f"""
     limit {{count}}
 """
 
-KPIS = """
-    with weeks as (
-        select
-            *,
-            lag(mean_availability_ratio) over site as availability_before,
-            lag(mean_marginal_cost_per_gpu_hour) over site as cost_before,
-            lag(location_based_g_per_kwh) over site as carbon_before,
-            lag(incident_count) over site as incident_count_before
-        from kpi_site_weekly
-        window site as (partition by site_id order by week)
-    )
-
+KPI_IDS = {
+    "availability": "effective_availability_ratio",
+    "cost": "marginal_cost_per_gpu_hour",
+    "carbon": "location_based_g_per_kwh",
+    "incidents": "incident_count",
+}
+KPIS = f"""
     select
-        site_id,
-        mean_effective_it_mw,
-        mean_availability_ratio,
-        mean_availability_ratio - availability_before as availability_change,
-        mean_marginal_cost_per_gpu_hour,
-        mean_marginal_cost_per_gpu_hour - cost_before as cost_change,
-        location_based_g_per_kwh,
-        location_based_g_per_kwh - carbon_before as carbon_change,
-        incident_count,
-        incident_count - incident_count_before as incident_change,
-        currency_code
-    from weeks
-    where week = '{week}'
-    order by site_id
+        weekly.site_id,
+        weekly.mean_effective_it_mw,
+        {
+    ", ".join(
+        f"max(kpis.{column}) filter (where kpis.kpi_id = '{kpi_id}') as {name}{suffix}"
+        for name, kpi_id in KPI_IDS.items()
+        for column, suffix in (("kpi_value", ""), ("kpi_value - kpis.previous_value", "_change"))
+    )
+},
+        weekly.currency_code
+    from kpi_site_weekly as weekly
+    inner join governance_scorecard as kpis
+        on weekly.site_id = kpis.site_id and weekly.week = kpis.week
+    where weekly.week = '{{week}}'
+    group by all
+    order by weekly.site_id
 """
 
 INCIDENTS = """
@@ -182,12 +179,10 @@ def _kpis(book: Book, week: str) -> Table:
         table.add_row(
             row["site_id"],
             _number(row["mean_effective_it_mw"], 2),
-            _with_change(row["mean_availability_ratio"], row["availability_change"], 1, 100, " %"),
-            _with_change(
-                row["mean_marginal_cost_per_gpu_hour"], row["cost_change"], 3, 1, f" {currency}"
-            ),
-            _with_change(row["location_based_g_per_kwh"], row["carbon_change"], 0),
-            _with_change(row["incident_count"], row["incident_change"], 0),
+            _with_change(row["availability"], row["availability_change"], 1, 100, " %"),
+            _with_change(row["cost"], row["cost_change"], 3, 1, f" {currency}"),
+            _with_change(row["carbon"], row["carbon_change"], 0),
+            _with_change(row["incidents"], row["incidents_change"], 0),
         )
     return table
 

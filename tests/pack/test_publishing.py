@@ -11,6 +11,7 @@ from pipelines import pack
 from pipelines.book import Book
 from pipelines.cli import app
 from pipelines.pack import document
+from pipelines.published.week import last_weeks
 from tests.pack.published_books import WEEK, incident, usual_week, write
 
 # They draw whole packs.
@@ -41,6 +42,17 @@ def test_every_team_gets_its_pack_and_operations_that_for_everyone(book):
         for folder in ("energy/", "finance/", "")
         for name in ("index.html", "pack.json", "pack.schema.json")
     ]
+
+
+def test_the_last_weeks_are_those_up_to_the_latest_full_one_in_order(book):
+    rows = usual_week()
+    [usual] = rows["kpi_organization_weekly"]
+    weeks = ["2026-W42", WEEK, "2026-W43", "2026-W45"]
+    rows["kpi_organization_weekly"] = [usual | {"week": week} for week in weeks]
+    write(book, rows)
+
+    assert last_weeks(book, 2) == ["2026-W43", WEEK]
+    assert last_weeks(book, 9) == ["2026-W42", "2026-W43", WEEK]
 
 
 def test_a_pack_of_a_team_is_for_its_group_and_that_of_operations_for_everyone(book):
