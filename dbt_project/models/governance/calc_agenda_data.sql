@@ -24,14 +24,43 @@ source_weeks as (
         sum(quality.row_count) as row_count,
         sum(quality.estimated_row_count) as estimated_row_count,
         sum(quality.quarantined_row_count) as quarantined_row_count,
-        sum(quality.failed_file_count) as failed_file_count,
-        sum(quality.finding_count) as finding_count
+        sum(quality.failed_file_count) as failed_file_count
     from weeks
     inner join {{ ref("fct_data_quality") }} as quality
         on
             weeks.monday_date <= quality.utc_date
             and quality.utc_date < weeks.monday_date + 7
     group by weeks.week, quality.source_table
+
+),
+
+-- One that goes on is of every week since; what is used by nothing makes no figure doubtful.
+source_findings as (
+
+    select
+        weeks.week,
+        findings.source_table,
+        count(*) as finding_count
+    from weeks
+    inner join {{ ref("fct_findings") }} as findings
+        on
+            weeks.ended_at > findings.started_at
+            and (findings.ended_at is null or weeks.started_at < findings.ended_at)
+            and findings.rule_id <> 'price_unused'
+    group by weeks.week, findings.source_table
+
+),
+
+sources as (
+
+    select
+        source_weeks.*,
+        source_findings.finding_count
+    from source_weeks
+    left join source_findings
+        on
+            source_weeks.week = source_findings.week
+            and source_weeks.source_table = source_findings.source_table
 
 ),
 
@@ -50,14 +79,14 @@ poor_sources as (
             case when failed_file_count > 0 then failed_file_count || ' files unreadable' end,
             case
                 when finding_count > 0
-                    then finding_count || case when finding_count = 1 then ' finding' else ' findings' end || ' by day'
+                    then finding_count || case when finding_count = 1 then ' finding' else ' findings' end
             end,
             case
                 when estimated_row_count > {{ trusted_estimated_ratio }} * row_count
                     then estimated_row_count || ' rows estimated'
             end
         ) as faults
-    from source_weeks
+    from sources
     where
         coverage_ratio < {{ trusted_coverage_ratio }}
         or quarantined_row_count > 0
