@@ -190,7 +190,7 @@ def test_no_week_moves_a_workload_twice_or_more_to_a_venue_than_is_free(demo_boo
     assert (twice, beyond) == ([], [])
 
 
-def test_a_cause_that_recurs_is_worth_a_twelfth_of_what_twelve_weeks_of_it_cost(demo_book):
+def test_a_cause_that_recurs_is_worth_a_twelfth_of_twelve_weeks_of_it_but_for_demand(demo_book):
     recurring = values_of(demo_book, "recurring_cause", "calc_agenda_grid_risk").filter(
         pl.col("week") == "2026-W42"
     )
@@ -198,11 +198,12 @@ def test_a_cause_that_recurs_is_worth_a_twelfth_of_what_twelve_weeks_of_it_cost(
     incidents = rows_of(
         demo_book,
         "finance",
-        "select week, incident_cost from marts.fct_energy_constraint_incidents"
+        "select week, incident_cost - demand_charge_cost as cost"
+        " from marts.fct_energy_constraint_incidents"
         " where site_id = 'sparks' and primary_cause = 'storage_unavailable'",
     )
     number = pl.col("week").str.slice(6).cast(pl.Int64)
-    cost = incidents.filter(number.is_between(31, 42))["incident_cost"].sum()
+    cost = incidents.filter(number.is_between(31, 42))["cost"].sum()
 
     assert value == pytest.approx(cost / 12, abs=CENT)
 

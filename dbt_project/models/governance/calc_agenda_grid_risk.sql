@@ -10,7 +10,8 @@
 {% set recurring_incidents = 3 %}
 {% set recurring_weeks = 12 %}
 
-{# Whose cost is told elsewhere in the same week, so that no proposal counts what another does. #}
+{# What is told elsewhere in the same week, so that no proposal counts what another does: peaks of demand are. #}
+{% set cost_but_demand = "incidents.incident_cost - coalesce(incidents.demand_charge_cost, 0)" %}
 {% set is_told_of_commitment = "(contains(incidents.signals, 'supply_shortfall') and incidents.week = weeks.week)" %}
 {% set is_told_of_reserve = "(contains(incidents.signals, 'storage_depleted') and lowered.site_id is not null"
     ~ " and incidents.started_at >= weeks.ended_at - to_days(" ~ 7 * reserve_weeks ~ "))" %}
@@ -67,7 +68,7 @@ depletion_costs as (
         weeks.week,
         incidents.site_id,
         {{ sum_if_all_known(
-            "incidents.incident_cost", condition="not " ~ is_told_of_commitment, empty=0
+            cost_but_demand, condition="not " ~ is_told_of_commitment, empty=0
         ) }} / {{ reserve_weeks }} as weekly_cost
     from weeks
     inner join {{ ref("fct_energy_constraint_incidents") }} as incidents
@@ -280,7 +281,7 @@ recurring as (
         max(incidents.greatest_shortfall_mw) as shortfall_mw,
         {{ sum_if_all_known("incidents.incident_cost") }} as incident_cost,
         {{ sum_if_all_known(
-            "incidents.incident_cost", condition="not (" ~ is_told_of_commitment ~ " or " ~ is_told_of_reserve ~ ")",
+            cost_but_demand, condition="not (" ~ is_told_of_commitment ~ " or " ~ is_told_of_reserve ~ ")",
             empty=0
         ) }} as own_incident_cost
     from weeks
