@@ -11,6 +11,7 @@ from pipelines.lake.batch import DAILY_TABLES, JOB_NODES_SCHEMA
 from pipelines.lake.files import LakeError, lock, write_parquet, write_reference_tables
 from pipelines.lake.holdings import damage
 from pipelines.lake.loading import LoadSummary, load
+from pipelines.lake.quarantine import UNDECLARED_SCHEMA
 from pipelines.lake.records import (
     IN_BOOK,
     LOAD_RECORD_SCHEMA,
@@ -24,6 +25,7 @@ __all__ = [
     "IN_BOOK",
     "JOB_NODES_SCHEMA",
     "LOAD_RECORD_SCHEMA",
+    "UNDECLARED_SCHEMA",
     "LakeError",
     "LoadSummary",
     "damage",

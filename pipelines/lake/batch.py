@@ -17,7 +17,7 @@ from pipelines.connectors.reading import Reader
 from pipelines.lake.files import write_parquet
 from pipelines.lake.holdings import NOTHING_WRITTEN, write_rows
 from pipelines.lake.landing import LandedFile, rows_of
-from pipelines.lake.quarantine import Declared, quarantine_rows, split
+from pipelines.lake.quarantine import Declared, quarantine_rows, split, undeclared_names
 from pipelines.lake.records import IN_BOOK, LoadRecord, read_load_records, record_frame
 from pipelines.lake.schemas import RAW_TABLES, RawTable
 
@@ -75,24 +75,39 @@ class Batch:
         bad_rows: list[pl.DataFrame] = []
         left_out_rows: list[pl.DataFrame] = []
         files: list[pl.DataFrame] = []
+        undeclared: list[pl.DataFrame] = []
         loaded = pl.DataFrame(
             [(landed.load_id, landed.loaded_at) for landed in self.files],
             schema={"load_id": pl.String, "first_loaded_at": _UTC},
             orient="row",
         )
         for table, frames in self.frames.items():
-            good, bad, left_out = split(pl.concat(frames), RAW_TABLES[table], self.declared, loaded)
+            every = pl.concat(frames)
+            good, bad, left_out = split(every, RAW_TABLES[table], self.declared, loaded)
+            unknown = undeclared_names(every, RAW_TABLES[table], self.declared)
+            undeclared.append(unknown)
             if table == "jobs":
                 nodes, bad_nodes = _expand_nodes(good)
                 good = good.join(bad_nodes, on=["load_id", "source_row"], how="anti")
                 bad = pl.concat([bad, bad_nodes.select(bad.columns)])
                 files.append(_write_table(book, "job_nodes", nodes, name))
             rows.append(_touched(book, good, RAW_TABLES[table]))
+            # Their finding is made by a build of their days.
+            rows.append(
+                _dates_of(
+                    unknown.lazy().select(
+                        "load_id", row_count=0, start="started_at", end="ended_at"
+                    ),
+                    table,
+                )
+            )
             files.append(_write_table(book, table, good, name))
             if not bad.is_empty():
                 files.append(write_rows(book, bad, book.quarantine / table / f"{name}.parquet"))
             bad_rows.append(bad.select("load_id", "reason", pl.lit(table).alias("table")))
             left_out_rows.append(left_out.select("load_id", "reason", pl.lit(table).alias("table")))
+        if undeclared:
+            files.append(_write_table(book, "undeclared_names", pl.concat(undeclared), name))
         records = self._records(name, rows, bad_rows, left_out_rows, files)
         write_parquet(record_frame(records), book.lake / "loads" / f"{name}.parquet")
         return records
@@ -255,6 +270,12 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
         spans = pl.concat([spans, revised]).with_columns(
             end=pl.when(start.is_null()).then(end).otherwise(end.fill_null(_end_of_book(book)))
         )
+    return _dates_of(spans, table.name)
+
+
+def _dates_of(spans: pl.LazyFrame, table: str) -> pl.DataFrame:
+    """Per load the count of rows and the UTC dates from `start` to `end` of any of them."""
+    start, end = pl.col("start"), pl.col("end")
     # The end is exclusive where it is not the start itself, so an interval up to midnight stays
     # within its day.
     final = pl.max_horizontal(start, end - pl.duration(microseconds=1))
@@ -274,7 +295,7 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
             pl.col("row_count").sum(),
             pl.col("touched_dates").explode().unique(),
         )
-        .with_columns(table=pl.lit(table.name))
+        .with_columns(table=pl.lit(table))
         .collect()
     )
 

@@ -16,7 +16,7 @@ from pipelines.lake.files import write_parquet
 from pipelines.lake.records import DATA_FILE_SCHEMA, IN_BOOK
 from pipelines.lake.schemas import RAW_TABLES
 
-ROW_TABLES = (*RAW_TABLES, "job_nodes")
+ROW_TABLES = (*RAW_TABLES, "job_nodes", "undeclared_names")
 """Tables whose rows come from landing, each row with the `load_id` of its file."""
 
 NOTHING_WRITTEN = pl.DataFrame(schema={"load_id": pl.String(), **DATA_FILE_SCHEMA})

@@ -43,7 +43,7 @@ from pipelines.lake.holdings import (
     write_rows,
 )
 from pipelines.lake.landing import LandedFile, Landing, look, remember
-from pipelines.lake.quarantine import Declared
+from pipelines.lake.quarantine import UNDECLARED_SCHEMA, Declared
 from pipelines.lake.records import (
     FAILED,
     IN_BOOK,
@@ -195,6 +195,7 @@ def _write_empty_tables(book: Book) -> None:
         name: table.schema.create_empty() for name, table in RAW_TABLES.items()
     }
     empty["job_nodes"] = pl.DataFrame(schema=JOB_NODES_SCHEMA)
+    empty["undeclared_names"] = pl.DataFrame(schema=UNDECLARED_SCHEMA)
     empty["loads"] = pl.DataFrame(schema=LOAD_RECORD_SCHEMA)
     for name, frame in empty.items():
         file = book.lake / name / "schema.parquet"

@@ -28,6 +28,19 @@ QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
     "row": pl.String(),
 }
 
+UNDECLARED_SCHEMA: dict[str, pl.DataType] = {
+    "source_table": pl.String(),
+    "name": pl.String(),
+    "flow": pl.String(),
+    "started_at": pl.Datetime("us", "UTC"),
+    "ended_at": pl.Datetime("us", "UTC"),
+    "row_count": pl.Int64(),
+    "known_at": pl.Datetime("us", "UTC"),
+    "source_file": pl.String(),
+    "load_id": pl.String(),
+}
+"""A name that no reference data declares, and what a file tells of it: the rows are refused."""
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -213,6 +226,32 @@ def _reject_undeclared(frame: pl.DataFrame, table: str, declared: Declared) -> p
         frame.join(names.with_columns(_declared=True), on=columns, how="left")
         .with_columns(pl.coalesce(column, told).alias(column) for column, told in reasons.items())
         .drop("_declared")
+    )
+
+
+def undeclared_names(frame: pl.DataFrame, table: RawTable, declared: Declared) -> pl.DataFrame:
+    """One row per file and name that is not declared, in columns of `UNDECLARED_SCHEMA`.
+
+    A target of a grid event that is not declared is in most cases another's.
+    """
+    if table.name not in declared.names or table.name == "grid_events":
+        return pl.DataFrame(schema=UNDECLARED_SCHEMA)
+    columns, names, _ = declared.names[table.name]
+    flow = pl.col("flow") if "flow" in columns else pl.lit(None, pl.String)
+    start, end = (pl.col(name).cast(pl.Datetime("us", "UTC")) for name in table.span)
+    return (
+        frame.filter(pl.col(REJECT_REASON).is_null() & pl.col(LEFT_OUT_REASON).is_null())
+        .join(names, on=columns, how="anti")
+        .group_by("load_id", name=pl.col(columns[0]), flow=flow)
+        .agg(
+            started_at=pl.coalesce(start, end).min(),
+            ended_at=pl.coalesce(end, start).max(),
+            row_count=pl.len().cast(pl.Int64),
+            known_at=pl.col("known_at").min(),
+            source_file=pl.col("source_file").min(),
+        )
+        .with_columns(source_table=pl.lit(table.name))
+        .select(pl.col(name).cast(kind) for name, kind in UNDECLARED_SCHEMA.items())
     )
 
 

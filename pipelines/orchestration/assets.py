@@ -25,7 +25,7 @@ from pipelines.published import publishing
 from pipelines.published.query import TEAMS, run_sql
 
 ROLL_UPS = ("gpu_intervals", "node_intervals")
-LOADED = (*RAW_TABLES, "job_nodes", "raw_loads")
+LOADED = (*RAW_TABLES, "job_nodes", "undeclared_names", "raw_loads")
 BARS = "▁▂▃▄▅▆▇█"
 AVAILABILITY = """
     select

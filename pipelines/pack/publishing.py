@@ -130,6 +130,9 @@ def _write(pack: Document, place: Path, group_id: int | None) -> None:
     document.validate(pack)
     text = json.dumps(pack, ensure_ascii=False, allow_nan=False, indent=1)
     place.mkdir(parents=True, exist_ok=True)
+    # What a run that was cut off left.
+    for draft in place.glob("*.tmp"):
+        draft.unlink()
     for_team = pack["team"] != PUBLIC_TEAM
     if for_team:
         restrict(place, group_id)

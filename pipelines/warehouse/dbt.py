@@ -5,6 +5,7 @@ What belongs here: the calls of dbt and the files it leaves. What does not: whic
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -82,14 +83,25 @@ def invoke_dbt(
     ]
     # Other vars or another folder make dbt read the whole project again; what it reads does not
     # depend on them, but on the name of the file, which is that of the database.
-    with warehouse_variable(Path(warehouse.name)):
+    with warehouse_variable(Path(warehouse.name)), _silent_logging():
         answer = dbtRunner().invoke(["parse", *common])
     if list(arguments) != ["parse"] and isinstance(answer.result, Manifest):
-        with warehouse_variable(warehouse):
+        with warehouse_variable(warehouse), _silent_logging():
             runner = dbtRunner(manifest=answer.result, callbacks=[report])
             answer = runner.invoke([*arguments, *common])
     close_connections()
     return answer
+
+
+@contextmanager
+def _silent_logging() -> Iterator[None]:
+    """Print no trace where the log file cannot be written: the run itself tells what is wrong."""
+    before = logging.raiseExceptions
+    logging.raiseExceptions = False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
 
 
 def close_connections() -> None:
@@ -120,10 +132,17 @@ def causes_of(answer: "dbtRunnerResult", results: list[Any]) -> list[str]:
     failed = ("error", "fail", "runtime error")
     causes = [cause_of(result) for result in results if result.status in failed]
     if answer.exception is not None:
-        causes.append(f"dbt: {_one_line(str(answer.exception))}")
+        causes.append(f"dbt: {_one_line(str(answer.exception))}{_mend(answer.exception)}")
     return causes or [
         "dbt stopped without naming a cause: see dbt/logs/dbt.log in the data directory"
     ]
+
+
+def _mend(error: BaseException) -> str:
+    """What to do where the disk is to blame, whatever it is wrapped in."""
+    if isinstance(error, OSError) or "No space left on device" in str(error):
+        return ": make room or give leave to write, and build again; what was published is kept"
+    return ""
 
 
 def cause_of(result: Any) -> str:

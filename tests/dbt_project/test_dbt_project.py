@@ -195,6 +195,7 @@ def lake_schemas() -> dict[str, pl.Schema]:
         **{name: frame.schema for name, frame in flat.items()},
         "raw_loads": pl.Schema(lake.LOAD_RECORD_SCHEMA),
         "job_nodes": pl.Schema(lake.JOB_NODES_SCHEMA),
+        "undeclared_names": pl.Schema(lake.UNDECLARED_SCHEMA),
         "gpu_intervals": rollup.GPU_INTERVALS,
         "node_intervals": rollup.NODE_INTERVALS,
     }

@@ -11,7 +11,14 @@ from pipelines.lake.schemas import RAW_TABLES
 SUBJECTS: list[str] = yaml.safe_load((warehouse.PROJECT_DIR / "dbt_project.yml").read_text())[
     "vars"
 ]["subjects"]
-LOADED = {*RAW_TABLES, "job_nodes", "gpu_intervals", "node_intervals", "raw_loads"}
+LOADED = {
+    *RAW_TABLES,
+    "job_nodes",
+    "undeclared_names",
+    "gpu_intervals",
+    "node_intervals",
+    "raw_loads",
+}
 READS_LOADED = {
     ("fct_data_quality", "raw_loads"): "it counts what loading did",
     ("focus_charges", "cloud_charges"): "a cloud's own lines go through as they came",

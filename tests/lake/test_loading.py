@@ -381,6 +381,34 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_of_their_file_lo
     )
 
 
+def test_a_name_that_nobody_declared_is_kept_with_the_days_it_speaks_of_until_it_is_declared(book):
+    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
+    row = "2026-04-05T12:{}:00Z,nobody,50,1,charging\n"
+    put(book, "battery_csv/rows.csv", BATTERY + row.format("00") + row.format("05"))
+    load(book)
+
+    assert rows(book, "undeclared_names").drop("load_id", "known_at").rows() == [
+        (
+            "battery_samples",
+            "nobody",
+            None,
+            datetime(2026, 4, 5, 12, tzinfo=UTC),
+            datetime(2026, 4, 5, 12, 5, tzinfo=UTC),
+            2,
+            "battery_csv/rows.csv",
+        )
+    ]
+    assert rows(book, "loads")["touched_dates"].to_list() == [[date(2026, 4, 5)]]
+
+    for file in (book.data_dir / "reference").rglob("*.yml"):
+        text = file.read_text()
+        file.write_text(text.replace("battery_id: sparks-second-life", "battery_id: nobody"))
+    load(book)
+
+    # It is declared now, and the battery declared before is not.
+    assert rows(book, "undeclared_names")["name"].to_list() == ["sparks-second-life"]
+
+
 def test_an_invoice_of_a_contract_that_nobody_declared_is_quarantined(book):
     header = (
         "invoice_id,line_number,contract_id,billing_month,line,amount,currency_code,issued_at\n"

@@ -186,11 +186,13 @@ def test_a_pack_that_was_not_finished_is_drawn_again(book):
     (first,) = pack.publish(write(book, usual_week()), WEEK, ["operations"])
     (first.folder / "pack.json").unlink()
     (first.folder / "index.html").write_text("half")
+    (first.folder / "draft.tmp").write_text("half")
 
     (again,) = pack.publish(book, WEEK, ["operations"])
 
     assert (again.revision, again.is_new) == (1, True)
     assert (first.folder / "index.html").read_text().endswith("</html>")
+    assert [*first.folder.glob("*.tmp")] == []
 
 
 def test_a_document_that_is_not_what_the_schema_promises_is_refused(book):

@@ -9,6 +9,7 @@
     "int_job_findings": "source_file",
     "int_price_findings": none,
     "int_cloud_findings": "source_file",
+    "stg_undeclared_names": "source_file",
 } %}
 
 with
@@ -35,7 +36,7 @@ broken as (
         site_id,
         subject_kind,
         subject_id,
-        {{ "flow" if model == "int_meter_findings" else "cast(null as varchar)" }} as flow,
+        {{ "flow" if model in ("int_meter_findings", "stg_undeclared_names") else "cast(null as varchar)" }} as flow,
         interval_started_at,
         interval_ended_at,
         value,
