@@ -53,7 +53,8 @@ MONEY_WORDS = re.compile(
 )
 # The organization's own, or none.
 OF_NO_CONTRACT = {
-    *("variable_cost_per_gpu_hour", "value_per_lost_gpu_hour", "lost_value", "target_value"),
+    *("variable_cost_per_gpu_hour", "value_per_lost_gpu_hour", "target_value"),
+    *("lost_value", "power_limit_lost_value"),
     *("expected_energy_cost_per_gpu_hour", "is_shadow_price", "has_public_prices"),
     *("marginal_cost_coverage_ratio", "price_market", "price_sequence", "fixed_price_payer"),
     *("negative_price_clause", "negative_price_period_minutes", "negative_price_hours"),

@@ -45,7 +45,10 @@ ORDINALS = ("rank", "severity", "week_count")
 PER_GPU_HOUR = re.compile("_per_gpu_hour$")
 BESIDE_PER_GPU_HOUR = re.compile("(_per_gpu_hour|_ratio)$")
 # What operations decides itself, and no contract.
-GIVEN = ("variable_cost_per_gpu_hour", "value_per_lost_gpu_hour", "target_value")
+GIVEN = (
+    *("variable_cost_per_gpu_hour", "value_per_lost_gpu_hour", "target_value"),
+    *("lost_value", "power_limit_lost_value"),
+)
 # Their product is what the site draws for a GPU-hour, and so what its energy is paid by.
 BEFORE_PUE = ("incremental_kwh_per_gpu_hour", "applied_pue_ratio")
 TIMES = ("week", "local_month")
