@@ -59,7 +59,7 @@ def marts(book: Book) -> dict[str, str]:
             "select table_name from duckdb_tables() where schema_name = 'marts'"
         ).fetchall()
         for (name,) in names:
-            query = f"select columns(c -> c <> 'known_at') from marts.{name} order by all"
+            query = f"select columns(lambda c: c <> 'known_at') from marts.{name} order by all"
             rows = pl.from_arrow(connection.sql(query).to_arrow_table())
             assert isinstance(rows, pl.DataFrame)
             content = io.BytesIO()
