@@ -91,7 +91,7 @@ WITHOUT_ORIGIN = {
     },
     **{
         ("fct_findings", column): "follows from the rule"
-        for column in ("subject_kind", "is_withheld", "found_quantity_unit", "mend", "source_table")
+        for column in ("is_withheld", "found_quantity_unit", "mend", "source_table")
     },
     ("fct_findings", "occurrence_count"): "rows of a rule counted",
     ("fct_data_quality", "finding_count"): "likewise",
