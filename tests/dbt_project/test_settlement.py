@@ -24,7 +24,7 @@ COUNT = 8
 # A millionth of the currency: prices and amounts are rounded to nine decimals.
 near = lambda value: pytest.approx(value, abs=1e-6)  # noqa: E731
 many = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 energies = st.lists(st.integers(0, 3000), min_size=COUNT, max_size=COUNT)
 market_prices = st.lists(
