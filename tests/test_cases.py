@@ -43,6 +43,7 @@ IN_ONE_BOOK = {
     "nem12-no-header": "nem12",
     "nem12-no-msats-column": "nem12",
     "nem12-reactive": "nem12",
+    "nem12-register-read": "nem12",
     "nem12-variable-quality": "nem12",
     "openadr-default-period": "openadr",
     "openadr-no-duration": "openadr",
@@ -210,6 +211,33 @@ def test_estimated_read_above_facility_is_withheld_and_told(ask):
         " and interval_started_at >= '2026-05-05 14:00Z'"
         " and interval_started_at < '2026-05-06 14:00Z'"
     ) == [(96, 0, 0, near(96 * 2.4))]
+
+
+def test_nem12_register_read_withholds_what_does_not_add_up_to_the_register(ask):
+    # 96 x 2.5 are the 240 of the first day, 96 x 3.5 not the 240.5 of the second.
+    midnight = datetime(2026, 5, 16, 14, tzinfo=UTC)
+    assert ask(
+        "select subject_id, flow, started_at, ended_at, found_quantity, is_withheld, source_files"
+        " from marts.fct_findings where rule_id = 'meter_register_sum'"
+    ) == [
+        (
+            "CEDIT00001",
+            "import",
+            midnight,
+            midnight + timedelta(days=1),
+            near(336),
+            True,
+            ["nem12/with_register.csv"],
+        )
+    ]
+    days = [
+        "select count(*), count(it_kwh), sum(it_kwh) from marts.fct_energy_balance"
+        f" where site_id = 'cedar' and interval_started_at >= '2026-05-{day - 1} 14:00Z'"
+        f" and interval_started_at < '2026-05-{day} 14:00Z'"
+        for day in (16, 17)
+    ]
+    assert [ask(day) for day in days] == [[(96, 96, near(240))], [(96, 0, None)]]
+    assert loads(ask, "nem12/with_register.csv")[0][:2] == ("loaded", 192 + 3)
 
 
 def test_meter_clock_reset_quarantines_the_reading_from_the_future(ask):

@@ -10,6 +10,10 @@ or apparent energy, power, voltage and the like (K, Q, kVArh …) are left out, 
 check meter (C, F), whose master's stand beside them. `UpdateDateTime` of the record, else the
 header's, is `known_at`.
 
+A 500 record tells what the register of its channel stood at, where somebody read it. It is left out
+without an index, where it was estimated, and where its time is 00:00:01, which stands for a time of
+day that nobody noted.
+
 The records are read here and not by nemreader, which drops the update time and skips a day with a
 wrong count of values without trace; the tests compare with it.
 """
@@ -21,7 +25,16 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipelines.connectors.common import LEFT_OUT_REASON, Context, Tables, UnreadableFile
-from pipelines.connectors.parsing import Field, assemble, csv_records, decode, number, shown, text
+from pipelines.connectors.parsing import (
+    Field,
+    assemble,
+    csv_records,
+    decode,
+    number,
+    reason,
+    shown,
+    text,
+)
 
 _EXPECTED = "a NEM12 file: a 100 header record, 200 and 300 records, a 900 end record"
 _MARKET_AHEAD = pl.duration(hours=10)
@@ -37,15 +50,18 @@ _QUALITY = {
     "N": "missing",
 }
 _QUALITY_FORM = re.compile(r"([AN]|[ESF](\d\d)?)\Z")
+_ESTIMATED_READ = "E"
+_NO_TIME_OF_DAY = "000001"
 _DAY_MINUTES = 24 * 60
 _SLOTS = {"5": 288, "15": 96, "30": 48}
 
 
 @dataclass(frozen=True)
 class _Channel:
-    """What a 200 record says of the 300 records after it."""
+    """What a 200 record says of the records after it."""
 
     meter_id: str
+    meter_serial: str | None
     flow: str | None
     unit: str | None
     slots: int
@@ -65,8 +81,21 @@ class _Day:
     problem: str | None
 
 
+@dataclass(frozen=True)
+class _RegisterRead:
+    """A 500 record; of the channel of the 200 record before it, if there is one."""
+
+    channel: _Channel | None
+    transaction_code: str
+    read_at: str
+    index_read: str | None
+    updated: str
+
+
 def read(content: bytes, *, file_name: str, context: Context) -> Tables:
-    """Read interval readings, one row per interval; one rejected row for a day that is malformed.
+    """Read interval readings, one row per interval, and reads of registers, one per 500 record.
+
+    A day that is malformed is one rejected row.
 
     Raises:
         UnreadableFile: when it is not NEM12, is cut off, or no day has as many values as it should.
@@ -80,16 +109,20 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
         )
     if records[-1][0].strip() != "900":
         raise UnreadableFile("no 900 record at the end: the file is cut off; ask for it again")
-    days = _days(records)
+    days, reads = _days_and_reads(records)
     if not days:
         raise UnreadableFile(f"the file has no 300 record: expected {_EXPECTED}")
     if all(not day.values for day in days):
         raise UnreadableFile(f"no 300 record can be read: {days[0].problem}")
-    return {"meter_readings": _meter_readings(days)}
+    tables = {"meter_readings": _meter_readings(days)}
+    if reads:
+        tables["register_reads"] = _register_reads(reads)
+    return tables
 
 
-def _days(records: list[list[str]]) -> list[_Day]:
+def _days_and_reads(records: list[list[str]]) -> tuple[list[_Day], list[_RegisterRead]]:
     days: list[_Day] = []
+    reads: list[_RegisterRead] = []
     channel: _Channel | None = None
     day: _Day | None = None
     header_time = ""
@@ -113,13 +146,23 @@ def _days(records: list[list[str]]) -> list[_Day]:
             days.append(day)
         elif kind == "400" and day is not None:
             _apply_qualities(day, record)
-        elif kind not in ("400", "500", "900"):
+        elif kind == "500":
+            reads.append(
+                _RegisterRead(
+                    channel=channel,
+                    transaction_code=_at(record, 1).upper(),
+                    read_at=_at(record, 3),
+                    index_read=_at(record, 4) or None,
+                    updated=day.updated if day else header_time,
+                )
+            )
+        elif kind not in ("400", "900"):
             raise UnreadableFile(f"record '{kind[:20]}': expected 100, 200, 300, 400, 500 or 900")
-    return days
+    return days, reads
 
 
 def _channel(record: list[str]) -> _Channel:
-    nmi, suffix, unit, length = (_at(record, index) for index in (1, 4, 7, 8))
+    nmi, suffix, serial, unit, length = (_at(record, index) for index in (1, 4, 6, 7, 8))
     kind = suffix[:1].upper()
     flow = _FLOW.get(kind)
     left_out = None
@@ -138,6 +181,7 @@ def _channel(record: list[str]) -> _Channel:
         problems.append(f"interval length '{length[:20]}': expected 5, 15 or 30 minutes")
     return _Channel(
         meter_id=nmi if suffix[1:] in ("", "1") else f"{nmi}-{suffix}",
+        meter_serial=serial or None,
         flow=flow,
         unit=_UNIT.get(unit.lower()),
         slots=_SLOTS.get(length, 0),
@@ -273,6 +317,60 @@ def _meter_readings(days: list[_Day]) -> pl.DataFrame:
                     )
                 ),
             ),
+            "known_at": Field(_market_instant(pl.col("updated")), none),
+        },
+        reasons=(pl.col("problem"),),
+    )
+
+
+def _register_reads(reads: list[_RegisterRead]) -> pl.DataFrame:
+    channels = [read.channel for read in reads]
+    texts = ("meter_id", "flow", "meter_serial", "unit", "problem", "read_at", "index_read")
+    rows = pl.DataFrame(
+        {
+            "meter_id": [channel and channel.meter_id for channel in channels],
+            "flow": [channel and channel.flow for channel in channels],
+            "meter_serial": [channel and channel.meter_serial for channel in channels],
+            "unit": [channel and channel.unit for channel in channels],
+            "problem": [
+                channel.problem if channel else "a 500 record comes before any 200 record"
+                for channel in channels
+            ],
+            "transaction_code": [read.transaction_code for read in reads],
+            "read_at": [read.read_at or None for read in reads],
+            "index_read": [read.index_read for read in reads],
+            "updated": [read.updated for read in reads],
+            LEFT_OUT_REASON: [channel and channel.left_out for channel in channels],
+        },
+        schema_overrides=dict.fromkeys((*texts, LEFT_OUT_REASON), pl.String),
+    )
+    not_read = (
+        pl.when(pl.col("index_read").is_null())
+        .then(pl.lit("a 500 record without an index read"))
+        .when(pl.col("transaction_code") == _ESTIMATED_READ)
+        .then(pl.lit("a register read that is estimated"))
+        .when(pl.col("read_at").str.slice(8) == _NO_TIME_OF_DAY)
+        .then(pl.lit("a register read without its time of day"))
+    )
+    read_at = _market_instant(pl.col("read_at"))
+    none = pl.lit(None, pl.String)
+    return assemble(
+        rows.with_columns(pl.coalesce(LEFT_OUT_REASON, not_read).alias(LEFT_OUT_REASON)),
+        {
+            "meter_id": text("meter_id"),
+            "flow": text("flow"),
+            "read_at": Field(
+                read_at,
+                reason(
+                    read_at.is_null(),
+                    field="ReadDateTime",
+                    found=pl.col("read_at"),
+                    expected="YYYYMMDDhhmmss",
+                ),
+            ),
+            "meter_serial": text("meter_serial"),
+            "index_read": number("index_read", at_least=0),
+            "unit": text("unit"),
             "known_at": Field(_market_instant(pl.col("updated")), none),
         },
         reasons=(pl.col("problem"),),

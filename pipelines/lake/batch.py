@@ -18,7 +18,13 @@ from pipelines.lake.files import write_parquet
 from pipelines.lake.holdings import NOTHING_WRITTEN, write_rows
 from pipelines.lake.landing import LandedFile, rows_of
 from pipelines.lake.quarantine import Declared, quarantine_rows, split, undeclared_names
-from pipelines.lake.records import IN_BOOK, LoadRecord, read_load_records, record_frame
+from pipelines.lake.records import (
+    IN_BOOK,
+    LoadRecord,
+    read_load_records,
+    record_frame,
+    withdrawn_loads,
+)
 from pipelines.lake.schemas import RAW_TABLES, RawTable
 
 DAILY_TABLES = frozenset({"gpu_samples", "node_power_samples"})
@@ -29,6 +35,8 @@ LONGEST_SPAN_DAYS = 3660
 
 MOST_NODES = 5_000_000
 """Nodes that the jobs of one file may name in all, and the different lists of a batch."""
+
+_OF_REGISTERS = ("meter_readings", "register_reads")
 
 _TOO_MANY = f"with the others of its file more than {MOST_NODES} nodes"
 _UTC = pl.Datetime("us", "UTC")
@@ -250,7 +258,8 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
 
     Those are the dates of the row itself and, where its key says nothing of its time, those of the
     versions of it that the lake holds already: an event that was moved leaves its former days, too.
-    What has no end yet holds up to the last date of the book.
+    What has no end yet holds up to the last date of the book. Readings between two reads of the
+    meter's register are judged together, so that one of them touches the dates of them all.
     """
     if table.name == "grid_event_listings":
         return _unlisted(book, rows)
@@ -270,7 +279,53 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
         spans = pl.concat([spans, revised]).with_columns(
             end=pl.when(start.is_null()).then(end).otherwise(end.fill_null(_end_of_book(book)))
         )
+    if table.name in _OF_REGISTERS:
+        spans = pl.concat([spans, _between_reads(book, rows, table)])
     return _dates_of(spans, table.name)
+
+
+def _between_reads(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.LazyFrame:
+    """Per load from the register read before its rows to the one after them, where both are there.
+
+    A read is the end of one span and the start of the next.
+    """
+    meter = ["meter_id", "flow"]
+    held = pl.read_parquet(book.lake / "register_reads" / "*.parquet")
+    out = withdrawn_loads(read_load_records(book)) if len(held) else []
+    reads = held.lazy().filter(~pl.col("load_id").is_in(out)).select(*meter, "read_at")
+    start, end = (pl.col(name) for name in table.span)
+    if table.name == "register_reads":
+        reads = pl.concat([reads, rows.lazy().select(*meter, "read_at")])
+        start, end = start.dt.offset_by("-1us"), end.dt.offset_by("1us")
+    reads = reads.unique().sort("read_at")
+    read_at = pl.col("read_at")
+    has_next = read_at.shift(-1).over(meter, order_by="read_at").is_not_null()
+    has_previous = read_at.shift(1).over(meter, order_by="read_at").is_not_null()
+    before = reads.select(*meter, before="read_at", is_closed=has_next)
+    after = reads.select(*meter, after="read_at", is_opened=has_previous)
+    return (
+        rows.lazy()
+        .group_by("load_id", *meter, date=start.dt.date())
+        .agg(start=start.min(), end=end.max())
+        .sort("start")
+        .join_asof(before, left_on="start", right_on="before", by=meter, check_sortedness=False)
+        .sort("end")
+        .join_asof(
+            after,
+            left_on="end",
+            right_on="after",
+            by=meter,
+            strategy="forward",
+            check_sortedness=False,
+        )
+        .filter(pl.any_horizontal("is_closed", "is_opened"))
+        .select(
+            "load_id",
+            row_count=pl.lit(0, pl.Int32),
+            start=pl.when("is_closed").then("before").otherwise("start"),
+            end=pl.when("is_opened").then("after").otherwise("end"),
+        )
+    )
 
 
 def _dates_of(spans: pl.LazyFrame, table: str) -> pl.DataFrame:
@@ -337,12 +392,12 @@ def _unlisted(book: Book, listings: pl.DataFrame) -> pl.DataFrame:
 def stale_dates(book: Book, load_ids: Sequence[str]) -> pl.DataFrame:
     """Per load the dates that become stale where other versions of its rows count instead.
 
-    Those of its own rows stand in its record; where a key says nothing of its time, the others'
-    need not. load_id, stale_dates.
+    Those of its own rows stand in its record; where a key says nothing of its time, or rows are
+    judged with others, the others' need not. load_id, stale_dates.
     """
     found = [pl.DataFrame(schema={"load_id": pl.String, "stale_dates": pl.List(pl.Date)})]
     for table in RAW_TABLES.values():
-        if table.span[0] not in table.key:
+        if table.span[0] not in table.key or table.name in _OF_REGISTERS:
             files = pl.scan_parquet(book.lake / table.name / "*.parquet")
             rows = files.filter(pl.col("load_id").is_in(load_ids)).collect()
             touched = _touched(book, rows, table)

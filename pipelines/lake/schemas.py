@@ -9,9 +9,9 @@ its file was first loaded, and every number within a range: wide enough for anyt
 so that what no device can have meant stops at its file. Whether a value is plausible where it was
 measured is for dbt to judge, beside the reference data.
 
-All times are UTC with microseconds. Units are those of the column's name; the two tables that keep
-a unit column (`meter_readings.unit`, `cloud_charges.consumed_unit`) are converted in dbt staging,
-nowhere else.
+All times are UTC with microseconds. Units are those of the column's name; the tables that keep a
+unit column (`meter_readings.unit`, `register_reads.unit`, `cloud_charges.consumed_unit`) are
+converted in dbt staging, nowhere else.
 """
 
 from collections.abc import Sequence
@@ -207,6 +207,19 @@ class MeterReadings(Provenance):
     def quantity_unless_missing(cls) -> pl.Expr:
         """A reading has a quantity unless it is missing."""
         return (pl.col("quality") == "missing") == pl.col("quantity").is_null()
+
+
+class RegisterReads(Provenance):
+    """One row per meter, flow and time at which the register was read that counts on for ever."""
+
+    meter_id = dy.String(min_length=1)
+    flow = _one_of("import", "export")
+    read_at = _instant(_HAPPENED)
+    meter_serial = dy.String(
+        nullable=True, description="Of the device; another one has a register of its own."
+    )
+    index_read = _within(1e12, at_least=0)
+    unit = _one_of("Wh", "kWh", "MWh")
 
 
 class BatterySamples(Provenance):
@@ -422,6 +435,12 @@ RAW_TABLES: dict[str, RawTable] = {
             MeterReadings,
             ("meter_id", "flow", *_INTERVAL),
             _INTERVAL,
+        ),
+        RawTable(
+            "register_reads",
+            RegisterReads,
+            ("meter_id", "flow", "meter_serial", "read_at"),
+            ("read_at", "read_at"),
         ),
         RawTable("battery_samples", BatterySamples, ("battery_id", "sampled_at"), _SAMPLE),
         RawTable(

@@ -179,7 +179,10 @@ def sacct(kinds: Kinds) -> tuple[str, int]:
 
 
 def nem12(kinds: Kinds) -> tuple[str, int]:
-    """A channel a line, with two days: kWh, kVArh, a unit that is none, a day with a value less."""
+    """A channel a line, with two days and a read of its register.
+
+    kWh, kVArh, a unit that is none, a day with a value less.
+    """
     records, count = ["100,NEM12,202605040000,M,R"], 0
     for number, kind in enumerate(kinds):
         suffix = "Q1" if kind == "empty" else "E1"
@@ -190,6 +193,9 @@ def nem12(kinds: Kinds) -> tuple[str, int]:
             values = ",".join(f"{slot}.5" for slot in range(width))
             records.append(f"300,{day},{values},A,,,20260506000000,")
             count += 48 if width == 48 and kind != "bad" else 1
+        read_at = {"short": "20260505", "long": "20260505000001"}.get(kind, "20260505093000")
+        records.append(f"500,N,ORDER{number},{read_at},{1340 + number}.5")
+        count += 1
     return "\n".join([*records, "900", ""]), count
 
 

@@ -161,6 +161,75 @@ def test_what_contradicts_itself_and_values_that_are_no_numbers_are_rejected_in_
     ]
 
 
+def test_a_500_record_tells_what_the_register_of_its_channel_stood_at():
+    tables = nem12.read(
+        file(
+            "200,NMI1,E1B1,E1,E1,N1,MS7,KWH,30,",
+            "500,N,,20260405000000,1200",
+            day([1] * 48),
+            "500,S,ORDER1,20260406093000,001223.5",
+            "200,NMI1,E1B1,B1,B1,N1,,Wh,30,",
+            day([1] * 48, updated=""),
+            "500,o,,202604060930,7",
+        ),
+        file_name="x.csv",
+        context=CONTEXT,
+    )
+
+    frame = tables["register_reads"]
+    assert_fits_raw_table(frame, "register_reads")
+    header, updated = (datetime(2026, 4, 6, hour, tzinfo=UTC) for hour in (2, 3))
+    read_at = datetime(2026, 4, 5, 23, 30, tzinfo=UTC)
+    assert accepted(frame).rows() == [
+        ("NMI1", "import", DAY, "MS7", 1200.0, "kWh", header),
+        ("NMI1", "import", read_at, "MS7", 1223.5, "kWh", updated),
+        ("NMI1", "export", read_at, None, 7.0, "Wh", header),
+    ]
+    assert len(accepted(tables["meter_readings"])) == 96
+
+
+def test_a_register_that_was_not_read_is_left_out_and_one_that_cannot_be_read_is_rejected():
+    frame = nem12.read(
+        file(
+            "500,N,,20260405093000,1",
+            "200,NMI1,E1,E1,E1,,,kWh,30,",
+            day([1] * 48),
+            "500,S,ORDER1,20260405093000,",
+            "500,S,ORDER1,20260405093000",
+            "500,E,,20260405093000,12",
+            "500,N,,20260405000001,12",
+            "500,N,,20260405,12",
+            "500,N,,,12",
+            "500,N,,20260405093000,-12",
+            "500,N,,20260405093000,full",
+            "200,NMI1,E1,Q1,Q1,,,kVArh,30,",
+            "500,N,,20260405093000,12",
+            "200,NMI1,E1,F1,F1,,,kWh,30,",
+            "500,N,,20260405093000,12",
+        ),
+        file_name="x.csv",
+        context=CONTEXT,
+    )["register_reads"]
+
+    assert_fits_raw_table(frame, "register_reads")
+    assert accepted(frame).is_empty()
+    assert left_out(frame) == [
+        "a 500 record without an index read",
+        "a 500 record without an index read",
+        "a register read that is estimated",
+        "a register read without its time of day",
+        "suffix Q1, kVArh: no active energy",
+        "suffix F1: a check meter",
+    ]
+    assert reasons(frame) == [
+        "a 500 record comes before any 200 record",
+        "ReadDateTime '20260405': expected YYYYMMDDhhmmss",
+        "ReadDateTime is empty: expected YYYYMMDDhhmmss",
+        "index_read '-12': expected a number, at least 0",
+        "index_read 'full': expected a number, at least 0",
+    ]
+
+
 def test_the_month_from_the_field_adds_up():
     frame = read(real_file("nem12", "Example_NEM12_month_solar.csv"))
 

@@ -174,12 +174,13 @@ class SettlementModels:
             ),
         )
         # What breaks a rule is not for these tests: the readings they give are the truth.
-        connection.execute(
-            "create table warehouse.intermediate.int_meter_findings as"
-            " select '' as meter_id, '' as flow, now() as interval_started_at,"
-            " now() as interval_ended_at, current_date as utc_date, '' as rule_id"
-            " limit 0"
-        )
+        for name in ("int_meter_findings", "int_register_findings"):
+            connection.execute(
+                f"create table warehouse.intermediate.{name} as"
+                " select '' as meter_id, '' as flow, now() as interval_started_at,"
+                " now() as interval_ended_at, current_date as utc_date, '' as rule_id"
+                " limit 0"
+            )
         connection.execute(
             "create table warehouse.intermediate.int_price_findings as"
             " select '' as rule_id, '' as zone, '' as market, 1 as sequence,"

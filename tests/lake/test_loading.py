@@ -449,6 +449,53 @@ def test_jobs_are_expanded_to_their_nodes_and_touch_every_day_they_ran(book):
     assert summary.records[0].touched_dates == [date(2026, 4, day) for day in (5, 6, 7)]
 
 
+def nem12(day: str, *records: str) -> str:
+    """A day of readings of the Jülich grid meter, with 500 records of its register."""
+    lines = ["100,NEM12,202606010000,M,R", "200,JLGRID0001,E1,E1,E1,,MS7,kWh,30,"]
+    values = ",".join("1" * 48)
+    return "\n".join([*lines, f"300,{day},{values},A,,,,", *records, "900", ""])
+
+
+def register_read(day: str, index_read: int) -> str:
+    return f"500,N,,{day}110000,{index_read}"
+
+
+def april(*days: int) -> list[date]:
+    return [date(2026, 4, day) for day in days]
+
+
+def test_what_lies_between_two_reads_of_a_register_touches_the_days_from_one_to_the_other(book):
+    files = [
+        # Market time is ten hours ahead: a day of it ends at 14:00.
+        ("1", nem12("20260405", register_read("20260405", 100)), april(4, 5)),
+        # Without a read after them days are what they are.
+        ("2", nem12("20260406"), april(5, 6)),
+        ("3", nem12("20260410", register_read("20260410", 400)), april(5, 6, 7, 8, 9, 10)),
+        ("4", nem12("20260411"), april(10, 11)),
+        ("5", nem12("20260408").replace("1,1", "2,2"), april(5, 6, 7, 8, 9, 10)),
+        ("6", nem12("20260407", register_read("20260408", 220)), april(5, 6, 7, 8, 9, 10)),
+        ("7", nem12("20260407").replace("1,1", "3,3"), april(5, 6, 7, 8)),
+    ]
+    for name, content, dates in files:
+        put(book, f"nem12/{name}.csv", content)
+        assert counts(load(book))["loaded"] == 1
+        assert stale(book)[f"nem12/{name}.csv"] == dates
+    # The read of the 8th goes: what follows is one span again.
+    lake.withdraw(book, ["nem12/6.csv"])
+    put(book, "nem12/8.csv", nem12("20260409").replace("1,1", "4,4"))
+    load(book)
+    assert stale(book)["nem12/8.csv"] == april(5, 6, 7, 8, 9, 10)
+
+
+def test_a_read_that_goes_makes_stale_what_lay_between_those_beside_it(book):
+    for name, day in (("b", "20260407"), ("a", "20260405"), ("c", "20260409")):
+        put(book, f"nem12/{name}.csv", nem12(day, register_read(day, int(day[-1]) * 100)))
+        load(book)
+    assert stale(book)["nem12/b.csv"] == april(6, 7)
+    lake.withdraw(book, ["nem12/b.csv"])
+    assert stale(book)["nem12/b.csv"] == april(5, 6, 7, 8, 9)
+
+
 def test_a_job_whose_node_list_cannot_be_read_is_in_quarantine_and_not_in_the_lake(book):
     bad = JOBS.splitlines()[1].replace("7|", "8|", 1).replace("[0001-0002,0009]", "[1-")
     put(book, "sacct/jobs.txt", JOBS + bad)

@@ -6,6 +6,24 @@
 
 with
 
+-- Of the intervals between two reads of a register whose sum is off none is known to be right.
+off_register as (
+
+    select distinct
+        meter_id,
+        flow,
+        unnest(
+            generate_series(
+                {{ interval_start("interval_started_at") }},
+                interval_ended_at - interval 1 microsecond,
+                interval 15 minutes
+            )
+        ) as interval_started_at
+    from {{ ref("int_register_findings") }}
+    where {{ in_build_dates("utc_date", days_before=7 * weeks + 1) }}
+
+),
+
 -- What was read, and what never came.
 expected as (
 
@@ -15,7 +33,7 @@ expected as (
         coalesce(readings.interval_started_at, findings.interval_started_at) as interval_started_at,
         coalesce(readings.interval_ended_at, findings.interval_ended_at) as interval_ended_at,
         coalesce(readings.utc_date, findings.utc_date) as utc_date,
-        coalesce(findings.rule_id, 'meter_gap') = 'meter_gap' as is_trusted,
+        coalesce(findings.rule_id, 'meter_gap') = 'meter_gap' and off_register.meter_id is null as is_trusted,
         readings.energy_kwh,
         readings.coverage_ratio,
         readings.quality,
@@ -28,6 +46,11 @@ expected as (
             readings.meter_id = findings.meter_id
             and readings.flow = findings.flow
             and readings.interval_started_at = findings.interval_started_at
+    left join off_register
+        on
+            readings.meter_id = off_register.meter_id
+            and readings.flow = off_register.flow
+            and readings.interval_started_at = off_register.interval_started_at
     where {{ in_build_dates("coalesce(readings.utc_date, findings.utc_date)", days_before=7 * weeks + 1) }}
 
 ),

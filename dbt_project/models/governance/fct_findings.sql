@@ -4,6 +4,7 @@
 #}
 {% set found = {
     "int_meter_findings": "source_file",
+    "int_register_findings": "source_file",
     "int_battery_findings": "source_file",
     "int_node_findings": none,
     "int_job_findings": "source_file",
@@ -11,6 +12,7 @@
     "int_cloud_findings": "source_file",
     "stg_undeclared_names": "source_file",
 } %}
+{% set of_meters = ("int_meter_findings", "int_register_findings", "stg_undeclared_names") %}
 
 with
 
@@ -36,7 +38,7 @@ broken as (
         site_id,
         subject_kind,
         subject_id,
-        {{ "flow" if model in ("int_meter_findings", "stg_undeclared_names") else "cast(null as varchar)" }} as flow,
+        {{ "flow" if model in of_meters else "cast(null as varchar)" }} as flow,
         interval_started_at,
         interval_ended_at,
         value,
