@@ -11,8 +11,7 @@ MODELS := $(shell find dbt_project/models dbt_project/tests -name '*.sql')
 # Where pip is set up with a package index of its own, uv uses it too.
 UV := env $$(index="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}"; \
 	test -z "$$index" || test -n "$$UV_DEFAULT_INDEX" || echo "UV_DEFAULT_INDEX=$$index") VIRTUAL_ENV=.venv $(BIN)/uv
-# One more than there are cores: what loads files waits for the process that reads them.
-PYTEST := $(BIN)/python -m pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .PHONY: demo check test unit ui lint lock setup
