@@ -129,23 +129,11 @@ group by all
 order by site_id, hour_started_at
 """
 
-SUPPLY_WEEK = """
+SITES_AND_ORGANIZATION = """
 select
     'site' as scope,
     site_id,
-    mean_committed_it_mw,
-    mean_effective_it_mw,
-    minimum_effective_it_mw,
-    mean_headroom_it_mw,
-    minimum_headroom_it_mw,
-    mean_headroom_gpu_count,
-    mean_availability_ratio,
-    minimum_availability_ratio,
-    fully_available_ratio,
-    mean_grid_mw,
-    mean_local_mw,
-    contracted_ratio,
-    availability_coverage_ratio
+%s
 from kpi_site_weekly
 where week = '{week}'
 
@@ -154,6 +142,13 @@ union all
 select
     'organization' as scope,
     null as site_id,
+%s
+from kpi_organization_weekly
+where week = '{week}'
+order by scope, site_id
+"""
+
+_SUPPLY = """\
     mean_committed_it_mw,
     mean_effective_it_mw,
     minimum_effective_it_mw,
@@ -166,11 +161,9 @@ select
     mean_grid_mw,
     mean_local_mw,
     contracted_ratio,
-    availability_coverage_ratio
-from kpi_organization_weekly
-where week = '{week}'
-order by scope, site_id
-"""
+    availability_coverage_ratio"""
+
+SUPPLY_WEEK = SITES_AND_ORGANIZATION % (_SUPPLY, _SUPPLY)
 
 INCIDENTS = """
 select
@@ -230,13 +223,11 @@ group by all
 order by site_id, local_date, local_hour
 """
 
-MARGINAL_COST_WEEK = """
-select
-    'site' as scope,
-    site_id,
+# Capacity is weighted over venues: a site alone has none to weigh.
+_MARGINAL_COST = """\
     mean_marginal_cost_per_gpu_hour,
     p95_marginal_cost_per_gpu_hour,
-    null as capacity_weighted_cost_per_gpu_hour,
+    %scapacity_weighted_cost_per_gpu_hour,
     marginal_local_surplus_ratio,
     marginal_commitment_ratio,
     marginal_grid_ratio,
@@ -244,30 +235,9 @@ select
     marginal_on_demand_ratio,
     marginal_constrained_ratio,
     marginal_cost_coverage_ratio,
-    currency_code
-from kpi_site_weekly
-where week = '{week}'
+    currency_code"""
 
-union all
-
-select
-    'organization' as scope,
-    null as site_id,
-    mean_marginal_cost_per_gpu_hour,
-    p95_marginal_cost_per_gpu_hour,
-    capacity_weighted_cost_per_gpu_hour,
-    marginal_local_surplus_ratio,
-    marginal_commitment_ratio,
-    marginal_grid_ratio,
-    marginal_battery_ratio,
-    marginal_on_demand_ratio,
-    marginal_constrained_ratio,
-    marginal_cost_coverage_ratio,
-    currency_code
-from kpi_organization_weekly
-where week = '{week}'
-order by scope, site_id
-"""
+MARGINAL_COST_WEEK = SITES_AND_ORGANIZATION % (_MARGINAL_COST % "null as ", _MARGINAL_COST % "")
 
 AVERAGE_COST = """
 select site_id, contract_adjusted_cost_per_gpu_hour, fully_loaded_cost_per_gpu_hour, currency_code
@@ -276,10 +246,7 @@ where week = '{week}'
 order by site_id
 """
 
-CARBON = """
-select
-    'site' as scope,
-    site_id,
+_CARBON = """\
     consumption_kwh,
     location_based_g_per_kwh,
     market_based_g_per_kwh,
@@ -289,29 +256,9 @@ select
     hourly_matched_kg,
     scope_1_kg,
     carbon_free_ratio,
-    carbon_coverage_ratio
-from kpi_site_weekly
-where week = '{week}'
+    carbon_coverage_ratio"""
 
-union all
-
-select
-    'organization' as scope,
-    null as site_id,
-    consumption_kwh,
-    location_based_g_per_kwh,
-    market_based_g_per_kwh,
-    hourly_matched_g_per_kwh,
-    location_based_kg,
-    market_based_kg,
-    hourly_matched_kg,
-    scope_1_kg,
-    carbon_free_ratio,
-    carbon_coverage_ratio
-from kpi_organization_weekly
-where week = '{week}'
-order by scope, site_id
-"""
+CARBON = SITES_AND_ORGANIZATION % (_CARBON, _CARBON)
 
 CARBON_FREE_HOURS = """
 select
