@@ -92,3 +92,6 @@
         - time_bucket(to_minutes({{ minutes }}), {{ instant }} at time zone {{ time_zone }})
     )
 {%- endmacro %}
+
+{# The first and the last date of which a book may have figures. #}
+{% macro first_and_last_date() -%} date '2000-01-01', date '2099-12-31' {%- endmacro %}

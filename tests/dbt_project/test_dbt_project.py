@@ -5,7 +5,7 @@ The arithmetic itself is tested beside each model, in the unit tests that the fi
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -224,6 +224,15 @@ def test_a_book_without_any_file_builds_and_passes_every_unit_test(empty_book):
         assert connection.execute("select count(*) from marts.fct_energy_balance").fetchall() == [
             (0,)
         ]
+
+
+def test_the_reporting_currency_is_worth_one_on_every_day_of_the_century(empty_book):
+    rates = "select min(rate_date), max(rate_date), count(distinct rate_date), count(*)"
+    with duckdb.connect(str(empty_book.warehouse), read_only=True) as connection:
+        found = connection.execute(
+            f"{rates} from staging.stg_fx_rates where currency_code = 'EUR' and rate_to_reporting = 1"
+        ).fetchall()
+    assert found == [(date(2000, 1, 1), date(2099, 12, 31), 36_525, 36_525)]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ organization as (
 reporting_currency as (
 
     select
-        cast(unnest(generate_series(date '2000-01-01', date '2099-12-31', interval 1 day)) as date) as rate_date,
+        cast(unnest(generate_series({{ first_and_last_date() }}, interval 1 day)) as date) as rate_date,
         reporting_currency as currency_code,
         cast(1 as double) as rate_to_reporting
     from organization
