@@ -115,25 +115,49 @@ slowed_nodes as (
 
 ),
 
+slowed_spans as (
+
+    select distinct
+        utc_month,
+        month_started_at,
+        month_ended_at
+    from slowed_nodes
+
+),
+
+-- Made as it stands, lest every node is set against every job of its month.
+month_jobs as materialized (
+
+    select
+        job_nodes.hostname,
+        months.utc_month,
+        jobs.workload_id,
+        jobs.gpu_count / jobs.node_count as gpu_count,
+        greatest(jobs.started_at, months.month_started_at) as interval_started_at,
+        least(jobs.held_until_at, months.month_ended_at) as interval_ended_at
+    from slowed_spans as months
+    inner join {{ ref("stg_jobs") }} as jobs
+        on
+            months.month_ended_at > jobs.started_at
+            and months.month_started_at < jobs.held_until_at
+            and jobs.gpu_count > 0
+            and jobs.held_until_at > jobs.started_at
+    inner join {{ ref("stg_job_nodes") }} as job_nodes
+        on
+            jobs.load_id = job_nodes.load_id
+            and jobs.source_row = job_nodes.source_row
+
+),
+
 -- Who worked on these nodes in the month: their jobs, by the GPUs they held of the node.
 node_jobs as (
 
-    select
-        slowed_nodes.hostname,
-        jobs.workload_id,
-        jobs.gpu_count / jobs.node_count as gpu_count,
-        greatest(jobs.started_at, slowed_nodes.month_started_at) as interval_started_at,
-        least(jobs.held_until_at, slowed_nodes.month_ended_at) as interval_ended_at
-    from slowed_nodes
-    inner join {{ ref("stg_job_nodes") }} as job_nodes on slowed_nodes.hostname = job_nodes.hostname
-    inner join {{ ref("stg_jobs") }} as jobs
+    select month_jobs.*
+    from month_jobs
+    semi join slowed_nodes
         on
-            job_nodes.load_id = jobs.load_id
-            and job_nodes.source_row = jobs.source_row
-            and slowed_nodes.month_ended_at > jobs.started_at
-            and slowed_nodes.month_started_at < jobs.held_until_at
-            and jobs.gpu_count > 0
-            and jobs.held_until_at > jobs.started_at
+            month_jobs.hostname = slowed_nodes.hostname
+            and month_jobs.utc_month = slowed_nodes.utc_month
 
 ),
 
