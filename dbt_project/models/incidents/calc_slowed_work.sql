@@ -171,6 +171,7 @@ holders as (
         slice_started_at,
         {{ exact_sum("gpu_count * overlap_s") }} as held_gpu_s
     from job_slices
+    where slice_started_at in (select watched.interval_started_at from watched)
     group by hostname, workload_id, slice_started_at
 
 ),
