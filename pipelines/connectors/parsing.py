@@ -14,7 +14,7 @@ column in the making: that value, and the reason in words where it rejects the r
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice, zip_longest
@@ -291,13 +291,46 @@ def constant(value: object, dtype: type[pl.DataType] = pl.String) -> Field:
     return Field(pl.lit(value, dtype), pl.lit(None, pl.String))
 
 
-def reason(wrong: pl.Expr, *, field: str, found: pl.Expr | None, expected: str) -> pl.Expr:
-    """The reject reason of a field where `wrong`, else null; `found` is None or null if empty."""
+@dataclass(frozen=True)
+class Problem:
+    """Why rows are rejected: which rows, and what is said of them."""
+
+    is_there: pl.Expr
+    told: pl.Expr
+
+
+def problem(wrong: pl.Expr, *, field: str, found: pl.Expr | None, expected: str) -> Problem:
+    """What is wrong with a field where `wrong`; `found` is None or null if it is empty."""
     empty = pl.lit(f"{field} is empty: expected {expected}")
     if found is None:
-        return pl.when(wrong).then(empty)
+        return Problem(wrong, empty)
     said = pl.concat_str(pl.lit(f"{field} '"), shown(found), pl.lit(f"': expected {expected}"))
-    return pl.when(wrong).then(pl.coalesce(said, empty))
+    return Problem(wrong, pl.coalesce(said, empty))
+
+
+def told_problems(rows: pl.DataFrame, problems: Sequence[Problem]) -> pl.Series:
+    """All problems of each row in one text, null where it has none.
+
+    Texts are made for the rows that need one: most files have none.
+    """
+    masks = [f"problem {number}" for number in range(len(problems))]
+    is_there = rows.select(
+        one.is_there.fill_null(value=False).alias(mask)
+        for mask, one in zip(masks, problems, strict=True)
+    )
+    has_any = is_there.select(pl.any_horizontal(masks)).to_series()
+    reasons = pl.repeat(None, len(rows), dtype=pl.String, eager=True)
+    if not has_any.any():
+        return reasons
+    told = [pl.when(mask).then(one.told) for mask, one in zip(masks, problems, strict=True)]
+    wrong = rows.hstack(is_there).filter(has_any).select(joined_reasons(*told))
+    return reasons.scatter(has_any.arg_true(), wrong.to_series())
+
+
+def reason(wrong: pl.Expr, *, field: str, found: pl.Expr | None, expected: str) -> pl.Expr:
+    """The reject reason of a field where `wrong`, else null; `found` is None or null if empty."""
+    one = problem(wrong, field=field, found=found, expected=expected)
+    return pl.when(one.is_there).then(one.told)
 
 
 def joined_reasons(*reasons: pl.Expr) -> pl.Expr:

@@ -35,10 +35,11 @@ from pipelines.connectors.common import (
 from pipelines.connectors.parsing import (
     CUT_OFF,
     UTC_TIME,
+    Problem,
     board_share,
     is_whole_text,
-    joined_reasons,
-    reason,
+    problem,
+    told_problems,
 )
 
 _ONE_OF = (("JobID", "JobIDRaw"), ("State",), ("Start",), ("End", "ElapsedRaw", "Elapsed"))
@@ -52,6 +53,11 @@ _TEXTS = {
     "comment": "Comment",
 }
 _TIMES = ("Submit", "Start", "End")
+_FIELDS = (
+    *("JobID", "JobIDRaw", "Cluster", "State", *_TIMES, *_TEXTS.values()),
+    *("ElapsedRaw", "Elapsed", "Suspended", "NNodes", "AllocNodes"),
+    *("AllocTRES", "ConsumedEnergyRaw"),
+)
 _NOTHING = ("", "Unknown", "None", "None assigned", "N/A", "(null)")
 _NO_VALUE = ("18446744073709551614", "4294967294")  # Slurm's NO_VAL64 and NO_VAL
 # The separators sites choose with SLURM_TIME_FORMAT, turned into the default form before parsing.
@@ -134,236 +140,253 @@ def _fields(content: bytes, file_name: str) -> pl.DataFrame:
             f"{file_name}: found the header {header}, expected the fields of a job"
             f" (missing: {', '.join(missing)}); {_HELP}"
         )
-    parts = pl.col("parts")
+    rows = filled[1:].select(
+        parts=line.str.split_exact("|", len(header) - 1),
+        field_count=line.str.count_matches("|", literal=True) + 1,
+    )
     is_last = pl.int_range(pl.len()) == pl.len() - 1
-    is_cut_off = is_last & (not is_whole_text(text))
-    return (
-        filled[1:]
-        .select(line.str.split("|").alias("parts"))
-        .select(
-            *(
-                parts.list.get(position, null_on_oob=True).alias(name)
-                for position, name in enumerate(header)
-            ),
-            joined_reasons(
-                pl.when(is_cut_off).then(pl.lit(CUT_OFF)),
-                reason(
-                    parts.list.len() != len(header),
-                    field="line",
-                    found=pl.format("{} fields", parts.list.len()),
-                    expected=f"{len(header)} as in the header (a value may hold a '|')",
-                ),
-            ).alias("line_reason"),
-        )
-        .with_columns(
-            pl.when(~pl.col(name).is_in(_NOTHING)).then(pl.col(name)).alias(name) for name in header
-        )
+    problems = [
+        Problem(is_last & (not is_whole_text(text)), pl.lit(CUT_OFF)),
+        problem(
+            pl.col("field_count") != len(header),
+            field="line",
+            found=pl.format("{} fields", "field_count"),
+            expected=f"{len(header)} as in the header (a value may hold a '|')",
+        ),
+    ]
+    fields = rows.select(
+        pl.col("parts").struct.field(f"field_{position}").alias(name)
+        for position, name in enumerate(header)
+        if name in _FIELDS
+    )
+    return fields.with_columns(
+        *(pl.when(~pl.col(name).is_in(_NOTHING)).then(name).alias(name) for name in fields.columns),
+        line_reason=told_problems(rows, problems),
     )
 
 
 def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
     has = set(fields.columns)
-    nothing = pl.lit(None, pl.String)
-    tres = pl.col("AllocTRES") if "AllocTRES" in has else nothing
-    energy = pl.col("ConsumedEnergyRaw") if "ConsumedEnergyRaw" in has else nothing
-    nodes = [pl.col(name) for name in ("NNodes", "AllocNodes") if name in has]
-    node_count = pl.coalesce(*nodes, tres.str.extract(r"(?:^|,)node=(\d+)"))
-    energy = pl.when(~energy.is_in(_NO_VALUE)).then(energy)
-    elapsed = pl.coalesce(
-        pl.col("ElapsedRaw") if "ElapsedRaw" in has else nothing,
-        _seconds(pl.col("Elapsed")) if "Elapsed" in has else nothing,
-    )
-    suspended = _seconds(pl.col("Suspended")) if "Suspended" in has else nothing
-    job_id = pl.coalesce(pl.col(name) for name in ("JobID", "JobIDRaw") if name in has)
-    times = [name for name in _TIMES if name in has]
     zone = pl.col("Cluster").replace_strict(zones, default=None, return_dtype=pl.String)
+    node_count = pl.coalesce(
+        "NNodes", "AllocNodes", pl.col("AllocTRES").str.extract(r"(?:^|,)node=(\d+)")
+    )
+    energy = pl.when(~pl.col("ConsumedEnergyRaw").is_in(_NO_VALUE)).then("ConsumedEnergyRaw")
+    named = fields.with_columns(
+        pl.lit(None, pl.String).alias(name) for name in _FIELDS if name not in has
+    ).with_columns(
+        zone=zone,
+        job_id=pl.coalesce("JobID", "JobIDRaw"),
+        state=pl.col("State").str.extract(r"^(\w+)").str.to_uppercase(),
+        elapsed_told=pl.coalesce("ElapsedRaw", _seconds("Elapsed")),
+        suspended_told=_seconds("Suspended"),
+        node_count_told=node_count,
+        energy_told=energy,
+    )
     counts = {
-        "elapsed_s": (
+        "elapsed": (
             "ElapsedRaw" if "ElapsedRaw" in has else "Elapsed",
-            elapsed,
             "whole seconds, or D-HH:MM:SS of Elapsed",
         ),
-        "suspended_s": ("Suspended", suspended, "D-HH:MM:SS"),
-        "node_count": ("NNodes", node_count, "a whole number of nodes"),
-        "consumed_energy_j": ("ConsumedEnergyRaw", energy, "whole joules"),
+        "suspended": ("Suspended", "D-HH:MM:SS"),
+        "node_count": ("NNodes", "a whole number of nodes"),
+        "energy": ("ConsumedEnergyRaw", "whole joules"),
     }
-    parsed = (
-        fields.with_columns(zone=zone)
-        .with_columns(_instants(name, zones) for name in times)
-        .with_columns(
-            **{name: text.cast(pl.Int64, strict=False) for name, (_, text, _) in counts.items()},
-            gpu_count=_gpu_count(tres),
-            reasons=joined_reasons(
-                pl.col("line_reason"),
-                *(
-                    reason(
-                        text.is_not_null() & text.cast(pl.Int64, strict=False).is_null(),
-                        field=field,
-                        found=text,
-                        expected=expected,
-                    )
-                    for field, text, expected in counts.values()
-                ),
-                _gpu_reason(tres, "AllocTRES"),
-            ),
-        )
+    read_jobs = _with_gpus(_with_instants(named, zones), "AllocTRES").with_columns(
+        pl.col(f"{name}_told").cast(pl.Int64, strict=False).alias(name) for name in counts
     )
+    is_over = ~pl.col("state").is_in([*_NOT_STARTED, *_NOT_ENDED])
+    seconds = pl.col("elapsed") + pl.col("suspended").fill_null(0)
+    lasted = pl.duration(seconds=seconds, time_unit="us")
+    timed = _with_start_and_end(read_jobs.with_columns(lasted=lasted))
     if "End" not in has:
-        parsed = parsed.with_columns(End_instants=pl.lit(None, parsed.schema["Start_instants"]))
-    started, ended = _start_and_end()
-    state = pl.col("State").str.extract(r"^(\w+)").str.to_uppercase()
-    is_over = ~state.is_in([*_NOT_STARTED, *_NOT_ENDED])
-    if "End" not in has:
-        ended = pl.when(is_over).then(started + _lasted())
+        ended = pl.when(is_over).then(pl.col("started_at") + pl.col("lasted"))
+        timed = timed.with_columns(ended_at=ended)
     # What still runs has run up to the listing, and that was made after all that it tells.
-    told = pl.max_horizontal(pl.col(f"{name}_instants").struct.field("earlier") for name in times)
-    lasted = (pl.coalesce(ended, told.max().over("Cluster")) - started).dt.total_seconds()
-    from_times = (lasted - pl.col("suspended_s").fill_null(0)).clip(lower_bound=0).fill_null(0)
-    is_step = job_id.str.contains(".", literal=True) & pl.col("line_reason").is_null()
-    submitted = pl.col("Submit_instants").struct.field("earlier") if "Submit" in has else None
-    return parsed.select(
+    latest = pl.max_horizontal(f"{name}_earlier" for name in _TIMES).max().over("Cluster")
+    run_s = (pl.coalesce("ended_at", latest) - pl.col("started_at")).dt.total_seconds()
+    from_times = (run_s - pl.col("suspended").fill_null(0)).clip(lower_bound=0).fill_null(0)
+    is_step = pl.col("job_id").str.contains(".", literal=True) & pl.col("line_reason").is_null()
+    timed = timed.with_columns(is_step=is_step.fill_null(value=False))
+    problems = [
+        Problem(pl.col("line_reason").is_not_null(), pl.col("line_reason")),
+        *(
+            problem(
+                pl.col(f"{name}_told").is_not_null() & pl.col(name).is_null(),
+                field=field,
+                found=pl.col(f"{name}_told"),
+                expected=expected,
+            )
+            for name, (field, expected) in counts.items()
+        ),
+        _gpu_problem("AllocTRES"),
+        *(problem for name in _TIMES for problem in _time_problems(name)),
+    ]
+    return timed.select(
+        "job_id",
+        "state",
+        "started_at",
+        "ended_at",
+        "node_count",
+        "gpu_count",
         cluster="Cluster",
-        job_id=job_id,
+        **{column: pl.col(name) for column, name in _TEXTS.items()},
+        submitted_at="Submit_earlier",
+        elapsed_s=pl.coalesce("elapsed", from_times),
+        suspended_s="suspended",
+        consumed_energy_j="energy",
         **{
-            column: pl.col(name) if name in has else pl.lit(None, pl.String)
-            for column, name in _TEXTS.items()
-        },
-        state=state,
-        submitted_at=pl.lit(None, UTC_TIME) if submitted is None else submitted,
-        started_at=started,
-        ended_at=ended,
-        elapsed_s=pl.coalesce("elapsed_s", from_times),
-        suspended_s="suspended_s",
-        node_count="node_count",
-        gpu_count="gpu_count",
-        consumed_energy_j="consumed_energy_j",
-        **{
-            REJECT_REASON: pl.when(~is_step.fill_null(value=False)).then(
-                joined_reasons(pl.col("reasons"), *(_time_reason(name) for name in times))
-            ),
-            LEFT_OUT_REASON: pl.when(is_step).then(pl.lit("a step, for which its job stands")),
+            REJECT_REASON: pl.when(~pl.col("is_step")).then(told_problems(timed, problems)),
+            LEFT_OUT_REASON: pl.when("is_step").then(pl.lit("a step, for which its job stands")),
         },
     )
 
 
-def _seconds(elapsed: pl.Expr) -> pl.Expr:
+def _seconds(name: str) -> pl.Expr:
     """Seconds of `D-HH:MM:SS`, `HH:MM:SS` or `MM:SS` as text; other text as it is."""
-    parts = elapsed.str.extract_groups(r"^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$").struct
+    parts = pl.col(name).str.extract_groups(r"^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$").struct
     seconds = pl.sum_horizontal(
         parts.field(str(index)).cast(pl.Int64, strict=False) * unit
         for index, unit in enumerate((86_400, 3_600, 60, 1), start=1)
     )
-    return pl.when(parts.field("4").is_not_null()).then(seconds.cast(pl.String)).otherwise(elapsed)
+    return pl.when(parts.field("4").is_not_null()).then(seconds.cast(pl.String)).otherwise(name)
 
 
-def _instants(name: str, zones: Mapping[str, str]) -> pl.Expr:
-    """The earlier and the later instant a time can mean: the same, but for a repeated hour."""
-    iso = pl.col(name).str.replace(_DATE_AND_TIME, "${1}-${2}-${3}T${4}")
-    with_offset = iso.str.to_datetime("%Y-%m-%dT%H:%M:%S%#z", strict=False, time_unit="us")
-    local = iso.str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False, time_unit="us")
+def _with_instants(jobs: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
+    """Per time the earlier and the later instant it can mean: the same, but for a repeated hour."""
+    told_zones = jobs["zone"].drop_nulls().unique().sort()
 
-    def instant(which: Any) -> pl.Expr:
+    def instant(name: str, which: Any) -> pl.Expr:
+        local = pl.col(f"{name}_local")
         in_zone = [
             pl.when(pl.col("zone") == zone).then(
                 local.dt.replace_time_zone(
                     zone, ambiguous=which, non_existent="null"
                 ).dt.convert_time_zone("UTC")
             )
-            for zone in sorted(set(zones.values()))
+            for zone in told_zones
         ]
-        return pl.coalesce(with_offset, *in_zone)
+        return pl.coalesce(f"{name}_with_offset", *in_zone)
 
-    return pl.struct(
-        earlier=instant("earliest"), later=instant("latest"), is_local=local.is_not_null()
-    ).alias(f"{name}_instants")
+    iso = jobs.with_columns(
+        pl.col(name).str.replace(_DATE_AND_TIME, "${1}-${2}-${3}T${4}").alias(f"{name}_iso")
+        for name in _TIMES
+    )
+    parsed = iso.with_columns(
+        parsed.alias(f"{name}_{what}")
+        for name in _TIMES
+        for what, parsed in (
+            ("with_offset", _to_datetime(f"{name}_iso", "%Y-%m-%dT%H:%M:%S%#z")),
+            ("local", _to_datetime(f"{name}_iso", "%Y-%m-%dT%H:%M:%S")),
+        )
+    )
+    return parsed.with_columns(
+        instant(name, which).alias(f"{name}_{what}")
+        for name in _TIMES
+        for what, which in (("earlier", "earliest"), ("later", "latest"))
+    )
 
 
-def _lasted() -> pl.Expr:
-    """The time from a job's start to its end, or to the listing: it ran or was suspended."""
-    seconds = pl.col("elapsed_s") + pl.col("suspended_s").fill_null(0)
-    return pl.duration(seconds=seconds, time_unit="us")
+def _to_datetime(name: str, form: str) -> pl.Expr:
+    return pl.col(name).str.to_datetime(form, strict=False, time_unit="us")
 
 
-def _start_and_end() -> tuple[pl.Expr, pl.Expr]:
+def _with_start_and_end(jobs: pl.DataFrame) -> pl.DataFrame:
     """Start and end, of what they can mean the pair that is run time and suspension apart.
 
     A job that still runs has run up to the moment of the listing, which the others of it tell.
     """
-    start, end = (pl.col(f"{name}_instants").struct for name in ("Start", "End"))
-    lasted = _lasted()
-    is_certain = end.field("earlier").is_null() & (start.field("earlier") == start.field("later"))
-    listed_at = (start.field("earlier") + lasted).filter(is_certain).max().over("Cluster")
+    earlier, lasted = pl.col("Start_earlier"), pl.col("lasted")
+    is_certain = pl.col("End_earlier").is_null() & (earlier == pl.col("Start_later"))
+    listed_at = (earlier + lasted).filter(is_certain).max().over("Cluster")
     pairs = [
-        (start.field(of_start), end.field(of_end))
+        (f"Start_{of_start}", f"End_{of_end}")
         for of_start in ("earlier", "later")
         for of_end in ("earlier", "later")
     ]
-    misfits = [(last.fill_null(listed_at) - first - lasted).abs() for first, last in pairs]
+    misfits = [f"misfit_{index}" for index in range(len(pairs))]
+    measured = jobs.with_columns(listed_at=listed_at).with_columns(
+        (pl.coalesce(end, "listed_at") - pl.col(start) - lasted).abs().alias(misfit)
+        for misfit, (start, end) in zip(misfits, pairs, strict=True)
+    )
     least = pl.min_horizontal(misfits)
-    chosen_start, chosen_end = pairs[0]
-    for misfit, (first, last) in list(zip(misfits, pairs, strict=True))[:0:-1]:
-        fits = (misfit == least) & (misfits[0] != least)
-        chosen_start = pl.when(fits).then(first).otherwise(chosen_start)
-        chosen_end = pl.when(fits).then(last).otherwise(chosen_end)
-    return chosen_start, chosen_end
+    is_best = [(pl.col(misfit) == least) & (pl.col(misfits[0]) != least) for misfit in misfits]
+
+    def chosen(which: int) -> pl.Expr:
+        """Of equal ones, and where nothing can be measured, the first."""
+        return (
+            pl.when(is_best[1])
+            .then(pairs[1][which])
+            .when(is_best[2])
+            .then(pairs[2][which])
+            .when(is_best[3])
+            .then(pairs[3][which])
+            .otherwise(pairs[0][which])
+        )
+
+    return measured.with_columns(started_at=chosen(0), ended_at=chosen(1))
 
 
-def _time_reason(name: str) -> pl.Expr:
-    instants = pl.col(f"{name}_instants").struct
-    is_missing = pl.col(name).is_not_null() & instants.field("earlier").is_null()
-    is_local = instants.field("is_local")
-    return pl.coalesce(
-        reason(
+def _time_problems(name: str) -> list[Problem]:
+    is_missing = pl.col(name).is_not_null() & pl.col(f"{name}_earlier").is_null()
+    is_local = pl.col(f"{name}_local").is_not_null()
+    is_placeless = pl.col("zone").is_null()
+    return [
+        problem(
             is_missing & ~is_local,
             field=name,
             found=pl.col(name),
             expected="a time such as 2026-11-01T00:00:00, with or without an offset",
         ),
-        reason(
-            is_missing & pl.col("zone").is_null(),
+        problem(
+            is_missing & is_local & is_placeless,
             field="Cluster",
             found=pl.col("Cluster"),
             expected=f"a cluster whose time zone is known, for {name} has no offset: declare the "
             "cluster in data/reference/sites and load again",
         ),
-        reason(
-            is_missing,
+        problem(
+            is_missing & is_local & ~is_placeless,
             field=name,
             found=pl.col(name),
             expected="a time that exists in the cluster's zone: the clocks skip this hour",
         ),
-    )
+    ]
 
 
-def _gpu_count(tres: pl.Expr) -> pl.Expr:
-    """Boards of AllocTRES: the typed GPUs, and what the untyped count has beyond them.
+def _with_gpus(jobs: pl.DataFrame, tres: str) -> pl.DataFrame:
+    """The jobs with the boards they were given, and whether they were given parts of unknown size.
 
-    Clusters record the untyped count, the typed ones or both, so both are never added up.
+    Clusters record the untyped count of GPUs, the typed ones or both, so both are never added up.
     """
-    entry = pl.element()
-    of_type, count = entry.str.extract(_GPUS, 2), entry.str.extract(_GPUS, 3).cast(pl.Int64)
-    count = pl.when(entry.str.contains(_GPUS)).then(count.fill_null(1))
-    share = board_share(of_type).fill_null(1)
+    told = pl.col(tres)
+    allocations = jobs.select(told.drop_nulls().unique())
+    of_type, count = pl.col("entry").str.extract(_GPUS, 2), pl.col("entry").str.extract(_GPUS, 3)
+    entries = (
+        allocations.select(tres, entry=told.str.split(","))
+        .explode("entry")
+        .filter(pl.col("entry").str.contains(_GPUS))
+        .with_columns(of_type=of_type, count=count.cast(pl.Int64).fill_null(1))
+        .with_columns(boards=pl.col("count") * board_share(pl.col("of_type")).fill_null(1))
+    )
+    is_typed = pl.col("of_type").is_not_null()
+    typed, untyped = pl.col("count").filter(is_typed).sum(), pl.col("count").filter(~is_typed).sum()
+    boards = pl.col("boards").filter(is_typed).sum()
+    counted = entries.group_by(tres).agg(gpu_count=boards + (untyped - typed).clip(lower_bound=0))
+    is_untyped_mig = told.str.contains(r"(?:^|,)gres[/:]mig(?:[=:]\d+)?(?:,|$)")
+    is_typed_mig = told.str.contains(r"(?:^|,)gres[/:]mig:[^,]*\dg\.\d")
+    is_part = told.str.contains(_PART_OF_GPUS) & pl.col("gpu_count").is_null()
+    sized = allocations.join(counted, on=tres, how="left").with_columns(
+        is_of_unknown_size=(is_untyped_mig & ~is_typed_mig) | is_part
+    )
+    return jobs.join(sized, on=tres, how="left", maintain_order="left")
 
-    def total(of_entry: pl.Expr) -> pl.Expr:
-        return tres.str.split(",").list.eval(of_entry).list.sum().fill_null(0)
 
-    typed = total(pl.when(of_type.is_not_null()).then(count))
-    untyped = total(pl.when(of_type.is_null()).then(count))
-    boards = total(pl.when(of_type.is_not_null()).then(count * share))
-    is_shown = tres.str.split(",").list.eval(entry.str.contains(_GPUS)).list.any()
-    return pl.when(is_shown).then(boards + (untyped - typed).clip(lower_bound=0))
-
-
-def _gpu_reason(tres: pl.Expr, field: str) -> pl.Expr:
-    """Parts of GPUs of which the accounting does not tell the size."""
-    is_untyped_mig = tres.str.contains(r"(?:^|,)gres[/:]mig(?:[=:]\d+)?(?:,|$)")
-    is_typed_mig = tres.str.contains(r"(?:^|,)gres[/:]mig:[^,]*\dg\.\d")
-    is_part = tres.str.contains(_PART_OF_GPUS) & _gpu_count(tres).is_null()
-    return reason(
-        (is_untyped_mig & ~is_typed_mig) | is_part,
-        field=field,
-        found=tres,
+def _gpu_problem(tres: str) -> Problem:
+    return problem(
+        pl.col("is_of_unknown_size"),
+        field=tres,
+        found=pl.col(tres),
         expected="parts of GPUs with their size: name the MIG profiles (gres/gpu:1g.10gb) in "
         "AccountingStorageTRES, and gres/gpu beside mps and shards",
     )
@@ -398,6 +421,7 @@ def _read_answer(content: bytes, file_name: str, cluster: str | None) -> pl.Data
             f"{file_name}: jobs: a value has another type than slurmrestd gives it ({error}); "
             "land the answer unchanged"
         ) from error
+    rows = _with_gpus(rows, "tres_alloc_str")
     times = ("submit_time", "start_time", "end_time", "last_update")
     # A job that waits has an expected start, one that runs an expected end: neither has happened.
     has_started = ~pl.col("job_state").is_in(_NOT_STARTED)
@@ -426,21 +450,24 @@ def _read_answer(content: bytes, file_name: str, cluster: str | None) -> pl.Data
         elapsed_s=pl.coalesce(ran_s, lasted_s),
         suspended_s=lasted_s - pl.coalesce(ran_s, lasted_s),
         node_count=pl.col("node_count").fill_null(0),
-        gpu_count=_gpu_count(pl.col("tres_alloc_str")),
+        gpu_count="gpu_count",
         consumed_energy_j=pl.lit(None, pl.Int64),
         **({"known_at": _from_epoch(pl.col("last_update"))} if answer.get("last_update") else {}),
         **{
-            REJECT_REASON: joined_reasons(
-                *(
-                    reason(
-                        pl.col(name) > _LAST_SECOND,
-                        field=name,
-                        found=pl.col(name),
-                        expected="seconds since 1970",
-                    )
-                    for name in times
-                ),
-                _gpu_reason(pl.col("tres_alloc_str"), "tres_alloc_str"),
+            REJECT_REASON: told_problems(
+                rows,
+                [
+                    *(
+                        problem(
+                            pl.col(name) > _LAST_SECOND,
+                            field=name,
+                            found=pl.col(name),
+                            expected="seconds since 1970",
+                        )
+                        for name in times
+                    ),
+                    _gpu_problem("tres_alloc_str"),
+                ],
             )
         },
     )
