@@ -129,7 +129,7 @@ def _run_dbt(todo: Plan, warehouse: Path, progress: Progress | None) -> BuildRes
     answer = invoke_dbt(todo.book, warehouse, todo.dbt_arguments, progress)
     results = list(getattr(answer.result, "results", None) or [])
     if not answer.success:
-        raise WarehouseError(causes_of(answer, results))
+        raise WarehouseError(causes_of(answer, results, warehouse))
     return BuildResult(
         warehouse,
         is_built=True,

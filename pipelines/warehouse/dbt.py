@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 from filelock import FileLock
 
 from pipelines.book import Book
@@ -122,20 +123,34 @@ def parse(book: Book) -> dict[str, Any]:
     with FileLock(dbt_dir(book) / "parse.lock"):
         answer = invoke_dbt(book, book.warehouse.resolve(), ["parse"])
         if not answer.success:
-            raise WarehouseError(causes_of(answer, []))
+            raise WarehouseError(causes_of(answer, [], book.warehouse))
         manifest: dict[str, Any] = json.loads(manifest_path(book).read_text())
     return manifest
 
 
-def causes_of(answer: "dbtRunnerResult", results: list[Any]) -> list[str]:
-    """Why a dbt run failed, one sentence per cause."""
+def causes_of(answer: "dbtRunnerResult", results: list[Any], warehouse: Path) -> list[str]:
+    """Why a dbt run failed, one sentence per cause; of a test with the first rows that fail it."""
     failed = ("error", "fail", "runtime error")
-    causes = [cause_of(result) for result in results if result.status in failed]
+    causes = [
+        cause_of(result) + (_failing_rows(result, warehouse) if result.status == "fail" else "")
+        for result in results
+        if result.status in failed
+    ]
     if answer.exception is not None:
         causes.append(f"dbt: {_one_line(str(answer.exception))}{_mend(answer.exception)}")
     return causes or [
         "dbt stopped without naming a cause: see dbt/logs/dbt.log in the data directory"
     ]
+
+
+def _failing_rows(result: Any, warehouse: Path) -> str:
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        rows = connection.sql(result.node.compiled_code).limit(5).pl()
+    shown = (
+        ", ".join(f"{column} {value}" for column, value in row.items())
+        for row in rows.iter_rows(named=True)
+    )
+    return f": {'; '.join(shown)}"
 
 
 def _mend(error: BaseException) -> str:

@@ -227,12 +227,34 @@ def test_a_book_without_any_file_builds_and_passes_every_unit_test(empty_book):
 
 
 def test_the_reporting_currency_is_worth_one_on_every_day_of_the_century(empty_book):
-    rates = "select min(rate_date), max(rate_date), count(distinct rate_date), count(*)"
     with duckdb.connect(str(empty_book.warehouse), read_only=True) as connection:
         found = connection.execute(
-            f"{rates} from staging.stg_fx_rates where currency_code = 'EUR' and rate_to_reporting = 1"
+            "select min(rate_date), max(rate_date), count(distinct rate_date), count(*)"
+            " from staging.stg_fx_rates where currency_code = 'EUR' and rate_to_reporting = 1"
         ).fetchall()
     assert found == [(date(2000, 1, 1), date(2099, 12, 31), 36_525, 36_525)]
+
+
+def test_every_table_declares_constraints_and_they_are_tested(manifest, models):
+    tested = {
+        node["attached_node"]
+        for node in manifest["nodes"].values()
+        if (node.get("test_metadata") or {}).get("name") == "constraints"
+    }
+    of_models = {
+        name: [one["type"] for one in model["constraints"]] for name, model in models.items()
+    }
+    of_columns = {
+        name: [one["type"] for column in model["columns"].values() for one in column["constraints"]]
+        for name, model in models.items()
+    }
+    tables = {name for name, model in models.items() if model["config"]["materialized"] != "view"}
+    assert len(tables) > 100
+    assert {name for name in tables if not of_models[name] + of_columns[name]} == set()
+    assert {name for name in tables if models[name]["unique_id"] not in tested} == set()
+    # What the test looks for: of others it would say nothing.
+    assert {kind for kinds in of_models.values() for kind in kinds} == {"primary_key", "unique"}
+    assert {kind for kinds in of_columns.values() for kind in kinds} == {"not_null", "check"}
 
 
 @pytest.mark.slow

@@ -316,6 +316,48 @@ def test_a_build_that_fails_names_the_model_and_its_cause(book, tmp_path, monkey
         assert connection.execute("select * from raw.built_loads").fetchall() == []
 
 
+def test_a_build_that_fails_tells_which_constraints_are_broken_by_how_many_rows(
+    book, tmp_path, monkeypatch
+):
+    project = tmp_path / "project"
+    shutil.copytree(warehouse.PROJECT_DIR, project, ignore=shutil.ignore_patterns("models"))
+    for singular in (project / "tests").glob("*.sql"):
+        singular.unlink()
+    (project / "models" / "marts").mkdir(parents=True)
+    (project / "models" / "marts" / "fct_wrong.sql").write_text(
+        "select * from (values (1, 1, 'mine'), (1, null, 'mine'), (1, null, null), (2, 3, 'new'))"
+        " as rows (a, b, c)"
+    )
+    (project / "models" / "marts" / "fct_wrong.yml").write_text("""
+models:
+  - name: fct_wrong
+    constraints:
+      - {type: unique, columns: [a, b]}
+      - {type: primary_key, columns: [a, c]}
+    data_tests: [constraints]
+    columns:
+      - {name: a, constraints: [{type: not_null}]}
+      - {name: b, constraints: [{type: not_null}]}
+      - {name: c, constraints: [{type: check, expression: "c in ('mine')"}]}
+""")
+    monkeypatch.setattr(dbt, "PROJECT_DIR", project)
+    with pytest.raises(warehouse.WarehouseError) as error:
+        warehouse.build(book)
+    [cause] = error.value.causes
+    test, _, rows = cause.partition(" != 0: ")
+    assert test == (
+        "test constraints_fct_wrong_ (models/marts/fct_wrong.yml): Got 8 results, configured to"
+        " fail if"
+    )
+    assert sorted(rows.split("; ")) == [
+        "broken_constraint a, b is unique, row_count 2",
+        "broken_constraint a, c is unique, row_count 2",
+        "broken_constraint b is not null, row_count 2",
+        "broken_constraint c in ('mine'), row_count 1",
+        "broken_constraint c is not null, row_count 1",
+    ]
+
+
 def test_a_second_run_of_the_demo_builds_nothing(demo_book):
     before = demo_book.warehouse.stat().st_mtime_ns
     summary = lake.load(demo_book)
