@@ -58,7 +58,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
         {
             "battery_id": text("battery_id").required("battery_id", "the battery's id"),
             "sampled_at": instant("timestamp").required("timestamp", "a time with its zone"),
-            "state_of_charge_ratio": Field(state_of_charge.value / 100, state_of_charge.reason),
+            "state_of_charge_ratio": Field(state_of_charge.value / 100, state_of_charge.problems),
             "power_kw": number("power_kw"),
             **optional,
             "state": code("state", {state: state for state in _STATES}).required(

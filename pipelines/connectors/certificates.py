@@ -30,12 +30,13 @@ import polars as pl
 from pipelines.connectors.common import LEFT_OUT_REASON, Context, Tables
 from pipelines.connectors.parsing import (
     Field,
+    Problem,
     assemble,
     code,
     constant,
     csv_rows,
     parsed_instant,
-    reason,
+    problem,
     require_columns,
     text,
 )
@@ -101,37 +102,38 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     if "certificate_bundle_status" in rows.columns:
         told = code("certificate_bundle_status", _STATUSES)
         status = Field(
-            pl.when(told.reason.is_null()).then(told.value.fill_null("active")), told.reason
+            pl.when(~told.has_problem()).then(told.value.fill_null("active")), told.problems
         )
-    reasons = (
-        carrier.reason,
-        count.reason,
-        face_value.reason,
-        pl.when(last.value - first.value + 1 != count.value).then(
+    problems = (
+        *carrier.problems,
+        *count.problems,
+        *face_value.problems,
+        Problem(
+            last.value - first.value + 1 != count.value,
             pl.format(
                 "bundle_quantity {}: expected {}, the numbers from {} to {}",
                 count.value,
                 last.value - first.value + 1,
                 first.value,
                 last.value,
-            )
+            ),
         ),
-        pl.when(ended.value <= started.value).then(
+        Problem(
+            ended.value <= started.value,
             pl.format(
                 "production_ending_interval {} is not after production_starting_interval {}",
                 "production_ending_interval",
                 "production_starting_interval",
-            )
+            ),
         ),
     )
-    none = pl.lit(None, pl.String)
     fields = {
         "issuing_body": text("issuing_body").required("issuing_body", "who issued the bundle"),
         "issuance_id": text("issuance_id").required("issuance_id", "the id of the issuance"),
         "device_id": text("device_id") if "device_id" in rows.columns else constant(None),
         "first_certificate": first,
         "last_certificate": last,
-        "quantity_wh": Field(count.value * face_value.value, none),
+        "quantity_wh": Field(count.value * face_value.value),
         "energy_source": code("energy_source", _ENERGY_SOURCES).required(
             "energy_source", "a source such as wind"
         ),
@@ -142,7 +144,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
         "market_zone": text("issue_market_zone").required("issue_market_zone", "a market zone"),
         "status": status,
     }
-    return {"certificates": assemble(rows, fields, reasons=reasons)}
+    return {"certificates": assemble(rows, fields, problems=problems)}
 
 
 def _whole(column: str, *, at_least: int, at_most: int) -> Field:
@@ -151,7 +153,7 @@ def _whole(column: str, *, at_least: int, at_most: int) -> Field:
     expected = f"a whole number from {at_least} to {at_most}"
     return Field(
         pl.when(is_fine).then(value),
-        reason(~is_fine, field=column, found=pl.col(column), expected=expected),
+        (problem(~is_fine, field=column, found=pl.col(column), expected=expected),),
     )
 
 
@@ -159,7 +161,7 @@ def _is_storage() -> Field:
     told = code("is_storage", {"true": "true", "false": "false"}).required(
         "is_storage", "true or false"
     )
-    return Field(told.value == "true", told.reason)
+    return Field(told.value == "true", told.problems)
 
 
 def _instant(column: str) -> Field:
@@ -171,4 +173,4 @@ def _instant(column: str) -> Field:
     value = parsed_instant(iso, is_utc=True)
     expected = "a time such as 31/12/2026 23:00 or 2026-12-31T23:00:00Z"
     is_wrong = raw.is_not_null() & value.is_null()
-    return Field(value, reason(is_wrong, field=column, found=raw, expected=expected))
+    return Field(value, (problem(is_wrong, field=column, found=raw, expected=expected),))

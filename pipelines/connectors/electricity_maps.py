@@ -143,12 +143,12 @@ def _carbon(rows: pl.DataFrame, time: str, length: timedelta | None) -> pl.DataF
     fields = {
         "zone": text("zone").required("zone id", "the zone, such as DE"),
         "interval_started_at": started,
-        "interval_ended_at": Field(ended, pl.lit(None, pl.String)),
+        "interval_ended_at": Field(ended),
         "direct_g_per_kwh": number("direct", at_least=0),
         "life_cycle_g_per_kwh": number("life_cycle", at_least=0),
         "carbon_free_ratio": _ratio(rows, "carbon_free_pct"),
         "renewable_ratio": _ratio(rows, "renewable_pct"),
-        "is_estimated": Field(estimated.value == "true", estimated.reason),
+        "is_estimated": Field(estimated.value == "true", estimated.problems),
         "data_source": text("data_source") if "data_source" in rows.columns else constant(None),
     }
     if "updatedAt" in rows.columns:
@@ -160,7 +160,7 @@ def _ratio(rows: pl.DataFrame, column: str) -> Field:
     if column not in rows.columns:
         return constant(None, pl.Float64)
     percent = number(column, at_least=0, at_most=100)
-    return Field(percent.value / 100, percent.reason)
+    return Field(percent.value / 100, percent.problems)
 
 
 def _interval_length(told: str) -> timedelta | None:

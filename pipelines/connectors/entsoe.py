@@ -24,8 +24,10 @@ import polars as pl
 from pipelines.connectors.common import LEFT_OUT_REASON, Context, Tables, UnreadableFile
 from pipelines.connectors.parsing import (
     Field,
+    Problem,
     assemble,
     child_text,
+    constant,
     local_name,
     number,
     parse_xml,
@@ -345,66 +347,67 @@ def _lay_out(periods: pl.DataFrame, points: pl.DataFrame) -> pl.DataFrame:
 
 def _market_prices(rows: pl.DataFrame) -> pl.DataFrame:
     sequence = pl.col("sequence").fill_null("1").cast(pl.Int64, strict=False)
-    is_currency = pl.col("currency_code").str.contains("^[A-Z]{3}$")
-    none = pl.lit(None, pl.String)
+    no_sequence = Problem(
+        ~(sequence >= 1).fill_null(value=False),
+        pl.format("sequence '{}': expected 1, 2, ...", shown(pl.col("sequence"))),
+    )
+    no_currency = Problem(
+        ~pl.col("currency_code").str.contains("^[A-Z]{3}$"),
+        pl.format("currency '{}': expected EUR or alike", shown(pl.col("currency_code"))),
+    )
     return assemble(
         rows,
         {
             "zone": text("zone"),
-            "market": Field(pl.lit("day_ahead"), none),
-            "sequence": Field(
-                sequence,
-                pl.when(~(sequence >= 1).fill_null(value=False)).then(
-                    pl.format("sequence '{}': expected 1, 2, ...", shown(pl.col("sequence")))
-                ),
-            ),
+            "market": constant("day_ahead"),
+            "sequence": Field(sequence, (no_sequence,)),
             **_interval(),
             "price_per_mwh": _value("price.amount", "a price per MWh"),
-            "currency_code": Field(
-                pl.col("currency_code"),
-                pl.when(~is_currency).then(
-                    pl.format(
-                        "currency '{}': expected EUR or alike", shown(pl.col("currency_code"))
-                    )
-                ),
-            ),
-            "known_at": Field(parsed_instant(pl.col("created")), none),
+            "currency_code": Field(pl.col("currency_code"), (no_currency,)),
+            "known_at": Field(parsed_instant(pl.col("created"))),
         },
-        reasons=(pl.col("series_problem"), pl.col("problem")),
+        problems=_OF_SERIES_AND_PERIOD,
     )
 
 
 def _generation_mix(rows: pl.DataFrame) -> pl.DataFrame:
-    is_known_form = pl.col("production_type").str.contains("^B[0-9]{2}$")
-    none = pl.lit(None, pl.String)
+    no_type = Problem(
+        ~pl.col("production_type").str.contains("^B[0-9]{2}$"),
+        pl.format("psrType '{}': expected B01 to B25", shown(pl.col("production_type"))),
+    )
     return assemble(
         rows,
         {
             "zone": text("zone"),
-            "production_type": Field(
-                pl.col("production_type"),
-                pl.when(~is_known_form).then(
-                    pl.format("psrType '{}': expected B01 to B25", shown(pl.col("production_type")))
-                ),
-            ),
+            "production_type": Field(pl.col("production_type"), (no_type,)),
             "direction": text("direction"),
             **_interval(),
             "power_mw": _value("quantity", "MW"),
-            "known_at": Field(parsed_instant(pl.col("created")), none),
+            "known_at": Field(parsed_instant(pl.col("created"))),
         },
-        reasons=(pl.col("series_problem"), pl.col("problem")),
+        problems=_OF_SERIES_AND_PERIOD,
     )
+
+
+_OF_SERIES_AND_PERIOD = tuple(
+    Problem(pl.col(name).is_not_null(), pl.col(name)) for name in ("series_problem", "problem")
+)
 
 
 def _interval() -> dict[str, Field]:
     started = pl.col("interval_started_at")
-    none = pl.lit(None, pl.String)
     ended = started + pl.duration(minutes=pl.col("minutes"))
-    return {"interval_started_at": Field(started, none), "interval_ended_at": Field(ended, none)}
+    return {"interval_started_at": Field(started), "interval_ended_at": Field(ended)}
 
 
 def _value(name: str, expected: str) -> Field:
     """The value of a point; the row of a broken Period has none and needs no reason here."""
     value = number("value")
-    empty = pl.when(pl.col("value") == "").then(pl.lit(f"{name} is empty: expected {expected}"))
-    return Field(value.value, pl.coalesce(empty, value.reason))
+    is_empty = pl.col("value") == ""
+    return Field(
+        value.value,
+        (
+            Problem(is_empty, pl.lit(f"{name} is empty: expected {expected}")),
+            *(Problem(one.is_there & ~is_empty, one.told) for one in value.problems),
+        ),
+    )

@@ -36,6 +36,7 @@ from pipelines.connectors.common import (
 )
 from pipelines.connectors.parsing import (
     Field,
+    Problem,
     assemble,
     child_text,
     local_name,
@@ -332,52 +333,49 @@ def _meter_readings(readings: list[tuple[object, ...]]) -> pl.DataFrame:
     is_told_twice = (
         pl.when(is_counted).then(energy.round(3)).drop_nulls().n_unique().over(interval) > 1
     ) & (pl.when(is_counted).then("series").drop_nulls().n_unique().over(interval) > 1)
-    none = pl.lit(None, pl.String)
+    no_start = Problem(
+        ~has_start,
+        pl.format(
+            "start '{}': expected seconds since 1970 (UTC)",
+            shown(pl.coalesce("start", "block_start", pl.lit(""))),
+        ),
+    )
+    no_duration = Problem(
+        ~has_duration,
+        pl.format(
+            "duration '{}': expected seconds, at most 32 days",
+            shown(pl.col("duration").fill_null("")),
+        ),
+    )
+    no_quality = Problem(
+        pl.col("quality").is_null(),
+        pl.format("quality '{}': expected an ESPI code, 0 or 7 to 19", "quality_codes"),
+    )
+    told_twice = Problem(
+        is_told_twice & is_counted,
+        pl.format(
+            "value '{}': another MeterReading of the UsagePoint tells other energy of the"
+            " interval: expected one; ask for the total alone",
+            shown(pl.col("value")),
+        ),
+    )
     return assemble(
         rows,
         {
             "meter_id": text("meter_id"),
             "flow": text("flow"),
-            "interval_started_at": Field(
-                started,
-                pl.when(~has_start).then(
-                    pl.format(
-                        "start '{}': expected seconds since 1970 (UTC)",
-                        shown(pl.coalesce("start", "block_start", pl.lit(""))),
-                    )
-                ),
-            ),
-            "interval_ended_at": Field(
-                started + seconds,
-                pl.when(~has_duration).then(
-                    pl.format(
-                        "duration '{}': expected seconds, at most 32 days",
-                        shown(pl.col("duration").fill_null("")),
-                    )
-                ),
-            ),
+            "interval_started_at": Field(started, (no_start,)),
+            "interval_ended_at": Field(started + seconds, (no_duration,)),
             "quantity": Field(
                 pl.when(is_missing.fill_null(value=False)).then(None).otherwise(quantity),
-                pl.when(is_missing.fill_null(value=False))
-                .then(None)
-                .otherwise(value.required("value", "the energy of the interval").reason),
-            ),
-            "unit": text("unit"),
-            "quality": Field(
-                pl.col("quality"),
-                pl.when(pl.col("quality").is_null()).then(
-                    pl.format("quality '{}': expected an ESPI code, 0 or 7 to 19", "quality_codes")
+                tuple(
+                    Problem(one.is_there & ~is_missing.fill_null(value=False), one.told)
+                    for one in value.required("value", "the energy of the interval").problems
                 ),
             ),
-            "known_at": Field(parsed_instant(pl.col("updated")), none),
+            "unit": text("unit"),
+            "quality": Field(pl.col("quality"), (no_quality,)),
+            "known_at": Field(parsed_instant(pl.col("updated"))),
         },
-        reasons=(
-            pl.when(is_told_twice & is_counted).then(
-                pl.format(
-                    "value '{}': another MeterReading of the UsagePoint tells other energy of the"
-                    " interval: expected one; ask for the total alone",
-                    shown(pl.col("value")),
-                )
-            ),
-        ),
+        problems=(told_twice,),
     )

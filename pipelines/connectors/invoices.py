@@ -24,6 +24,7 @@ import polars as pl
 from pipelines.connectors.common import Context, Tables
 from pipelines.connectors.parsing import (
     Field,
+    Problem,
     assemble,
     csv_rows,
     instant,
@@ -74,7 +75,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
         "issued_at": instant("issued_at").required("issued_at", "a time with its zone"),
     }
     fields["billing_month"] = fields["billing_month"].required("billing_month", "a month, 2026-09")
-    fields["known_at"] = Field(fields["issued_at"].value, pl.lit(None, pl.String))
+    fields["known_at"] = Field(fields["issued_at"].value)
     return {"invoices": assemble(rows, fields)}
 
 
@@ -82,21 +83,20 @@ def _line_number() -> Field:
     raw = pl.col("line_number")
     value = raw.cast(pl.Int64, strict=False)
     is_fine = (value >= 1).fill_null(value=False)
-    reason = pl.format("line_number '{}': expected a whole number from 1", shown(raw))
-    field = Field(pl.when(is_fine).then(value), pl.when(raw.is_not_null() & ~is_fine).then(reason))
+    told = pl.format("line_number '{}': expected a whole number from 1", shown(raw))
+    field = Field(pl.when(is_fine).then(value), (Problem(raw.is_not_null() & ~is_fine, told),))
     return field.required("line_number", "a whole number from 1")
 
 
 def _date(name: str, iso: pl.Expr, example: str) -> Field:
     value = iso.str.to_date("%Y-%m-%d", strict=False)
-    reason = pl.format(f"{name} '{{}}': expected as {example}", shown(pl.col(name)))
-    is_wrong = pl.col(name).is_not_null() & value.is_null()
-    return Field(value, pl.when(is_wrong).then(reason))
+    told = pl.format(f"{name} '{{}}': expected as {example}", shown(pl.col(name)))
+    return Field(value, (Problem(pl.col(name).is_not_null() & value.is_null(), told),))
 
 
 def _currency() -> Field:
     raw = pl.col("currency_code")
     is_fine = raw.str.contains("^[A-Z]{3}$")
-    reason = pl.format("currency_code '{}': expected three letters such as EUR", shown(raw))
-    field = Field(pl.when(is_fine).then(raw), pl.when(~is_fine).then(reason))
+    told = pl.format("currency_code '{}': expected three letters such as EUR", shown(raw))
+    field = Field(pl.when(is_fine).then(raw), (Problem(~is_fine, told),))
     return field.required("currency_code", "three letters such as EUR")

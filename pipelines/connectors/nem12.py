@@ -27,11 +27,12 @@ import polars as pl
 from pipelines.connectors.common import LEFT_OUT_REASON, Context, Tables, UnreadableFile
 from pipelines.connectors.parsing import (
     Field,
+    Problem,
     assemble,
     csv_records,
     decode,
     number,
-    reason,
+    problem,
     shown,
     text,
 )
@@ -286,40 +287,38 @@ def _meter_readings(days: list[_Day]) -> pl.DataFrame:
     )
     value = number("value", at_least=0)
     is_missing = (quality == "missing").fill_null(value=False)
+    energy = "the energy of the interval, or quality N"
     is_whole = pl.col("problem").is_null()
-    none = pl.lit(None, pl.String)
+    no_date = Problem(
+        started.is_null(), pl.format("date '{}': expected YYYYMMDD", shown(pl.col("date")))
+    )
+    no_quality = Problem(
+        is_whole & quality.is_null(),
+        pl.format(
+            "quality '{}' of interval {}: expected A, E, F, S or N",
+            shown(pl.col("quality").fill_null("V without a 400 record")),
+            pl.col("slot") + 1,
+        ),
+    )
     return assemble(
         rows,
         {
             "meter_id": text("meter_id"),
             "flow": text("flow"),
-            "interval_started_at": Field(
-                started,
-                pl.when(started.is_null()).then(
-                    pl.format("date '{}': expected YYYYMMDD", shown(pl.col("date")))
-                ),
-            ),
-            "interval_ended_at": Field(started + pl.duration(minutes=pl.col("minutes")), none),
+            "interval_started_at": Field(started, (no_date,)),
+            "interval_ended_at": Field(started + pl.duration(minutes=pl.col("minutes"))),
             "quantity": Field(
                 pl.when(~is_missing).then(value.value),
-                pl.when(is_whole & ~is_missing).then(
-                    value.required("value", "the energy of the interval, or quality N").reason
+                tuple(
+                    Problem(one.is_there & is_whole & ~is_missing, one.told)
+                    for one in value.required("value", energy).problems
                 ),
             ),
             "unit": text("unit"),
-            "quality": Field(
-                quality,
-                pl.when(is_whole & quality.is_null()).then(
-                    pl.format(
-                        "quality '{}' of interval {}: expected A, E, F, S or N",
-                        shown(pl.col("quality").fill_null("V without a 400 record")),
-                        pl.col("slot") + 1,
-                    )
-                ),
-            ),
-            "known_at": Field(_market_instant(pl.col("updated")), none),
+            "quality": Field(quality, (no_quality,)),
+            "known_at": Field(_market_instant(pl.col("updated"))),
         },
-        reasons=(pl.col("problem"),),
+        problems=(Problem(~is_whole, pl.col("problem")),),
     )
 
 
@@ -353,27 +352,21 @@ def _register_reads(reads: list[_RegisterRead]) -> pl.DataFrame:
         .then(pl.lit("a register read without its time of day"))
     )
     read_at = _market_instant(pl.col("read_at"))
-    none = pl.lit(None, pl.String)
+    no_time = problem(
+        read_at.is_null(), field="ReadDateTime", found=pl.col("read_at"), expected="YYYYMMDDhhmmss"
+    )
     return assemble(
         rows.with_columns(pl.coalesce(LEFT_OUT_REASON, not_read).alias(LEFT_OUT_REASON)),
         {
             "meter_id": text("meter_id"),
             "flow": text("flow"),
-            "read_at": Field(
-                read_at,
-                reason(
-                    read_at.is_null(),
-                    field="ReadDateTime",
-                    found=pl.col("read_at"),
-                    expected="YYYYMMDDhhmmss",
-                ),
-            ),
+            "read_at": Field(read_at, (no_time,)),
             "meter_serial": text("meter_serial"),
             "index_read": number("index_read", at_least=0),
             "unit": text("unit"),
-            "known_at": Field(_market_instant(pl.col("updated")), none),
+            "known_at": Field(_market_instant(pl.col("updated"))),
         },
-        reasons=(pl.col("problem"),),
+        problems=(Problem(pl.col("problem").is_not_null(), pl.col("problem")),),
     )
 
 

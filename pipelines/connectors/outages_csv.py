@@ -21,6 +21,7 @@ import polars as pl
 from pipelines.connectors.common import Context, Tables
 from pipelines.connectors.parsing import (
     Field,
+    Problem,
     assemble,
     code,
     constant,
@@ -61,19 +62,21 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     started, ended = fields["started_at"].value, fields["ended_at"].value
     limit = fields["import_limit_kw"]
     is_unlimited = (fields["event_type"].value == "curtailment_order") & limit.value.is_null()
-    reasons = (
-        pl.when(ended <= started).then(
-            pl.format("ended_at {} is not after started_at {}", "ended_at", "started_at")
+    problems = (
+        Problem(
+            ended <= started,
+            pl.format("ended_at {} is not after started_at {}", "ended_at", "started_at"),
         ),
-        pl.when(is_unlimited & limit.reason.is_null()).then(
-            pl.lit("import_limit_kw is empty: expected the kW that the curtailment_order allows")
+        Problem(
+            is_unlimited & ~limit.has_problem(),
+            pl.lit("import_limit_kw is empty: expected the kW that the curtailment_order allows"),
         ),
     )
-    return {"grid_events": assemble(rows, fields, reasons=reasons)}
+    return {"grid_events": assemble(rows, fields, problems=problems)}
 
 
 def _is_cancelled(rows: pl.DataFrame) -> Field:
     if "status" not in rows.columns:
         return constant(value=False, dtype=pl.Boolean)
     status = code("status", {"active": "active", "cancelled": "cancelled"})
-    return Field(status.value.fill_null("active") == "cancelled", status.reason)
+    return Field(status.value.fill_null("active") == "cancelled", status.problems)

@@ -8,15 +8,16 @@ is rejected, unless the format itself says that its times are UTC (`is_utc`). Sp
 does not count. Nothing is guessed.
 
 `parsed_number` and `parsed_instant` give the value, null where the text is none. A `Field` is a
-column in the making: that value, and the reason in words where it rejects the row.
+column in the making: that value, and the problems that reject a row, told in words.
 """
 
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice, zip_longest
 from xml.etree.ElementTree import Element, ParseError
 
@@ -38,20 +39,34 @@ DAMAGED_TABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 @dataclass(frozen=True)
-class Field:
-    """A column in the making.
+class Problem:
+    """Why rows are rejected: which rows, and what is said of them."""
 
-    `reason` is null where the row is fine as far as this field goes.
+    is_there: pl.Expr
+    told: pl.Expr
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column in the making, and what is wrong with it: one problem a row at most.
+
+    Values of text columns stand in the rows that `assemble` lays out, parsed once under the names
+    that `_parsed` gives.
     """
 
     value: pl.Expr
-    reason: pl.Expr
+    problems: tuple[Problem, ...] = ()
 
     def required(self, name: str, expected: str) -> "Field":
-        """The same field, with a reason where the value is null and nothing says why."""
-        is_unexplained = self.value.is_null() & self.reason.is_null()
-        missing = reason(is_unexplained, field=name, found=None, expected=expected)
-        return Field(self.value, pl.coalesce(self.reason, missing))
+        """The same field, with a problem where the value is null and nothing says why."""
+        is_unexplained = self.value.is_null() & ~self.has_problem()
+        missing = problem(is_unexplained, field=name, found=None, expected=expected)
+        return Field(self.value, (*self.problems, missing))
+
+    def has_problem(self) -> pl.Expr:
+        """Whether something is wrong with the field."""
+        there = (problem.is_there.fill_null(value=False) for problem in self.problems)
+        return pl.any_horizontal(pl.lit(value=False), *there)
 
 
 def time_in_name(file_name: str) -> datetime | None:
@@ -212,21 +227,23 @@ def child_text(element: Element, *path: str) -> str | None:
 
 def text(column: str) -> Field:
     """A text column as it is."""
-    return Field(pl.col(column), pl.lit(None, pl.String))
+    return Field(pl.col(column))
 
 
 def instant(column: str, *, is_utc: bool = False) -> Field:
     """A time with a zone, ISO 8601; `is_utc` where the format says so of times without one."""
     raw = pl.col(column)
-    parsed = parsed_instant(raw, is_utc=is_utc)
-    is_time = parsed_instant(raw, is_utc=True).is_not_null()
-    zone_missing = pl.when(is_time).then(
+    parsed = _parsed("UTC instant" if is_utc else "instant", column)
+    no_time = problem(
+        raw.is_not_null() & parsed.is_null(),
+        field=column,
+        found=raw,
+        expected="a time such as 2026-04-05T12:00:00Z",
+    )
+    without_zone = pl.when(parsed_instant(raw, is_utc=True).is_not_null()).then(
         pl.format(f"{column} '{{}}' has no time zone: expected Z or an offset such as +02:00", raw)
     )
-    no_time = reason(
-        raw.is_not_null(), field=column, found=raw, expected="a time such as 2026-04-05T12:00:00Z"
-    )
-    return Field(parsed, pl.when(parsed.is_null()).then(pl.coalesce(zone_missing, no_time)))
+    return Field(parsed, (Problem(no_time.is_there, pl.coalesce(without_zone, no_time.told)),))
 
 
 def parsed_instant(raw: pl.Expr, *, is_utc: bool = False) -> pl.Expr:
@@ -248,25 +265,20 @@ def parsed_instant(raw: pl.Expr, *, is_utc: bool = False) -> pl.Expr:
 
 def number(column: str, *, at_least: float | None = None, at_most: float | None = None) -> Field:
     """A finite number within bounds; null where the text is null."""
-    raw = pl.col(column)
-    parsed = parsed_number(raw)
-    is_bounded = pl.lit(value=True)
+    raw, parsed = pl.col(column), _parsed("number", column)
+    is_fine = parsed.is_not_null()
     bounds = ""
     if at_least is not None:
-        is_bounded &= parsed >= at_least
+        is_fine &= parsed >= at_least
         bounds += f", at least {at_least:g}"
     if at_most is not None:
-        is_bounded &= parsed <= at_most
+        is_fine &= parsed <= at_most
         bounds += f", at most {at_most:g}"
-    is_fine = parsed.is_not_null() & is_bounded
+    is_wrong = raw.is_not_null() & ~is_fine.fill_null(value=False)
+    expected = f"a number{bounds}"
     return Field(
-        pl.when(is_fine).then(parsed),
-        reason(
-            raw.is_not_null() & ~is_fine.fill_null(value=False),
-            field=column,
-            found=raw,
-            expected=f"a number{bounds}",
-        ),
+        pl.when(is_fine).then(parsed) if bounds else parsed,
+        (problem(is_wrong, field=column, found=raw, expected=expected),),
     )
 
 
@@ -283,20 +295,12 @@ def code(column: str, values: dict[str, str]) -> Field:
     value = raw.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.String)
     is_unknown = raw.is_not_null() & value.is_null()
     expected = f"one of {', '.join(values)}"
-    return Field(value, reason(is_unknown, field=column, found=raw, expected=expected))
+    return Field(value, (problem(is_unknown, field=column, found=raw, expected=expected),))
 
 
 def constant(value: object, dtype: type[pl.DataType] = pl.String) -> Field:
     """The same value in every row."""
-    return Field(pl.lit(value, dtype), pl.lit(None, pl.String))
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why rows are rejected: which rows, and what is said of them."""
-
-    is_there: pl.Expr
-    told: pl.Expr
+    return Field(pl.lit(value, dtype))
 
 
 def problem(wrong: pl.Expr, *, field: str, found: pl.Expr | None, expected: str) -> Problem:
@@ -314,29 +318,20 @@ def told_problems(rows: pl.DataFrame, problems: Sequence[Problem]) -> pl.Series:
     Texts are made for the rows that need one: most files have none.
     """
     masks = [f"problem {number}" for number in range(len(problems))]
-    is_there = rows.select(
+    judged = rows.with_columns(
         one.is_there.fill_null(value=False).alias(mask)
         for mask, one in zip(masks, problems, strict=True)
     )
-    has_any = is_there.select(pl.any_horizontal(masks)).to_series()
+    is_wrong = judged.select(pl.any_horizontal(pl.lit(value=False), *masks)).to_series()
     reasons = pl.repeat(None, len(rows), dtype=pl.String, eager=True)
-    if not has_any.any():
+    if not is_wrong.any():
         return reasons
-    told = [pl.when(mask).then(one.told) for mask, one in zip(masks, problems, strict=True)]
-    wrong = rows.hstack(is_there).filter(has_any).select(joined_reasons(*told))
-    return reasons.scatter(has_any.arg_true(), wrong.to_series())
-
-
-def reason(wrong: pl.Expr, *, field: str, found: pl.Expr | None, expected: str) -> pl.Expr:
-    """The reject reason of a field where `wrong`, else null; `found` is None or null if empty."""
-    one = problem(wrong, field=field, found=found, expected=expected)
-    return pl.when(one.is_there).then(one.told)
-
-
-def joined_reasons(*reasons: pl.Expr) -> pl.Expr:
-    """All reasons of a row in one text, null where there is none."""
-    told = pl.concat_str(*reasons, separator="; ", ignore_nulls=True)
-    return pl.when(told != "").then(told)
+    told = pl.concat_str(
+        *(pl.when(mask).then(one.told) for mask, one in zip(masks, problems, strict=True)),
+        separator="; ",
+        ignore_nulls=True,
+    )
+    return reasons.scatter(is_wrong.arg_true(), judged.filter(is_wrong).select(told).to_series())
 
 
 def shown(raw: pl.Expr) -> pl.Expr:
@@ -345,27 +340,54 @@ def shown(raw: pl.Expr) -> pl.Expr:
 
 
 def assemble(
-    rows: pl.DataFrame, fields: dict[str, Field], *, reasons: tuple[pl.Expr, ...] = ()
+    rows: pl.DataFrame, fields: dict[str, Field], *, problems: tuple[Problem, ...] = ()
 ) -> pl.DataFrame:
-    """Columns of the fields, and `reject_reason` from the fields, `reasons` and the rows' own.
+    """Columns of the fields, and `reject_reason` from the fields, `problems` and the rows' own.
 
     A row that has a `left_out_reason` keeps it and is not rejected.
     """
     if rows.is_empty():
         # Polars panics where the hour that clocks repeat is told by a column without rows.
-        return assemble(rows.clear(1), fields, reasons=reasons).clear()
-    own = [pl.col(REJECT_REASON)] if REJECT_REASON in rows.columns else []
-    found = pl.coalesce(
-        *own, joined_reasons(*(field.reason for field in fields.values()), *reasons)
-    )
+        return assemble(rows.clear(1), fields, problems=problems).clear()
+    every = [*(problem for field in fields.values() for problem in field.problems), *problems]
+    laid_out = _with_parsed(rows, [*(field.value for field in fields.values()), *every])
+    found = pl.lit(told_problems(laid_out, every))
+    if REJECT_REASON in rows.columns:
+        found = pl.coalesce(REJECT_REASON, found)
     left_out = [pl.col(LEFT_OUT_REASON)] if LEFT_OUT_REASON in rows.columns else []
     if left_out:
         found = pl.when(left_out[0].is_null()).then(found)
-    return rows.select(
+    return laid_out.select(
         *(field.value.alias(name) for name, field in fields.items()),
         found.alias(REJECT_REASON),
         *left_out,
     )
+
+
+def _parsed(kind: str, column: str) -> pl.Expr:
+    """The column that `assemble` parses from the text of another, once for all that ask for it."""
+    return pl.col(f"{kind} of {column}")
+
+
+def _with_parsed(rows: pl.DataFrame, asked: Sequence[pl.Expr | Problem]) -> pl.DataFrame:
+    expressions = (
+        expression
+        for one in asked
+        for expression in ((one.is_there, one.told) if isinstance(one, Problem) else (one,))
+    )
+    names = {name for expression in expressions for name in expression.meta.root_names()}
+    parsed = []
+    for name in sorted(names.difference(rows.columns)):
+        kind, _, column = name.partition(" of ")
+        parsed.append(_PARSERS[kind](pl.col(column)).alias(name))
+    return rows.with_columns(parsed)
+
+
+_PARSERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+    "number": parsed_number,
+    "instant": parsed_instant,
+    "UTC instant": partial(parsed_instant, is_utc=True),
+}
 
 
 _MIG_PROFILE = r"(?:(\d)c\.)?(\d)g\.\d+gb"  # slices of a compute instance, else of all of it

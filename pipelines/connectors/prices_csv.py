@@ -28,6 +28,7 @@ import polars as pl
 from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
 from pipelines.connectors.parsing import (
     Field,
+    Problem,
     assemble,
     constant,
     csv_rows,
@@ -110,29 +111,28 @@ def _ercot(rows: pl.DataFrame, market: str) -> pl.DataFrame:
         _ERCOT_ZONE, ambiguous=flag.fill_null("null"), non_existent="null"
     )
     started = local.dt.convert_time_zone("UTC")
-    time_reason = (
-        pl.when(wall.is_null() & hour.reason.is_null() & quarter.reason.is_null())
-        .then(pl.format("DeliveryDate '{}': expected MM/DD/YYYY", shown(_told("deliverydate"))))
-        .when(wall.is_not_null() & started.is_null())
-        .then(
-            pl.format("{} in America/Chicago does not exist, or twice without DSTFlag N or Y", wall)
-        )
+    no_date = Problem(
+        wall.is_null() & ~hour.has_problem() & ~quarter.has_problem(),
+        pl.format("DeliveryDate '{}': expected MM/DD/YYYY", shown(_told("deliverydate"))),
     )
-    none = pl.lit(None, pl.String)
+    no_time = Problem(
+        wall.is_not_null() & started.is_null(),
+        pl.format("{} in America/Chicago does not exist, or twice without DSTFlag N or Y", wall),
+    )
     return assemble(
         rows,
         {
             "zone": _point(rows).required("SettlementPoint", "a hub, zone or node"),
             "market": constant(market),
             "sequence": constant(1, pl.Int64),
-            "interval_started_at": Field(started, time_reason),
-            "interval_ended_at": Field(started + pl.duration(minutes=minutes), none),
+            "interval_started_at": Field(started, (no_date, no_time)),
+            "interval_ended_at": Field(started + pl.duration(minutes=minutes)),
             "price_per_mwh": number("settlementpointprice").required(
                 "SettlementPointPrice", "USD/MWh"
             ),
             "currency_code": constant("USD"),
         },
-        reasons=(hour.reason, quarter.reason),
+        problems=(*hour.problems, *quarter.problems),
     )
 
 
@@ -143,7 +143,7 @@ def _point(rows: pl.DataFrame) -> Field:
     kind = pl.col("settlementpointtype").str.to_uppercase()
     weighted = pl.format("{}:{}", point.value, kind)
     is_weighted = kind.str.ends_with(_ENERGY_WEIGHTED).fill_null(value=False)
-    return Field(pl.when(is_weighted).then(weighted).otherwise(point.value), point.reason)
+    return Field(pl.when(is_weighted).then(weighted).otherwise(point.value), point.problems)
 
 
 def _whole(column: str, most: int) -> Field:
@@ -152,8 +152,8 @@ def _whole(column: str, most: int) -> Field:
 
 def _bounded(column: str, value: pl.Expr, most: int) -> Field:
     is_fine = value.is_between(1, most).fill_null(value=False)
-    reason = pl.format(f"{column} '{{}}': expected 1 to {most}", shown(_told(column)))
-    return Field(pl.when(is_fine).then(value), pl.when(~is_fine).then(reason))
+    told = pl.format(f"{column} '{{}}': expected 1 to {most}", shown(_told(column)))
+    return Field(pl.when(is_fine).then(value), (Problem(~is_fine, told),))
 
 
 def _told(column: str) -> pl.Expr:
@@ -181,9 +181,7 @@ def _list(rows: pl.DataFrame, time: str, price: str, file_name: str) -> pl.DataF
             "market": constant("real_time" if "real_time" in stem.lower() else "day_ahead"),
             "sequence": constant(1, pl.Int64),
             "interval_started_at": started,
-            "interval_ended_at": Field(
-                started.value + shortest.fill_null(_HOUR), pl.lit(None, pl.String)
-            ),
+            "interval_ended_at": Field(started.value + shortest.fill_null(_HOUR)),
             "price_per_mwh": number(price).required("price", "a price per MWh"),
             "currency_code": constant(currency[1].upper() if currency else None),
         },

@@ -25,12 +25,13 @@ from pipelines.connectors.common import (
 from pipelines.connectors.parsing import (
     DAMAGED_TABLE,
     UTC_TIME,
+    Problem,
     board_share,
     csv_rows,
-    joined_reasons,
     parsed_instant,
     parsed_number,
-    reason,
+    problem,
+    told_problems,
 )
 
 GPU_METRICS: Mapping[str, Sequence[str]] = {
@@ -324,11 +325,10 @@ def _with_board(samples: pl.DataFrame) -> pl.DataFrame:
 def _gpu_samples(wide: pl.DataFrame) -> pl.DataFrame:
     """`gpu_samples` from one row per board and time with a column per metric."""
     present = [name for name in _METRIC_COLUMN if name in wide.columns]
-    wrong = [_reason_if_no_number(name, wide.schema[name]) for name in present]
-    reject_reason = joined_reasons(*_key_reasons(), *wrong)
+    problems = [*_key_problems(), *(_no_number(name, wide.schema[name]) for name in present)]
     return wide.with_columns(
         *(_number(name, wide.schema[name]) for name in present),
-        reject_reason.alias(REJECT_REASON),
+        told_problems(wide, problems).alias(REJECT_REASON),
     ).select(
         pl.col("time").alias("sampled_at"),
         "hostname",
@@ -379,20 +379,19 @@ def _node_rows(samples: pl.DataFrame) -> pl.DataFrame:
     )
     host = _label(_NODE_LABELS, samples).str.replace(r":\d+$", "")  # instance carries a port
     power = _plain_number("value", samples.schema["value"])
+    rows = samples.with_columns(hostname=host, power_w=power, preference=preference)
+    problems = [
+        _time_problem(),
+        _label_problem("hostname", _NODE_LABELS),
+        problem(
+            _is_no_number("value", samples.schema["value"]),
+            field="power_w",
+            found=pl.col("value"),
+            expected="a number of watts",
+        ),
+    ]
     return (
-        samples.with_columns(hostname=host, power_w=power, preference=preference)
-        .with_columns(
-            joined_reasons(
-                _time_reason(),
-                _label_reason("hostname", _NODE_LABELS),
-                reason(
-                    _is_no_number("value", samples.schema["value"]),
-                    field="power_w",
-                    found=pl.col("value"),
-                    expected="a number of watts",
-                ),
-            ).alias(REJECT_REASON)
-        )
+        rows.with_columns(told_problems(rows, problems).alias(REJECT_REASON))
         .filter(pl.col("power_w").is_not_null() | pl.col(REJECT_REASON).is_not_null())
         .filter(pl.col("preference") == pl.col("preference").min().over("hostname", "time"))
         .group_by("time", "hostname", maintain_order=True)
@@ -425,8 +424,8 @@ def _is_no_number(name: str, dtype: pl.DataType) -> pl.Expr:
     return is_filled & _plain_number(name, dtype).is_null()
 
 
-def _reason_if_no_number(name: str, dtype: pl.DataType) -> pl.Expr:
-    return reason(
+def _no_number(name: str, dtype: pl.DataType) -> Problem:
+    return problem(
         _is_no_number(name, dtype),
         field=f"{_METRIC_COLUMN[name]} ({name})",
         found=pl.col(name),
@@ -434,16 +433,16 @@ def _reason_if_no_number(name: str, dtype: pl.DataType) -> pl.Expr:
     )
 
 
-def _key_reasons() -> list[pl.Expr]:
+def _key_problems() -> list[Problem]:
     return [
-        _time_reason(),
-        _label_reason("hostname", _GPU_HOST_LABELS),
-        _label_reason("gpu_index", _GPU_INDEX_LABELS),
+        _time_problem(),
+        _label_problem("hostname", _GPU_HOST_LABELS),
+        _label_problem("gpu_index", _GPU_INDEX_LABELS),
     ]
 
 
-def _time_reason() -> pl.Expr:
-    return reason(
+def _time_problem() -> Problem:
+    return problem(
         pl.col("time").is_null(),
         field="sampled_at",
         found=pl.col("time_found"),
@@ -451,8 +450,8 @@ def _time_reason() -> pl.Expr:
     )
 
 
-def _label_reason(column: str, labels: Sequence[str]) -> pl.Expr:
-    return reason(
+def _label_problem(column: str, labels: Sequence[str]) -> Problem:
+    return problem(
         pl.col(column).is_null(),
         field=column,
         found=None,
