@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import jsonschema
 
 from pipelines import reference
@@ -42,15 +43,16 @@ class PackError(BookError):
     """There is no pack for this week; the cause says why."""
 
 
-def read(book: Book, team: str, week: str) -> Document:
+def read(book: Book, team: str, week: str, connection: duckdb.DuckDBPyConnection) -> Document:
     """What the book says about a week to a team, as revision 1 without changes.
+
+    All of it is asked of one `connection`, that is, of one publication.
 
     Raises:
         PackError: the week is none, not over, or before the book begins.
-        QueryError: nothing is published yet.
     """
     first_date, last_date = week_dates(week)
-    known = query.run_sql(book, team, _BOOK).row(0, named=True)
+    known = query.ask(connection, _BOOK).row(0, named=True)
     if known["last_date"] is None:
         raise PackError([f"{book.published / team}.duckdb: holds no day yet: nothing to report"])
     if last_date > known["last_date"]:
@@ -74,7 +76,7 @@ def read(book: Book, team: str, week: str) -> Document:
         "revision": 1,
         "book_known_at": as_json(known["known_at"]),
         "sections": {
-            section.name: ask(book, team, section, asked)
+            section.name: ask(connection, section, asked)
             for section in SECTIONS
             if team in section.teams
         },
@@ -84,10 +86,12 @@ def read(book: Book, team: str, week: str) -> Document:
     }
 
 
-def ask(book: Book, team: str, section: Section, asked: dict[str, str]) -> dict[str, Any]:
+def ask(
+    connection: duckdb.DuckDBPyConnection, section: Section, asked: dict[str, str]
+) -> dict[str, Any]:
     """A section's SQL with the week filled in, its key columns and its rows."""
     sql = section.sql.format(**asked).strip()
-    rows = query.run_sql(book, team, sql).to_dicts()
+    rows = query.ask(connection, sql).to_dicts()
     return {
         "sql": sql,
         "key": list(section.key),

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -67,6 +68,40 @@ STATUS_NAMES = {
 
 def render(pack: Document) -> str:
     """The page of a pack."""
+    reader = _Reader(pack)
+    return (
+        _environment()
+        .get_template("pack.html.j2")
+        .render(
+            pack=pack,
+            period=_period(pack),
+            sections=pack["sections"],
+            sites=reader.rows("sites"),
+            rows=reader.rows,
+            row=reader.row,
+            figure=reader.figure,
+            text=reader.text,
+            kpi=reader.kpi,
+            # The others stand in their sections.
+            kpis=project.kpi_ids(headline=True),
+            statuses=STATUS_NAMES,
+            local=reader.local,
+            site_charts=reader.site_charts(),
+            carbon_chart=reader.carbon_chart(),
+            strip=charts.strip,
+            letters=charts.SOURCE_LETTERS,
+            cost_steps=charts.COST_STEPS,
+            currency=reader.currency,
+            with_contract_prices=pack["team"] in WITH_CONTRACT_PRICES,
+            days=reader.days,
+            shown_rows=SHOWN_ROWS,
+            paper=reader.paper(),
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -75,32 +110,7 @@ def render(pack: Document) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"words": words, "unit": unit_name}
-    reader = _Reader(pack)
-    return environment.get_template("pack.html.j2").render(
-        pack=pack,
-        period=_period(pack),
-        sections=pack["sections"],
-        sites=reader.rows("sites"),
-        rows=reader.rows,
-        row=reader.row,
-        figure=reader.figure,
-        text=reader.text,
-        kpi=reader.kpi,
-        # The others stand in their sections.
-        kpis=project.kpi_ids(headline=True),
-        statuses=STATUS_NAMES,
-        local=reader.local,
-        site_charts=reader.site_charts(),
-        carbon_chart=reader.carbon_chart(),
-        strip=charts.strip,
-        letters=charts.SOURCE_LETTERS,
-        cost_steps=charts.COST_STEPS,
-        currency=reader.currency,
-        with_contract_prices=pack["team"] in WITH_CONTRACT_PRICES,
-        days=reader.days,
-        shown_rows=SHOWN_ROWS,
-        paper=reader.paper(),
-    )
+    return environment
 
 
 def words(name: str | None) -> str:

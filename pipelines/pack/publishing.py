@@ -16,12 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 from filelock import FileLock
 
 from pipelines.book import Book
 from pipelines.pack import document, page
 from pipelines.pack.document import Document, PackError
 from pipelines.pack.sections import SECTIONS
+from pipelines.published import query
 from pipelines.published import week as weeks
 from pipelines.published.access import groups, restrict
 from pipelines.published.query import TEAMS
@@ -92,8 +94,9 @@ def newest(book: Book, week: str, team: str) -> Document | None:
 
 
 def _publish_team(book: Book, team: str, week: str, group_id: int | None) -> PublishedPack:
-    now = document.read(book, team, week)
-    _compare_earlier(book, now)
+    with query.opened(book, team) as connection:
+        now = document.read(book, team, week, connection)
+        _compare_earlier(book, now, connection)
     before = newest(book, week, team)
     if before is not None:
         now["revision"] = before["revision"] + 1
@@ -106,7 +109,7 @@ def _publish_team(book: Book, team: str, week: str, group_id: int | None) -> Pub
     return PublishedPack(team, week, place, now["revision"], len(now["changes"]), is_new=True)
 
 
-def _compare_earlier(book: Book, pack: Document) -> None:
+def _compare_earlier(book: Book, pack: Document, connection: duckdb.DuckDBPyConnection) -> None:
     """Put into a pack what the book now says otherwise about the scorecards of weeks before."""
     team, week = pack["team"], pack["week"]
     scorecard = next(section for section in SECTIONS if section.name == "scorecard")
@@ -117,7 +120,7 @@ def _compare_earlier(book: Book, pack: Document) -> None:
         if before is None:
             continue
         asked = {key: before[key] for key in ("week", "first_date", "last_date", "time_zone")}
-        now = {"sections": {"scorecard": document.ask(book, team, scorecard, asked)}}
+        now = {"sections": {"scorecard": document.ask(connection, scorecard, asked)}}
         pack["compared_weeks"].append(name)
         pack["earlier_weeks"] += [
             {"week": name, "revision": before["revision"], **change}

@@ -33,37 +33,55 @@ class QueryError(BookError):
 def run_sql(
     book: Book, team: str, sql: str, parameters: Mapping[str, object] | None = None
 ) -> pl.DataFrame:
-    """The rows one SQL statement gives on what `team` sees.
-
-    `parameters` are the values of `$name` in the statement. Tables can be named with or without
-    their schema `marts`; times come back in UTC. The statement can reach nothing but the team's
-    file: no other files, no extensions, no settings, no network.
+    """The rows one SQL statement gives on what `team` sees; see `opened` and `ask`.
 
     Raises:
         QueryError: no such team, nothing published yet, or the statement is wrong.
+    """
+    with opened(book, team) as connection:
+        return ask(connection, sql, parameters)
+
+
+def opened(book: Book, team: str) -> duckdb.DuckDBPyConnection:
+    """What `team` sees, for questions that one publication is to answer.
+
+    Tables can be named with or without their schema `marts`; times come back in UTC. A statement
+    can reach nothing but the team's file: no other files, no extensions, no settings, no network.
+
+    Raises:
+        QueryError: no such team, or nothing published yet.
     """
     if team not in TEAMS:
         raise QueryError([f"team {team!r} does not exist: expected one of {', '.join(TEAMS)}"])
     file = book.published / f"{team}.duckdb"
     if not file.exists():
         raise QueryError([f"{file}: not published yet: run `wattbook run` first"])
-    with _opened(file) as connection:
-        connection.execute("set timezone = 'UTC'")
-        connection.execute("set search_path = 'marts'")
-        connection.execute("set enable_external_access = false")
-        connection.execute("set lock_configuration = true")
-        try:
-            statements = connection.extract_statements(sql)
-            if len(statements) != 1:
-                raise QueryError([f"found {len(statements)} SQL statements: ask one at a time"])
-            relation = connection.sql(statements[0], params=dict(parameters or {}))
-            if relation is None:
-                raise QueryError(
-                    "the statement gives no rows: ask with select, from, describe or show"
-                )
-            rows = relation.to_arrow_table()
-        except duckdb.Error as error:
-            raise QueryError([_one_line(error)]) from error
+    connection = _opened(file)
+    connection.execute("set timezone = 'UTC'")
+    connection.execute("set search_path = 'marts'")
+    connection.execute("set enable_external_access = false")
+    connection.execute("set lock_configuration = true")
+    return connection
+
+
+def ask(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None = None
+) -> pl.DataFrame:
+    """The rows one SQL statement gives; `parameters` are the values of `$name` in it.
+
+    Raises:
+        QueryError: the statement is wrong.
+    """
+    try:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise QueryError([f"found {len(statements)} SQL statements: ask one at a time"])
+        relation = connection.sql(statements[0], params=dict(parameters or {}))
+        if relation is None:
+            raise QueryError("the statement gives no rows: ask with select, from, describe or show")
+        rows = relation.to_arrow_table()
+    except duckdb.Error as error:
+        raise QueryError([_one_line(error)]) from error
     return pl.DataFrame(rows)
 
 

@@ -95,8 +95,8 @@ class Reader:
         try:
             text = path.read_text(encoding="utf-8")
             _check_size(text)
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            value = yaml.safe_load(text)
+            node = yaml.compose(text, Loader=yaml.CSafeLoader)
+            value = yaml.load(text, Loader=yaml.CSafeLoader)
         except _TooLargeError as error:
             self.mistakes.causes.append(f"{name}:{error}")
             return None
@@ -133,7 +133,7 @@ def _check_size(text: str) -> None:
     sizes: dict[str | None, int] = {}
     opened: list[tuple[str | None, int]] = []
     size = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.CollectionStartEvent):
             opened.append((event.anchor, size))

@@ -11,6 +11,7 @@ from pipelines import pack
 from pipelines.book import Book
 from pipelines.cli import app
 from pipelines.pack import document
+from pipelines.published import query
 from pipelines.published.week import last_weeks
 from tests.pack.published_books import WEEK, incident, usual_week, write
 
@@ -196,7 +197,8 @@ def test_a_pack_that_was_not_finished_is_drawn_again(book):
 
 
 def test_a_document_that_is_not_what_the_schema_promises_is_refused(book):
-    pack_of_week = document.read(write(book, usual_week()), "finance", WEEK)
+    with query.opened(write(book, usual_week()), "finance") as connection:
+        pack_of_week = document.read(book, "finance", WEEK, connection)
     document.validate(pack_of_week)
     with pytest.raises(jsonschema.ValidationError, match="'rows' is a required property"):
         document.validate(
