@@ -137,10 +137,11 @@ def rollup_in_duckdb(files: list[str], day: date) -> pl.DataFrame:
         samples.sampled_at >= midnight - edge,
         samples.sampled_at <= midnight + timedelta(days=1) + edge,
     )
-    rows = pl.DataFrame(engine.to_pyarrow(rollup.gpu_intervals(near, day)))
+    rows = pl.DataFrame(engine.to_pyarrow(rollup.gpu_intervals(near)))
     engine.disconnect()
     started = pl.col("interval_started_at").dt.epoch("us").cast(pl.Datetime("us", "UTC"))
-    return rows.with_columns(started).select(rollup.GPU_INTERVALS.names())
+    of_day = rows.with_columns(started).filter(pl.col("interval_started_at").dt.date() == day)
+    return of_day.select(rollup.GPU_INTERVALS.names())
 
 
 def rollup_in_polars(samples: pl.LazyFrame, day: date) -> pl.DataFrame:

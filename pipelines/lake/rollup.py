@@ -24,7 +24,9 @@ latest known value. So files with one metric each, and a day at 60 s on top of t
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 import polars as pl
@@ -32,6 +34,7 @@ import polars as pl
 from pipelines.book import Book
 from pipelines.connectors.common import BUSY_ABOVE_RATIO
 from pipelines.lake.files import write_parquet
+from pipelines.lake.schemas import RAW_TABLES
 
 INTERVAL_S = 900
 MAX_STEP_S = 900
@@ -61,6 +64,7 @@ _METRICS = (
     "mig_busy_ratio",
     "mig_told_ratio",
 )
+_SAMPLES = ("gpu_samples", "node_power_samples")
 _BOARD = ("hostname", "gpu_index")
 _ENERGIES = ("energy_kwh", "energy_from_counter_kwh", "energy_from_power_kwh")
 _BUSY = (
@@ -128,6 +132,7 @@ def roll_up(
     *,
     as_of: datetime | None = None,
     left_out: Collection[str] = (),
+    memory_limit: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, int]:
     """Write the roll-ups of these UTC dates anew; a date without samples gets files without rows.
@@ -140,6 +145,8 @@ def roll_up(
         dates: UTC dates.
         as_of: leave out rows that were not known then.
         left_out: loads whose rows are out of the book.
+        memory_limit: of DuckDB, such as 4GB, beyond which it goes on below `data_dir`; by default
+            what DuckDB takes, most of the machine's.
         progress: told each date.
 
     Returns:
@@ -148,25 +155,23 @@ def roll_up(
     counts = {"gpu_intervals": 0, "node_intervals": 0}
     write_parquet(GPU_INTERVALS.to_frame(), book.lake / "gpu_intervals" / "schema.parquet")
     write_parquet(NODE_INTERVALS.to_frame(), book.lake / "node_intervals" / "schema.parquet")
-    for day in sorted(set(dates)):
-        if progress is not None:
-            progress(f"telemetry of {day}")
-        engine = ibis.duckdb.connect()
-        engine.con.execute("set timezone = 'UTC'; set enable_progress_bar = false")
-        gpu = _collected(
-            engine,
-            gpu_intervals(_samples(engine, book, "gpu_samples", day, as_of, left_out), day),
-            GPU_INTERVALS,
-        )
-        power = node_energy(_samples(engine, book, "node_power_samples", day, as_of, left_out), day)
-        gpu_file = book.lake / "gpu_intervals" / f"{day}.parquet"
-        write_parquet(gpu, gpu_file)
-        boards = engine.read_parquet(str(gpu_file))
-        node = _collected(engine, node_intervals(boards, power), NODE_INTERVALS)
-        write_parquet(node, book.lake / "node_intervals" / f"{day}.parquet")
-        counts["gpu_intervals"] += gpu.height
-        counts["node_intervals"] += node.height
-        engine.disconnect()
+    with duckdb.connect() as engine:
+        engine.execute("set timezone = 'UTC'; set enable_progress_bar = false")
+        engine.execute("set temp_directory = ?", [str(book.data_dir / "spill")])
+        if memory_limit is not None:
+            engine.execute("set memory_limit = ?", [memory_limit])
+        for day in sorted(set(dates)):
+            if progress is not None:
+                progress(f"telemetry of {day}")
+            for table in _SAMPLES:
+                _show_samples(engine, book, table, day, as_of, left_out)
+            gpu = _collected(engine, "gpu_intervals", GPU_INTERVALS, day)
+            write_parquet(gpu, book.lake / "gpu_intervals" / f"{day}.parquet")
+            engine.register("gpu_intervals", gpu)
+            node = _collected(engine, "node_intervals", NODE_INTERVALS, day)
+            write_parquet(node, book.lake / "node_intervals" / f"{day}.parquet")
+            counts["gpu_intervals"] += gpu.height
+            counts["node_intervals"] += node.height
     return counts
 
 
@@ -176,8 +181,8 @@ def is_rolled_up(book: Book, day: date) -> bool:
     return all((book.lake / folder / f"{day}.parquet").is_file() for folder in folders)
 
 
-def gpu_intervals(samples: ir.Table, day: date) -> ir.Table:
-    """One row per board and interval of a UTC day, from `gpu_samples` of that day and its edges."""
+def gpu_intervals(samples: ir.Table) -> ir.Table:
+    """One row per board and interval, from `gpu_samples` of a UTC day and its edges."""
     boards = _distinct(samples, _BOARD, _METRICS)
     steps = _steps(boards, _BOARD, _METRICS, counter="energy_counter_millijoules")
     counter_mj = steps.energy_counter_millijoules - steps.previous_energy_counter_millijoules
@@ -244,7 +249,7 @@ def gpu_intervals(samples: ir.Table, day: date) -> ir.Table:
         counter_stood_still_s=ibis.ifelse(s.stood_still, s.step_s, ibis.null("float64")),
         energy_contradicted_s=ibis.ifelse(s.contradicted, s.step_s, ibis.null("float64")),
     )
-    return _per_interval(steps, boards, _BOARD, (*_ENERGIES, *_BUSY, *_DOUBTS, "covered_s"), day)
+    return _per_interval(steps, boards, _BOARD, (*_ENERGIES, *_BUSY, *_DOUBTS, "covered_s"))
 
 
 def _standstills(boards: ir.Table) -> ir.Table:
@@ -288,15 +293,15 @@ def _contradicted(steps: ir.Table) -> ir.Table:
     return found.select(*_BOARD, contradicted=ibis.literal(value=True))
 
 
-def node_energy(samples: ir.Table, day: date) -> ir.Table:
-    """One row per node and interval of a UTC day, from `node_power_samples`."""
+def node_energy(samples: ir.Table) -> ir.Table:
+    """One row per node and interval, from `node_power_samples` of a UTC day and its edges."""
     nodes = _distinct(samples, ("hostname",), ("power_w",))
     steps = _steps(nodes, ("hostname",), ("power_w",))
     energy = _mean_power_w(steps) * steps.step_s / _WATT_SECONDS_PER_KWH
     measured = steps.mutate(
         node_kwh=energy, node_covered_s=ibis.ifelse(energy.notnull(), steps.step_s, 0.0)
     )
-    return _per_interval(measured, nodes, ("hostname",), ("node_kwh", "node_covered_s"), day)
+    return _per_interval(measured, nodes, ("hostname",), ("node_kwh", "node_covered_s"))
 
 
 def node_intervals(boards: ir.Table, power: ir.Table) -> ir.Table:
@@ -320,15 +325,32 @@ def node_intervals(boards: ir.Table, power: ir.Table) -> ir.Table:
     )
 
 
-def _samples(
-    engine: ibis.BaseBackend,
+@cache
+def _sql(name: str) -> str:
+    """A roll-up as DuckDB runs it; putting it into SQL costs as much as a day of some boards."""
+    gpu_samples, node_power_samples, boards = (
+        ibis.table(ibis.Schema.from_polars(schema), name=table)
+        for table, schema in (
+            *((table, RAW_TABLES[table].schema.create_empty().schema) for table in _SAMPLES),
+            ("gpu_intervals", GPU_INTERVALS),
+        )
+    )
+    expressions = {
+        "gpu_intervals": gpu_intervals(gpu_samples),
+        "node_intervals": node_intervals(boards, node_energy(node_power_samples)),
+    }
+    return ibis.to_sql(expressions[name], dialect="duckdb")
+
+
+def _show_samples(
+    engine: duckdb.DuckDBPyConnection,
     book: Book,
     table: str,
     day: date,
     as_of: datetime | None,
     left_out: Collection[str],
-) -> ir.Table:
-    """Samples of a day and of the step's length around it, as known at `as_of`."""
+) -> None:
+    """Show the engine samples of a day and of the step's length around it, as known at `as_of`."""
     near = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
     files = [
         str(file)
@@ -340,13 +362,17 @@ def _samples(
     samples = engine.read_parquet([schema, *files], union_by_name=True)
     midnight = datetime.combine(day, time(), UTC)
     edge = timedelta(seconds=MAX_STEP_S)
-    samples = samples.filter(
-        samples.sampled_at >= midnight - edge,
-        samples.sampled_at <= midnight + timedelta(days=1) + edge,
+    sampled_at, load_id, known_at = map(
+        duckdb.ColumnExpression, ("sampled_at", "load_id", "known_at")
+    )
+    samples = samples.filter(sampled_at >= midnight - edge).filter(
+        sampled_at <= midnight + timedelta(days=1) + edge
     )
     if left_out:
-        samples = samples.filter(samples.load_id.notin(list(left_out)))
-    return samples if as_of is None else samples.filter(samples.known_at <= as_of)
+        samples = samples.filter(load_id.isnotin(*map(duckdb.ConstantExpression, left_out)))
+    if as_of is not None:
+        samples = samples.filter(known_at <= as_of)
+    samples.create_view(table, replace=True)
 
 
 def _distinct(samples: ir.Table, key: Sequence[str], metrics: Sequence[str]) -> ir.Table:
@@ -406,9 +432,9 @@ def _is_glitch(before: ir.Value, value: ir.Value, after: ir.Value) -> ir.Value:
 
 
 def _per_interval(
-    steps: ir.Table, samples: ir.Table, key: Sequence[str], amounts: Sequence[str], day: date
+    steps: ir.Table, samples: ir.Table, key: Sequence[str], amounts: Sequence[str]
 ) -> ir.Table:
-    """Amounts of steps added up per interval of the day, each step split where it crosses one."""
+    """Amounts of steps added up per interval, each step split where it crosses one."""
     interval_us = INTERVAL_S * _MICROSECONDS
     first = (steps.previous_at_us // interval_us).cast("int64")
     last = ((steps.at_us - 1) // interval_us).cast("int64")
@@ -436,13 +462,9 @@ def _per_interval(
         part(crossing, crossing["last"], 1 - crossing.share_of_first),
         counted,
     )
-    midnight = int(datetime.combine(day, time(), UTC).timestamp()) // INTERVAL_S
-    of_day = parts.filter(
-        parts.interval >= midnight, parts.interval < midnight + 24 * 3600 // INTERVAL_S
-    )
-    totals = of_day.group_by(*key, "interval").agg(
-        **{name: _total(of_day, name) for name in amounts},
-        sample_count=of_day.is_sample.sum(),
+    totals = parts.group_by(*key, "interval").agg(
+        **{name: _total(parts, name) for name in amounts},
+        sample_count=parts.is_sample.sum(),
     )
     return totals.mutate(interval_started_at=(totals.interval * INTERVAL_S).as_timestamp("s")).drop(
         "interval"
@@ -493,11 +515,14 @@ def _where(condition: ir.Value, amount: ir.Value) -> ir.Value:
     return ibis.cases((condition, amount), (~condition, amount * 0.0), else_=None)
 
 
-def _collected(engine: ibis.BaseBackend, rows: ir.Table, schema: pl.Schema) -> pl.DataFrame:
-    frame = pl.from_arrow(engine.to_pyarrow(rows))
-    assert isinstance(frame, pl.DataFrame)  # a table of columns, never a single array
+def _collected(
+    engine: duckdb.DuckDBPyConnection, name: str, schema: pl.Schema, day: date
+) -> pl.DataFrame:
+    """Rows of a roll-up in the intervals of a UTC day."""
+    frame = pl.DataFrame(engine.sql(_sql(name)).to_arrow_table())
     started_at = pl.col("interval_started_at")
     if frame.schema["interval_started_at"] != schema["interval_started_at"]:
         frame = frame.with_columns(started_at.dt.replace_time_zone("UTC").dt.cast_time_unit("us"))
     key = [name for name in (*_BOARD, "interval_started_at") if name in schema]
-    return frame.select(schema.names()).cast(schema).sort(key)
+    rows = frame.select(schema.names()).cast(schema).sort(key)
+    return rows.filter(started_at.dt.date() == day)

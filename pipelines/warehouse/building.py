@@ -4,6 +4,7 @@ What belongs here: the order of the steps and the lock around them. What does no
 (`planning.py`), how dbt is called (`dbt.py`), handing tables to teams (`pipelines/published`).
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from pipelines.lake import (
     write_reference_tables,
 )
 from pipelines.warehouse.dbt import (
+    MEMORY_VARIABLE,
     Progress,
     WarehouseError,
     cause_of,
@@ -116,7 +118,12 @@ def roll_up(todo: Plan, progress: Progress | None = None) -> None:
     left_out = withdrawn_loads(read_load_records(todo.book), todo.as_of)
     try:
         rollup.roll_up(
-            todo.book, with_telemetry, as_of=todo.as_of, left_out=left_out, progress=progress
+            todo.book,
+            with_telemetry,
+            as_of=todo.as_of,
+            left_out=left_out,
+            memory_limit=os.environ.get(MEMORY_VARIABLE),
+            progress=progress,
         )
     except duckdb.Error as error:
         found = " ".join(str(error).split())

@@ -26,6 +26,7 @@ Progress = Callable[[str], None]
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 WAREHOUSE_VARIABLE = "WATTBOOK_WAREHOUSE"
+MEMORY_VARIABLE = "WATTBOOK_MEMORY_LIMIT"
 
 
 class WarehouseError(BookError):
