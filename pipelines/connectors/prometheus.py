@@ -265,7 +265,7 @@ def _read_export(export: pl.DataFrame, file_name: str) -> Tables:
         )
     times = _times(export[time_column])
     rows = export.drop(time_column).with_columns(
-        times.alias("time"), export[time_column].cast(pl.String).alias("time_found")
+        times.alias("time"), export[time_column].alias("time_found")
     )
     metrics = [name for name in export.columns if name in _METRIC_COLUMN]
     if metrics:

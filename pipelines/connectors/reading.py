@@ -83,7 +83,9 @@ class Reader:
         self._said.close()
 
     def read(self, path: Path, source_file: str, sha256: str) -> Members:
-        """The rows of one file, in the columns of their raw tables and with why some are not kept.
+        """The rows of one file, typed as in their raw tables, and why some are not kept.
+
+        Columns in which nothing stands are left out.
 
         `source_file` is its path below landing, whose first folder names the connector.
 
@@ -270,18 +272,24 @@ def _read_limited(stream: IO[bytes] | gzip.GzipFile, limit: int) -> bytes:
 
 
 def _typed(tables: Tables, columns: Columns) -> Tables:
-    """The frames in the columns of their raw tables, null where the connector has none."""
+    """The frames with the types of their raw tables, without columns in which nothing stands."""
+    reasons = dict.fromkeys((REJECT_REASON, LEFT_OUT_REASON), pl.String())
     return {
-        table: frame.select(
-            (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name)
-            for name, kind in {
-                **columns[table],
-                REJECT_REASON: pl.String(),
-                LEFT_OUT_REASON: pl.String(),
-            }.items()
+        table: _told(
+            frame.select(
+                pl.col(name).cast(kind)
+                for name, kind in {**columns[table], **reasons}.items()
+                if name in frame.columns
+            )
         )
         for table, frame in tables.items()
     }
+
+
+def _told(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns in which something stands, at least one, as it keeps the count of rows."""
+    first, *others = frame.get_columns()
+    return pl.DataFrame([first, *(column for column in others if not column.is_null().all())])
 
 
 def _answer(path: Path, source_file: str, sha256: str, context: Context, columns: Columns) -> bytes:

@@ -13,7 +13,7 @@ from hostlist import BadHostlist, expand_hostlist
 
 from pipelines.book import Book
 from pipelines.connectors.common import REJECT_REASON
-from pipelines.connectors.reading import Reader
+from pipelines.connectors.reading import Members, Reader
 from pipelines.lake.files import write_parquet
 from pipelines.lake.holdings import NOTHING_WRITTEN, write_rows
 from pipelines.lake.landing import LandedFile, rows_of
@@ -57,8 +57,7 @@ class Batch:
 
     def __init__(self, declared: Declared) -> None:
         self.declared = declared
-        self.files: list[LandedFile] = []
-        self.frames: dict[str, list[pl.DataFrame]] = {}
+        self.read: list[tuple[LandedFile, Members]] = []
         self.row_count = 0
 
     def add(self, landed: LandedFile, reader: Reader) -> None:
@@ -68,16 +67,14 @@ class Batch:
             UnreadableFile: it cannot be read as a whole.
         """
         members = reader.read(landed.path, landed.source_file, landed.sha256)
-        self.files.append(landed)
-        for table, frame in rows_of(landed, members):
-            self.frames.setdefault(table, []).append(frame)
-            self.row_count += len(frame)
+        self.read.append((landed, members))
+        self.row_count += sum(len(frame) for _, tables in members for frame in tables.values())
 
     def write(self, book: Book) -> list[LoadRecord]:
         """Write rows, quarantine and, last, the load records; the records."""
-        if not self.files:
+        if not self.read:
             return []
-        load_ids = sorted(landed.load_id for landed in self.files)
+        load_ids = sorted(landed.load_id for landed, _ in self.read)
         name = hashlib.sha256("".join(load_ids).encode()).hexdigest()[:16]
         rows: list[pl.DataFrame] = []
         bad_rows: list[pl.DataFrame] = []
@@ -85,12 +82,11 @@ class Batch:
         files: list[pl.DataFrame] = []
         undeclared: list[pl.DataFrame] = []
         loaded = pl.DataFrame(
-            [(landed.load_id, landed.loaded_at) for landed in self.files],
+            [(landed.load_id, landed.loaded_at) for landed, _ in self.read],
             schema={"load_id": pl.String, "first_loaded_at": _UTC},
             orient="row",
         )
-        for table, frames in self.frames.items():
-            every = pl.concat(frames)
+        for table, every in rows_of(self.read).items():
             good, bad, left_out = split(every, RAW_TABLES[table], self.declared, loaded)
             unknown = undeclared_names(every, RAW_TABLES[table], self.declared)
             undeclared.append(unknown)
@@ -143,7 +139,7 @@ class Batch:
         )
         refused, left_out = _counted(bad_rows), _counted(left_out_rows)
         records = []
-        for landed in self.files:
+        for landed, _ in self.read:
             good, bad = touched.get(landed.load_id), refused.get(landed.load_id)
             other = left_out.get(landed.load_id)
             records.append(
@@ -245,10 +241,11 @@ def _write_table(book: Book, table: str, rows: pl.DataFrame, batch: str) -> pl.D
     folder = book.lake / table
     parts = {folder / f"{batch}.parquet": rows}
     if table in DAILY_TABLES:
-        by_date = rows.with_columns(_date=pl.col("sampled_at").dt.date()).partition_by(
-            "_date", as_dict=True, include_key=False
-        )
-        parts = {folder / f"{day}" / f"{batch}.parquet": part for (day,), part in by_date.items()}
+        date = rows["sampled_at"].dt.date()
+        parts = {
+            folder / f"{day}" / f"{batch}.parquet": rows.filter(date == day)
+            for day in date.unique().sort()
+        }
     written = [write_rows(book, part, file) for file, part in parts.items() if len(part)]
     return pl.concat([NOTHING_WRITTEN, *written])
 

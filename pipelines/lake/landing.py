@@ -7,7 +7,7 @@ file (`pipelines/connectors/reading.py`), which files are new (`loading.py`), wh
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from pipelines.book import Book
 from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON
 from pipelines.connectors.reading import Members, file_sha256, not_readable
 from pipelines.lake.files import readable_parquet, write_parquet
-from pipelines.lake.schemas import RAW_TABLES, RawTable, payload_columns
+from pipelines.lake.schemas import PROVENANCE_COLUMNS, RAW_TABLES, RawTable
 
 SEEN_SCHEMA: dict[str, pl.DataType] = {
     "source_file": pl.String(),
@@ -170,40 +170,65 @@ def _is_within(link: Path, root: Path) -> bool:
         return False
 
 
-def rows_of(landed: LandedFile, members: Members) -> list[tuple[str, pl.DataFrame]]:
-    """(raw table, rows with their provenance) of what was read of a file.
+def rows_of(read: Sequence[tuple[LandedFile, Members]]) -> dict[str, pl.DataFrame]:
+    """Per raw table the rows that were read of files, with their provenance.
 
     Rows are numbered on across the members of an archive, so that load and row name one row.
     """
-    frames = []
-    row_counts: dict[str, int] = defaultdict(int)
-    for member, tables in members:
-        name = f"{landed.source_file}!{member}" if member else landed.source_file
-        for table, frame in tables.items():
-            first_row = row_counts[table]
-            frames.append(
-                (table, _with_provenance(frame, RAW_TABLES[table], landed, name, first_row))
-            )
-            row_counts[table] += len(frame)
-    return frames
+    frames: dict[str, list[pl.DataFrame]] = defaultdict(list)
+    origins: dict[str, list[dict[str, object]]] = defaultdict(list)
+    for landed, members in read:
+        row_counts: dict[str, int] = defaultdict(int)
+        for member, tables in members:
+            name = f"{landed.source_file}!{member}" if member else landed.source_file
+            for table, frame in tables.items():
+                origin = {
+                    "known_at": landed.known_at,
+                    "loaded_at": landed.loaded_at,
+                    "source_file": name,
+                    "source_row": row_counts[table],
+                    "load_id": landed.load_id,
+                    "load_number": landed.load_number,
+                    "row_count": len(frame),
+                }
+                frames[table].append(frame)
+                origins[table].append(origin)
+                row_counts[table] += len(frame)
+    return {
+        table: _with_provenance(of_files, origins[table], RAW_TABLES[table])
+        for table, of_files in frames.items()
+    }
 
 
 def _with_provenance(
-    frame: pl.DataFrame, table: RawTable, landed: LandedFile, source_file: str, first_row: int
+    frames: Sequence[pl.DataFrame], origins: Sequence[dict[str, object]], table: RawTable
 ) -> pl.DataFrame:
-    """The frame with where it came from and since when it is known, and why it is not kept."""
-    published_at = pl.col("known_at")
-    provenance = {
-        "known_at": published_at.fill_null(landed.known_at),
-        "loaded_at": pl.when(published_at.is_null()).then(landed.loaded_at),
-        "source_file": pl.lit(source_file),
-        "source_row": pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64),
-        "load_id": pl.lit(landed.load_id),
-        "load_number": pl.lit(landed.load_number, pl.Int64),
-    }
-    return frame.select(
-        *(value.alias(name) for name, value in provenance.items()),
-        *payload_columns(table),
-        REJECT_REASON,
-        LEFT_OUT_REASON,
+    """The frames as one, with where each came from and since when it is known.
+
+    `known_at` is what a source says of its publication, else when the file landed.
+    """
+    columns = dict(table.schema.create_empty().schema)
+    reasons = dict.fromkeys((REJECT_REASON, LEFT_OUT_REASON), pl.String())
+    of_frame = pl.DataFrame(
+        origins,
+        {**{name: columns[name] for name in PROVENANCE_COLUMNS}, "row_count": pl.Int64()},
     )
+    frame_of_row = of_frame.select(
+        pl.int_range(pl.len()).repeat_by("row_count").explode(empty_as_null=False)
+    ).to_series()
+    origin = of_frame.with_columns(
+        pl.col("source_row") - (pl.col("row_count").cum_sum() - pl.col("row_count"))
+    )[frame_of_row]
+    rows = pl.concat(frames, how="diagonal")
+    rows = rows.with_columns(
+        pl.lit(None, kind).alias(name)
+        for name, kind in (columns | reasons).items()
+        if name not in rows.columns
+    )
+    is_unpublished = rows["known_at"].is_null()
+    return rows.with_columns(
+        origin["known_at"].zip_with(is_unpublished, rows["known_at"]),
+        pl.when(is_unpublished).then(origin["loaded_at"]).alias("loaded_at"),
+        pl.int_range(pl.len()).alias("source_row") + origin["source_row"],
+        *origin.select("source_file", "load_id", "load_number"),
+    ).select(*columns, *reasons)

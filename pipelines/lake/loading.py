@@ -363,7 +363,7 @@ def _load_batches(
                 except UnreadableFile as error:
                     record = failed_record(landed, str(error), declared.digest)
                     failures.append((record, error))
-            if batch.row_count >= BATCH_ROWS or len(batch.files) >= BATCH_FILES:
+            if batch.row_count >= BATCH_ROWS or len(batch.read) >= BATCH_FILES:
                 written += batch.write(book)
                 batch = Batch(declared)
             if count % 50 == 0 or count == len(new):

@@ -7,6 +7,7 @@ not: writing either (`batch.py`), and values that only a connector can judge
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -117,12 +118,14 @@ def split(
     """
     frame = _reject_undeclared(frame, table.name, declared)
     frame = _reject_out_of_reach(frame, table, declared, loaded)
-    is_left_out = pl.col(LEFT_OUT_REASON).is_not_null()
+    is_left_out = frame[LEFT_OUT_REASON].is_not_null()
     left_out = frame.filter(is_left_out).select("load_id", reason=LEFT_OUT_REASON)
-    frame = frame.filter(~is_left_out).drop(LEFT_OUT_REASON)
-    is_refused = pl.col(REJECT_REASON).is_not_null()
+    frame = frame.drop(LEFT_OUT_REASON)
+    is_refused = frame[REJECT_REASON].is_not_null() & ~is_left_out
     refused = frame.filter(is_refused)
-    good, failure = table.schema.filter(frame.filter(~is_refused).drop(REJECT_REASON))
+    if len(left_out) or len(refused):
+        frame = frame.filter(~(is_left_out | is_refused))
+    good, failure = table.schema.filter(frame.drop(REJECT_REASON))
     if len(failure):
         details = failure.details()
         rules = [name for name in details.columns if name not in frame.columns]
@@ -135,7 +138,7 @@ def split(
                 separator="; ",
                 ignore_nulls=True,
             ).alias(REJECT_REASON)
-        ).select(frame.columns)
+        ).select(refused.columns)
         refused = pl.concat([refused, broken])
     return good, quarantine_rows(refused), left_out
 
@@ -163,17 +166,23 @@ def _reject_out_of_reach(
 ) -> pl.DataFrame:
     """Rows of a time before the book or long after their loading, with what they are rows of."""
     reasons = []
+    may_be_out = []
+    first_load = pl.lit(loaded["first_loaded_at"].min())
     for name, reach in reaches(table).items():
         found = pl.col(name).cast(pl.Datetime("us", "UTC"))
         if reach.before is not None:
             first = declared.first_day - min(reach.before, declared.first_day - EVER)
             too_early = pl.format("expected {} or later", _shown(pl.lit(first)))
             reasons.append(_out_of_reach(name, found < first, too_early, table))
+            may_be_out.append(found.min() < first)
         if reach.after is not None:
             last = pl.col("first_loaded_at") + reach.after
             days = f"{reach.after.days} days" if reach.after.days > 1 else "a day"
             too_late = pl.format(f"expected at most {{}}, {days} after loading", _shown(last))
             reasons.append(_out_of_reach(name, found > last, too_late, table))
+            may_be_out.append(found.max() > first_load + reach.after)
+    if not frame.select(pl.any_horizontal(may_be_out)).item():
+        return frame
     is_in_order = pl.col(REJECT_REASON).is_null() & pl.col(LEFT_OUT_REASON).is_null()
     return (
         frame.join(loaded, on="load_id", how="left", maintain_order="left")
@@ -209,6 +218,8 @@ def _reject_undeclared(frame: pl.DataFrame, table: str, declared: Declared) -> p
     if table not in declared.names:
         return frame
     columns, names, where = declared.names[table]
+    if _undeclared(frame, columns, names).is_empty():
+        return frame
     text = ", ".join(f"{column} {{}}" for column in columns)
     is_undeclared = pl.col("_declared").is_null()
     reason = pl.format(f"{text} is not declared: add it to {where} and load again", *columns)
@@ -229,6 +240,10 @@ def _reject_undeclared(frame: pl.DataFrame, table: str, declared: Declared) -> p
     )
 
 
+def _undeclared(frame: pl.DataFrame, columns: Sequence[str], names: pl.DataFrame) -> pl.DataFrame:
+    return frame.select(columns).unique().join(names, on=columns, how="anti")
+
+
 def undeclared_names(frame: pl.DataFrame, table: RawTable, declared: Declared) -> pl.DataFrame:
     """One row per file and name that is not declared, in columns of `UNDECLARED_SCHEMA`.
 
@@ -237,6 +252,8 @@ def undeclared_names(frame: pl.DataFrame, table: RawTable, declared: Declared) -
     if table.name not in declared.names or table.name == "grid_events":
         return pl.DataFrame(schema=UNDECLARED_SCHEMA)
     columns, names, _ = declared.names[table.name]
+    if _undeclared(frame, columns, names).is_empty():
+        return pl.DataFrame(schema=UNDECLARED_SCHEMA)
     flow = pl.col("flow") if "flow" in columns else pl.lit(None, pl.String)
     start, end = (pl.col(name).cast(pl.Datetime("us", "UTC")) for name in table.span)
     return (

@@ -355,7 +355,7 @@ def load(reader: Reader, folder: Path, name: str, content: bytes) -> tuple[set[t
     landed = LandedFile(path, name, name.split("/")[0], sha256, len(content), *known)
     loaded = pl.DataFrame({"load_id": [landed.load_id], "first_loaded_at": [LOADED_AT]})
     rows, count = set(), 0
-    for table, frame in rows_of(landed, reader.read(path, name, sha256)):
+    for table, frame in rows_of([(landed, reader.read(path, name, sha256))]).items():
         good, bad, left_out = split(frame, RAW_TABLES[table], DECLARED, loaded)
         count += len(good) + len(bad) + len(left_out)
         rows |= set(good.drop("load_id", "source_row").rows())

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -151,11 +152,8 @@ def test_rows_are_numbered_on_across_members_and_say_since_when_they_are_known()
     reasons = dict.fromkeys((REJECT_REASON, LEFT_OUT_REASON), pl.String())
     columns = {**columns_to_fill()[table], **reasons}
     first = pl.DataFrame({"known_at": [None, published]}, schema_overrides=columns)
-    rows = [
-        frame.select(pl.lit(None, kind).alias(name) if name not in frame.columns else name
-                     for name, kind in columns.items())
-        for frame in (first, first[:1])
-    ]  # fmt: skip
+    # A column in which nothing stands does not come.
+    second = pl.DataFrame({"battery_id": ["b"]})
     file = landing.LandedFile(
         path=Path("days.zip"),
         source_file="battery_csv/days.zip",
@@ -166,12 +164,16 @@ def test_rows_are_numbered_on_across_members_and_say_since_when_they_are_known()
         loaded_at=LOADED,
         load_number=7,
     )
-    frames = landing.rows_of(file, [("a.csv", {table: rows[0]}), ("b.csv", {table: rows[1]})])
-    assert [name for name, _ in frames] == [table, table]
-    found = pl.concat(frame for _, frame in frames)
+    members = [("a.csv", {table: first}), ("b.csv", {table: second})]
+    other = replace(file, source_file="battery_csv/c.csv", sha256="f" * 64, load_number=8)
+    read = [(file, members), (other, [(None, {table: second})])]
+    [(name, found)] = landing.rows_of(read).items()
+    assert name == table
     assert found.columns == [*RAW_TABLES[table].schema.column_names(), *reasons]
     assert found.select(found.columns[:6]).rows() == [
         (ARRIVED, LOADED, "battery_csv/days.zip!a.csv", 0, "0123456789abcdef", 7),
         (published, None, "battery_csv/days.zip!a.csv", 1, "0123456789abcdef", 7),
         (ARRIVED, LOADED, "battery_csv/days.zip!b.csv", 2, "0123456789abcdef", 7),
+        (ARRIVED, LOADED, "battery_csv/c.csv", 0, "f" * 16, 8),
     ]
+    assert found["battery_id"].to_list() == [None, None, "b", "b"]
