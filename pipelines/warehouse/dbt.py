@@ -85,9 +85,12 @@ def invoke_dbt(
     ]
     # Other vars or another folder make dbt read the whole project again; what it reads does not
     # depend on them, but on the name of the file, which is that of the database.
+    is_all = list(arguments) == ["parse"]
+    # Any other command writes what it was given.
+    parsing = ["parse", *common] if is_all else ["parse", "--no-write-json", *common]
     with warehouse_variable(Path(warehouse.name)), _silent_logging():
-        answer = dbtRunner().invoke(["parse", *common])
-    if list(arguments) != ["parse"] and isinstance(answer.result, Manifest):
+        answer = dbtRunner().invoke(parsing)
+    if not is_all and isinstance(answer.result, Manifest):
         with warehouse_variable(warehouse), _silent_logging():
             runner = dbtRunner(manifest=answer.result, callbacks=[report])
             answer = runner.invoke([*arguments, *common])
