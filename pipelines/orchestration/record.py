@@ -18,8 +18,9 @@ from typing import Any, cast
 
 import dagster as dg
 import duckdb
+from dagster._core.events.log import EventLogEntry
 from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log import SqlEventLogStorageTable, SqliteEventLogStorage
 from sqlalchemy.engine import Connection
 
 from pipelines import warehouse
@@ -38,12 +39,15 @@ Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 class EventLog(SqliteEventLogStorage):
     """Dagster's event log, which stores what it is given in one transaction.
 
-    By itself it opens, commits and closes three connections an event: minutes for 200 days.
+    By itself it opens, commits and closes three connections an event, and tells the index of assets
+    of each: minutes for 200 days. Of materializations of one asset in a row the last one goes its
+    way, and those before it go together into the log of all runs, in which the days are looked up.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._open: dict[str, Connection] | None = None
         self._stack = ExitStack()
+        self._in_a_row: list[EventLogEntry] = []
         super().__init__(*args, **kwargs)
         # Several shards are open at once, each under Dagster's lock.
         self._db_lock = RLock()  # type: ignore[assignment]
@@ -70,8 +74,37 @@ class EventLog(SqliteEventLogStorage):
         try:
             with self._stack:
                 yield
+                self._store_row()
         finally:
             self._open = None
+            self._in_a_row = []
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event, in a transaction at the latest when it ends."""
+        if self._open is None:
+            super().store_event(event)
+            return
+        if self._in_a_row and _materialized(self._in_a_row[-1]) != _materialized(event):
+            self._store_row()
+        self._in_a_row.append(event)
+        if _materialized(event) is None:
+            self._store_row()
+
+    def _store_row(self) -> None:
+        if not self._in_a_row:
+            return
+        *before, last = self._in_a_row
+        self._in_a_row = []
+        if before:
+            with self.index_connection() as connection:
+                rows = [self._event_to_row(event) for event in before]
+                connection.execute(SqlEventLogStorageTable.insert(), rows)
+        super().store_event(last)
+
+
+def _materialized(event: EventLogEntry) -> dg.AssetKey | None:
+    happened = event.dagster_event
+    return happened.asset_key if happened and happened.is_step_materialization else None
 
 
 def record(book: Book, dates: Sequence[date] | None) -> int:
@@ -136,8 +169,7 @@ def events(book: Book, dates: Sequence[date] | None) -> Iterator[Event]:
         yield dg.AssetMaterialization(["raw", table], metadata=metadata)
     for table in assets.ROLL_UPS:
         metadata = assets.table_metadata(book, table)
-        for partition in partitions:
-            yield dg.AssetMaterialization(["raw", table], metadata=metadata, partition=partition)
+        yield from of_days(dg.AssetKey(["raw", table]), partitions, metadata)
     yield from _model_events(book, partitions)
     for result in assets.published_results(book):
         assert result.asset_key is not None
@@ -150,7 +182,7 @@ def events(book: Book, dates: Sequence[date] | None) -> Iterator[Event]:
 
 
 def _model_events(book: Book, partitions: Sequence[str]) -> Iterator[Event]:
-    """One materialization per model and day, one evaluation per data test."""
+    """Materializations of each model, one evaluation per data test."""
     answer = json.loads(warehouse.manifest_path(book).with_name("run_results.json").read_text())
     results = {result["unique_id"]: result for result in answer["results"]}
     row_counts = _row_counts(book)
@@ -161,14 +193,22 @@ def _model_events(book: Book, partitions: Sequence[str]) -> Iterator[Event]:
         metadata: dict[str, Any] = {"execution_duration_s": result["execution_time"]}
         if (row_count := row_counts.get(tuple(spec.key.path))) is not None:
             metadata["dagster/row_count"] = row_count
-        for partition in partitions:
-            yield dg.AssetMaterialization(spec.key, metadata=metadata, partition=partition)
+        yield from of_days(spec.key, partitions, metadata)
     for check in assets.models.check_specs:
         result = results.get(check.metadata[UNIQUE_ID])
         if result is not None and result["status"] != "skipped":
             metadata = {"failed_row_count": result["failures"] or 0}
             passed = result["status"] == "pass"
             yield _evaluation(check.asset_key, check.name, passed, metadata, check.blocking)
+
+
+def of_days(
+    key: dg.AssetKey, partitions: Sequence[str], metadata: Mapping[str, Any]
+) -> Iterator[Event]:
+    """One materialization per day; what is told of the whole table stands beside the last."""
+    for partition in partitions:
+        told = metadata if partition == partitions[-1] else None
+        yield dg.AssetMaterialization(key, metadata=told, partition=partition)
 
 
 def _evaluation(

@@ -248,18 +248,27 @@ def test_a_range_of_days_is_one_run_that_knows_all_its_days():
 def test_events_of_the_command_line_are_stored_as_one_with_assets_days_and_checks(
     book, monkeypatch
 ):
-    key = dg.AssetKey(["marts", "kpi_site_daily"])
+    key, other = dg.AssetKey(["marts", "kpi_site_daily"]), dg.AssetKey(["raw", "gpu_intervals"])
+    days = ["2026-10-01", "2026-10-02", "2026-10-03"]
     reported = [
-        dg.AssetMaterialization(key, partition="2026-10-01", metadata={"dagster/row_count": 8}),
-        dg.AssetMaterialization(key, partition="2026-10-02", metadata={"dagster/row_count": 8}),
+        *record.of_days(other, days, {"dagster/row_count": 9}),
+        *record.of_days(key, days[:2], {"dagster/row_count": 8}),
         dg.AssetCheckEvaluation(asset_key=key, check_name="grain", passed=True, metadata={}),
     ]
     monkeypatch.setattr(record, "events", lambda *_: iter(reported))
-    assert record.record(book, None) == 3
+    assert record.record(book, None) == 6
     with dg.DagsterInstance.from_config(str(book.data_dir / "dagster")) as instance:
         assert instance.get_materialized_partitions(key) == {"2026-10-01", "2026-10-02"}
         latest = instance.get_latest_materialization_event(key).asset_materialization
-        assert latest.metadata["dagster/row_count"].value == 8
+        assert (latest.partition, latest.metadata["dagster/row_count"].value) == (days[1], 8)
+        events = instance.fetch_materializations(other, limit=9, ascending=True).records
+        assert [
+            (event.partition_key, event.asset_materialization.metadata) for event in events
+        ] == [
+            (days[0], {}),
+            (days[1], {}),
+            (days[2], {"dagster/row_count": dg.MetadataValue.int(9)}),
+        ]
         [check] = instance.event_log_storage.get_asset_check_execution_history(
             dg.AssetCheckKey(key, "grain"), limit=5
         )
