@@ -54,6 +54,9 @@ Columns = Mapping[str, Mapping[str, pl.DataType]]
 Members = list[tuple[str | None, Tables]]
 """Rows of a file, or of each member of an archive under its name."""
 
+_Packed = list[tuple[str | None, dict[str, bytes]]]
+"""The same as it goes from one process to the other."""
+
 
 class FaultyReading(UnreadableFile):
     """A file whose reading ended in a way no connector foresees; `trace` says where."""
@@ -106,7 +109,7 @@ class Reader:
         try:
             pickle.dump((path, source_file, sha256), process.stdin)
             process.stdin.flush()
-            answer: Members | UnreadableFile = pickle.load(process.stdout)
+            answer: _Packed | UnreadableFile = pickle.load(process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             self._stop()
             raise self._ended(process.returncode, bool(is_late)) from None
@@ -114,7 +117,10 @@ class Reader:
             timer.cancel()
         if isinstance(answer, UnreadableFile):
             raise answer
-        return answer
+        return [
+            (member, {table: pl.read_ipc_stream(frame) for table, frame in tables.items()})
+            for member, tables in answer
+        ]
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._said.seek(0)
@@ -292,6 +298,16 @@ def _told(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame([first, *(column for column in others if not column.is_null().all())])
 
 
+def _packed(tables: Tables) -> dict[str, bytes]:
+    # Compressed, since copies of large frames cost more than making them small.
+    packed = {}
+    for table, frame in tables.items():
+        stream = io.BytesIO()
+        frame.write_ipc_stream(stream, compression="lz4")
+        packed[table] = stream.getvalue()
+    return packed
+
+
 def _answer(path: Path, source_file: str, sha256: str, context: Context, columns: Columns) -> bytes:
     """What reading a file came to: its rows, or the exception that says why it has none."""
     # The one place where every exception is caught: nothing in a file may stop the loading of
@@ -299,7 +315,7 @@ def _answer(path: Path, source_file: str, sha256: str, context: Context, columns
     try:
         members = read_members(path, source_file, sha256, context)
         typed = [(member, _typed(tables, columns)) for member, tables in members]
-        return pickle.dumps(typed, protocol=5)
+        return pickle.dumps([(member, _packed(tables)) for member, tables in typed])
     except UnreadableFile as error:
         return pickle.dumps(UnreadableFile(str(error)))
     except MemoryError:
