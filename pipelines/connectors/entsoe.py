@@ -28,7 +28,6 @@ from pipelines.connectors.parsing import (
     assemble,
     child_text,
     constant,
-    local_name,
     number,
     parse_xml,
     parsed_instant,
@@ -125,7 +124,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     """
     del file_name, context
     document = parse_xml(content, expected=_EXPECTED)
-    kind = local_name(document)
+    kind = document.tag
     if kind == "Acknowledgement_MarketDocument":
         return _acknowledged(document)
     document_type = child_text(document, "type") or "none"
@@ -154,7 +153,7 @@ def _acknowledged(document: Element) -> Tables:
 
 
 def _series(document: Element) -> list[Element]:
-    return [child for child in document if local_name(child) == "TimeSeries"]
+    return document.findall("TimeSeries")
 
 
 def _price_series(series: Element) -> _Series:
@@ -212,11 +211,10 @@ def _rows(document: Element, series: list[_Series], value: str) -> pl.DataFrame:
     periods: list[tuple[object, ...]] = []
     points: list[tuple[object, ...]] = []
     for index, element in enumerate(elements):
-        for period in element:
-            if local_name(period) == "Period":
-                curve = child_text(element, "curveType") or "A01"
-                points.extend((len(periods), *point) for point in _points(period, value))
-                periods.append((index, len(periods), *_layout(period), curve, None))
+        curve = child_text(element, "curveType") or "A01"
+        for period in element.findall("Period"):
+            points.extend((len(periods), *point) for point in _points(period, value))
+            periods.append((index, len(periods), *_layout(period), curve, None))
     known_at = child_text(document, "createdDateTime")
     described = pl.DataFrame(
         [
@@ -264,10 +262,9 @@ def _layout(period: Element) -> tuple[str | None, str | None, str | None, int | 
 
 
 def _points(period: Element, value: str) -> Iterator[tuple[str | None, str]]:
-    for point in period:
-        if local_name(point) == "Point":
-            # An empty value is told as such: only a point that is not there is filled.
-            yield child_text(point, "position"), child_text(point, value) or ""
+    for point in period.findall("Point"):
+        # An empty value is told as such: only a point that is not there is filled.
+        yield child_text(point, "position"), child_text(point, value) or ""
 
 
 def _lay_out(periods: pl.DataFrame, points: pl.DataFrame) -> pl.DataFrame:

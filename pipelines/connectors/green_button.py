@@ -21,6 +21,7 @@ interpolated, 11 derived, 12 projected, 13 mixed, 15 weather-normalized and 16 o
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
@@ -39,7 +40,6 @@ from pipelines.connectors.parsing import (
     Problem,
     assemble,
     child_text,
-    local_name,
     number,
     parse_xml,
     parsed_instant,
@@ -102,8 +102,8 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     """
     del file_name, context
     feed = parse_xml(content, expected=_EXPECTED)
-    if local_name(feed) not in ("feed", "entry"):
-        raise UnreadableFile(f"the root element is {local_name(feed)}: expected {_EXPECTED}")
+    if feed.tag not in ("feed", "entry"):
+        raise UnreadableFile(f"the root element is {feed.tag}: expected {_EXPECTED}")
     entries = list(_entries(feed))
     blocks = [entry for entry in entries if entry.kind == "IntervalBlock"]
     if not blocks:
@@ -123,21 +123,17 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
 
 
 def _entries(feed: Element) -> Iterator[_Entry]:
-    for entry in [feed] if local_name(feed) == "entry" else feed:
-        if local_name(entry) != "entry":
-            continue
+    for entry in [feed] if feed.tag == "entry" else feed.findall("entry"):
         links = [
-            (child.get("rel", ""), child.get("href", "").rstrip("/"))
-            for child in entry
-            if local_name(child) == "link"
+            (link.get("rel", ""), link.get("href", "").rstrip("/"))
+            for link in entry.findall("link")
         ]
         by_rel = dict(reversed(links))
         related = tuple(href for rel, href in links if rel == "related")
         updated = child_text(entry, "updated") or child_text(entry, "published")
-        contents = (child for child in entry if local_name(child) == "content")
-        for resource in chain.from_iterable(contents):
+        for resource in chain.from_iterable(entry.findall("content")):
             yield _Entry(
-                kind=local_name(resource),
+                kind=resource.tag,
                 resource=resource,
                 self_link=by_rel.get("self", ""),
                 up_link=by_rel.get("up", ""),
@@ -249,12 +245,11 @@ def _block_readings(
 ) -> Iterator[tuple[object, ...]]:
     problem = "; ".join(channel.problems) or None
     block_start = child_text(block.resource, "interval", "start")
-    readings = (child for child in block.resource if local_name(child) == "IntervalReading")
-    for index, reading in enumerate(readings):
+    for index, reading in enumerate(block.resource.findall("IntervalReading")):
         start = value = duration = None
-        codes = []
+        codes: list[str] = []
         for child in reading:
-            name = local_name(child)
+            name = child.tag
             if name == "value":
                 value = child.text
             elif name == "timePeriod":
@@ -271,7 +266,7 @@ def _block_readings(
             index,
             duration or channel.interval_s,
             value.strip() if value else None,
-            _quality_class(codes or [channel.default_quality]),
+            _quality_class(*codes or [channel.default_quality]),
             ", ".join(codes),
             updated,
             problem,
@@ -280,7 +275,8 @@ def _block_readings(
         )
 
 
-def _quality_class(codes: list[str]) -> str | None:
+@lru_cache
+def _quality_class(*codes: str) -> str | None:
     """The worst class among the codes of a reading; null when one is unknown."""
     classes = [_CLASS.get(code) for code in codes]
     known = [_WORST_LAST.index(quality) for quality in classes if quality is not None]

@@ -17,13 +17,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice, zip_longest
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError, fromstring
+from xml.parsers.expat import ExpatError, ParserCreate
 
 import polars as pl
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON, UnreadableFile
 
@@ -158,25 +157,23 @@ def _chunks(
     while True:
         chunk = list(islice(records, _CHUNK_ROWS))
         counts = pl.Series(map(len, chunk), dtype=pl.Int64)
-        for record in (chunk[row] for row in (counts != width).arg_true()):
+        is_odd = counts != width
+        for record in (chunk[row] for row in is_odd.arg_true()):
             if any("\n" in field for field in record):
                 raise UnreadableFile(
                     f"a row that starts with '{','.join(record)[:60]}' goes over lines and has"
                     f" {len(record)} fields, not {width}: a quote is left open; expected"
                     f" {expected}; send the whole file again"
                 )
-        columns = dict(zip(names, zip_longest(*chunk), strict=False))
-        frame = pl.DataFrame(columns, schema_overrides=dict.fromkeys(columns, pl.String))
-        reason = pl.format(f"the row has {{}} fields: expected {width} as in the header", counts)
-        yield frame.select(
-            *(
-                pl.when(counts == width).then(pl.col(name).str.strip_chars().replace("", None))
-                if name in columns
-                else pl.lit(None, pl.String).alias(name)
-                for name in names
-            ),
-            pl.when(counts != width).then(reason).alias(REJECT_REASON),
+        told = dict(zip(names, zip_longest(*chunk), strict=False))
+        empty = {name: [None] * len(chunk) for name in names[len(told) :]}
+        frame = pl.DataFrame(told | empty, dict.fromkeys(names, pl.String)).select(
+            pl.all().str.strip_chars().replace("", None)
         )
+        if is_odd.any():
+            frame = frame.select(pl.when(~is_odd).then(pl.all()))
+        reason = pl.format(f"the row has {{}} fields: expected {width} as in the header", counts)
+        yield frame.with_columns(pl.when(is_odd).then(reason).alias(REJECT_REASON))
         if len(chunk) < _CHUNK_ROWS:
             return
 
@@ -192,44 +189,54 @@ def require_columns(rows: pl.DataFrame, names: list[str], *, expected: str) -> N
 
 
 def parse_xml(content: bytes, *, expected: str) -> Element:
-    """Root element of an XML document; document type declarations and entities are refused.
+    """Root element of an XML document, its names without namespaces; no document type is allowed.
+
+    Only a document type can declare entities, which may unfold without end or read other files.
 
     Raises:
-        UnreadableFile: when it is not well-formed, or not safe to read.
+        UnreadableFile: when it is not well-formed, or declares a document type.
     """
     if not content.strip():
         raise UnreadableFile(f"the file is empty: expected {expected}")
-    try:
-        return fromstring(content, forbid_dtd=True)
-    except DefusedXmlException as error:
+
+    def refuse(*_: object) -> None:
         raise UnreadableFile(
             f"the XML declares a document type or entities: expected {expected} without; "
             "ask the sender for plain XML"
-        ) from error
-    except (ParseError, ValueError, LookupError) as error:
+        )
+
+    # The parser that makes elements shows no document type, so one that does goes first.
+    parser = ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(content, True)
+        root = fromstring(content)
+    except UnreadableFile:
+        raise
+    except (ExpatError, ParseError, ValueError, LookupError) as error:
         raise UnreadableFile(f"not well-formed XML ({error}): expected {expected}") from error
-
-
-def local_name(element: Element) -> str:
-    """Name of an element without its namespace."""
-    return str(element.tag).rpartition("}")[2]
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 def child_text(element: Element, *path: str) -> str | None:
-    """Text at a path of local names below an element; null when absent or blank."""
+    """Text at a path of names below an element; null when absent or blank."""
     for name in path:
-        found = next((child for child in element if local_name(child) == name), None)
+        found = element.find(name)
         if found is None:
             return None
         element = found
     return (element.text or "").strip() or None
 
 
+@lru_cache
 def text(column: str) -> Field:
     """A text column as it is."""
     return Field(pl.col(column))
 
 
+@lru_cache
 def instant(column: str, *, is_utc: bool = False) -> Field:
     """A time with a zone, ISO 8601; `is_utc` where the format says so of times without one."""
     raw = pl.col(column)
@@ -263,6 +270,7 @@ def parsed_instant(raw: pl.Expr, *, is_utc: bool = False) -> pl.Expr:
     )
 
 
+@lru_cache
 def number(column: str, *, at_least: float | None = None, at_most: float | None = None) -> Field:
     """A finite number within bounds; null where the text is null."""
     raw, parsed = pl.col(column), _parsed("number", column)

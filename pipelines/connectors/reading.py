@@ -8,6 +8,7 @@ A parser that asks for too much memory, in Python or in a library below it, ends
 files are read by a second one, which answers over a pipe and is started anew where it ended.
 """
 
+import gc
 import gzip
 import hashlib
 import io
@@ -344,6 +345,8 @@ def serve() -> None:
     # Where the machine's memory ends before, it is this process that gives way.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+    # What is made while a file is read is mostly rows: to look for garbage among them takes long.
+    gc.set_threshold(1_000_000)
     # Whatever a library prints is no answer.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

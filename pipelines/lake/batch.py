@@ -13,7 +13,7 @@ from hostlist import BadHostlist, expand_hostlist
 
 from pipelines.book import Book
 from pipelines.connectors.common import REJECT_REASON
-from pipelines.connectors.reading import Members, Reader
+from pipelines.connectors.reading import Members
 from pipelines.lake.files import write_parquet
 from pipelines.lake.holdings import NOTHING_WRITTEN, write_rows
 from pipelines.lake.landing import LandedFile, rows_of
@@ -60,13 +60,8 @@ class Batch:
         self.read: list[tuple[LandedFile, Members]] = []
         self.row_count = 0
 
-    def add(self, landed: LandedFile, reader: Reader) -> None:
-        """Read a file into the batch.
-
-        Raises:
-            UnreadableFile: it cannot be read as a whole.
-        """
-        members = reader.read(landed.path, landed.source_file, landed.sha256)
+    def add(self, landed: LandedFile, members: Members) -> None:
+        """Take in what was read of a file."""
         self.read.append((landed, members))
         self.row_count += sum(len(frame) for _, tables in members for frame in tables.values())
 

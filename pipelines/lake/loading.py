@@ -14,16 +14,20 @@ records are what a killed run left, and the next run removes them before it star
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+import os
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from queue import LifoQueue
 
 import polars as pl
 
 from pipelines.book import Book
 from pipelines.connectors.common import UnreadableFile
-from pipelines.connectors.reading import FaultyReading, Reader
+from pipelines.connectors.reading import FaultyReading, Members, Reader
 from pipelines.lake.batch import JOB_NODES_SCHEMA, Batch
 from pipelines.lake.files import (
     LakeError,
@@ -62,6 +66,11 @@ Progress = Callable[[str], None]
 BATCH_ROWS = 2_000_000
 BATCH_FILES = 1_000
 """These bound the memory of a load and the work that is lost when it is killed."""
+
+READERS = 2
+FEW_FILES = 100
+FEW_BYTES = 100_000_000
+"""More than these are read by several processes; below, starting another takes longer."""
 
 Failure = tuple[LoadRecord, UnreadableFile]
 
@@ -354,21 +363,54 @@ def _load_batches(
     failures: list[Failure] = []
     read: set[str] = set()
     batch = Batch(declared)
-    with Reader(declared.context, columns_to_fill()) as reader:
-        for count, landed in enumerate(new, start=1):
-            if landed.sha256 not in read:
-                try:
-                    batch.add(landed, reader)
-                    read.add(landed.sha256)
-                except UnreadableFile as error:
-                    record = failed_record(landed, str(error), declared.digest)
-                    failures.append((record, error))
-            if batch.row_count >= BATCH_ROWS or len(batch.read) >= BATCH_FILES:
-                written += batch.write(book)
-                batch = Batch(declared)
-            if count % 50 == 0 or count == len(new):
-                report(f"{count} of {len(new)} files")
+    for count, (landed, answer) in enumerate(_read(new, declared), start=1):
+        if landed.sha256 not in read:
+            if isinstance(answer, UnreadableFile):
+                record = failed_record(landed, str(answer), declared.digest)
+                failures.append((record, answer))
+            else:
+                batch.add(landed, answer)
+                read.add(landed.sha256)
+        if batch.row_count >= BATCH_ROWS or len(batch.read) >= BATCH_FILES:
+            written += batch.write(book)
+            batch = Batch(declared)
+        if count % 50 == 0 or count == len(new):
+            report(f"{count} of {len(new)} files")
     return written + batch.write(book), failures
+
+
+def _read(
+    new: Sequence[LandedFile], declared: Declared
+) -> Iterator[tuple[LandedFile, Members | UnreadableFile]]:
+    """Each file with its rows, or why it has none, in their order.
+
+    The next ones are read meanwhile, so many as there are processes that read.
+    """
+    is_much = len(new) > FEW_FILES or sum(landed.file_bytes for landed in new) > FEW_BYTES
+    count = min(READERS, os.cpu_count() or 1) if is_much else 1
+    readers: LifoQueue[Reader] = LifoQueue()
+
+    def read(landed: LandedFile) -> Members | UnreadableFile:
+        reader = readers.get()
+        try:
+            return reader.read(landed.path, landed.source_file, landed.sha256)
+        except UnreadableFile as error:
+            return error
+        finally:
+            readers.put(reader)
+
+    with ExitStack() as stack:
+        for _ in range(count):
+            readers.put(stack.enter_context(Reader(declared.context, columns_to_fill())))
+        pool = stack.enter_context(ThreadPoolExecutor(count))
+        pending: deque[tuple[LandedFile, Future[Members | UnreadableFile]]] = deque()
+        for landed in new:
+            pending.append((landed, pool.submit(read, landed)))
+            if len(pending) > count:
+                first, answer = pending.popleft()
+                yield first, answer.result()
+        for landed, answer in pending:
+            yield landed, answer.result()
 
 
 def _write_failed(book: Book, failed: pl.DataFrame) -> None:
