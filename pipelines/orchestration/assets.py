@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
 from pipelines import lake, pack, warehouse
 from pipelines.book import Book
@@ -55,6 +55,32 @@ class ModelsBySubject(DagsterDbtTranslator):
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """The model's own description, without its SQL."""
         return dbt_resource_props["description"]
+
+    def get_asset_check_spec(
+        self,
+        asset_spec: dg.AssetSpec,
+        manifest: Mapping[str, Any],
+        unique_id: str,
+        project: DbtProject | None,
+    ) -> dg.AssetCheckSpec | None:
+        """A data test, with what it looks for: the constraints of a model, the name of another."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        test = manifest["nodes"][unique_id]
+        if spec is None or test.get("attached_node") is None:
+            return spec
+        model = manifest["nodes"][test["attached_node"]]
+        return spec._replace(description="\n".join(f"- {one}" for one in constraints(model)))
+
+
+def constraints(model: Mapping[str, Any]) -> list[str]:
+    """What a model's .yml says of its rows, in words."""
+    said = {"primary_key": "is unique and not null", "unique": "is unique"}
+    keys = [f"{', '.join(one['columns'])} {said[one['type']]}" for one in model["constraints"]]
+    return keys + [
+        one["expression"] or f"{column['name']} is not null"
+        for column in model["columns"].values()
+        for one in column["constraints"]
+    ]
 
 
 def _source_specs(group: str, names: set[str]) -> list[dg.AssetSpec]:

@@ -63,6 +63,19 @@ def test_data_tests_of_the_models_are_asset_checks(graph):
     assert {"marts/fct_energy_balance", "marts/fct_carbon", "raw/meter_readings"} <= checked
 
 
+def test_the_check_of_a_models_rows_says_what_it_looks_for():
+    [found] = [
+        check.description
+        for check in assets.models.check_specs
+        if check.name == "constraints_fct_supply_capacity_"
+    ]
+    assert found == (
+        "- site_id, interval_started_at is unique and not null\n"
+        "- binding_limit in ('grid_outage', 'curtailment_order', 'grid_connection',"
+        " 'electrical_limit', 'cooling_limit', 'it_capacity')"
+    )
+
+
 def test_the_morning_schedule_builds_yesterday():
     schedule = defs.resolve_schedule_def("every_morning")
     with dg.DagsterInstance.ephemeral() as instance:
