@@ -6,6 +6,7 @@ the physics behind them (`jobs.py`, `site_model.py`) and files (`landing.py`).
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -42,6 +43,7 @@ def host_list(hostnames: Sequence[str], nodes: Ints) -> str:
     return f"{prefix}[{','.join(parts)}]"
 
 
+@lru_cache(maxsize=3)
 def job_rows(site: SiteWorld) -> pl.DataFrame:
     """Every job of a site as a `jobs` row, with its `workload_id`, in order of submission."""
     rows = pl.concat([_pool_rows(site, schedule) for schedule in site.schedules])

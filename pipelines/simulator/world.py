@@ -104,7 +104,7 @@ _EVALUATION = JobKind(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SiteWorld:
     """A simulated site: its machines, what ran on them and its energy."""
 
