@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from pipelines import lake, warehouse
 from pipelines.book import Book
+from pipelines.connectors.common import Context
+from pipelines.connectors.reading import Columns, Reader
+from pipelines.lake import loading
 from pipelines.orchestration.resources import parsed_book
 from pipelines.published import publishing
 from pipelines.simulator import landing
@@ -94,6 +98,29 @@ def _project_is_read_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dbtRunner, "invoke", known)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _readers_are_started_once() -> Iterator[None]:
+    """Processes that read files serve load after load: to start one takes longer than most do."""
+    idle: list[tuple[Context, Reader]] = []
+
+    @contextmanager
+    def reader(context: Context, columns: Columns) -> Iterator[Reader]:
+        known = [one for one in idle if one[0] == context]
+        one = known[0] if known else (context, Reader(context, columns))
+        if known:
+            idle.remove(one)
+        try:
+            yield one[1]
+        finally:
+            idle.append(one)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "Reader", reader)
+        yield
+    for _, one in idle:
+        one.__exit__()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import traceback
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -637,6 +638,19 @@ def test_files_split_over_loads_in_the_order_of_their_names_end_the_same(book, t
     assert outcome(other) == outcome(book)
 
 
+def test_several_processes_read_what_one_reads(book, tmp_path, monkeypatch):
+    land_everything(book)
+    load(book)
+    other = Book(tmp_path / "other")
+    shutil.copytree(book.landing, other.landing)
+    monkeypatch.setattr(loading, "FEW_FILES", 0)
+    monkeypatch.setattr(loading.os, "cpu_count", lambda: 2)
+    load(other)
+    assert staged(other) == staged(book)
+    assert quarantined(other) == quarantined(book)
+    assert outcome(other) == outcome(book)
+
+
 def charges(book: Book) -> list[float]:
     return [row["state_of_charge_ratio"] for row in staged(book)["battery_samples"]]
 
@@ -734,9 +748,31 @@ def stop_before_each_change(patch: pytest.MonkeyPatch, stop: Callable[..., None]
     patch.setattr(Path, "unlink", remove)
 
 
+def place() -> tuple[tuple[str, int | None], ...]:
+    """The lines of the loader that are being run, each in its file."""
+    frames = traceback.extract_stack()
+    return tuple(
+        (frame.filename, frame.lineno)
+        for frame in frames
+        if Path(frame.filename).parent == Path(loading.__file__).parent
+    )
+
+
+def die_after(count: int) -> Callable[..., None]:
+    left = iter(range(count))
+
+    def stop() -> None:
+        if next(left, None) is None:
+            raise KilledError
+
+    return stop
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_reload", [False, True], ids=["first load", "reload of partial files"])
-def test_killed_at_any_write_the_next_load_ends_the_same(book, tmp_path, monkeypatch, is_reload):
+def test_killed_at_any_line_that_writes_the_next_load_ends_the_same(
+    book, tmp_path, monkeypatch, is_reload
+):
     before = Book(tmp_path / "before")
     shutil.copytree(PROJECT_REFERENCE, before.data_dir / "reference")
     if is_reload:
@@ -748,35 +784,27 @@ def test_killed_at_any_write_the_next_load_ends_the_same(book, tmp_path, monkeyp
             file = before.reference / name
             file.write_text(file.read_text().replace("sparks-iron-air", "sparks-iron"))
     shutil.copytree(before.data_dir, book.data_dir)
-    load(book)
-    kills = 0
-    while True:
-        other = Book(tmp_path / f"killed{kills}")
+    changes: list[tuple[tuple[str, int | None], ...]] = []
+    with monkeypatch.context() as patch:
+        stop_before_each_change(patch, lambda: changes.append(place()))
+        load(book)
+    # Of the changes that a line of the loader makes the first, and the last, before which all the
+    # others of it are there.
+    last = {line: count for count, line in enumerate(changes)}
+    first = {line: changes.index(line) for line in last}
+    assert len(last) > 3
+    for changes_before in sorted({*first.values(), *last.values()}):
+        other = Book(tmp_path / f"killed{changes_before}")
         shutil.copytree(before.data_dir, other.data_dir)
-        left = kills
-
-        def die_at_last(*_: object) -> None:
-            nonlocal left
-            if left == 0:
-                raise KilledError
-            left -= 1
-
         with monkeypatch.context() as patch:
-            stop_before_each_change(patch, die_at_last)
-            try:
+            stop_before_each_change(patch, die_after(changes_before))
+            with pytest.raises(KilledError):
                 load(other)
-                was_killed = False
-            except KilledError:
-                was_killed = True
         load(other)
         assert staged(other) == staged(book)
         assert quarantined(other) == quarantined(book)
         assert outcome(other) == outcome(book)
         assert list(other.data_dir.rglob("*.tmp")) == []
-        if not was_killed:
-            break
-        kills += 1
-    assert kills > 3
 
 
 def test_a_load_removes_its_own_temporary_files_and_no_one_elses(book):
@@ -836,16 +864,8 @@ def test_killed_in_a_reload_for_reference_data_that_is_taken_back_the_files_are_
     texts = {book.reference / name: (book.reference / name).read_text() for name in names}
     for file, text in texts.items():
         file.write_text(text.replace("sparks-iron-air", "sparks-iron"))
-    left = write
-
-    def die_at_last(*_: object) -> None:
-        nonlocal left
-        if left == 0:
-            raise KilledError
-        left -= 1
-
     with monkeypatch.context() as patch:
-        stop_before_each_change(patch, die_at_last)
+        stop_before_each_change(patch, die_after(write))
         with pytest.raises(KilledError):
             load(book)
     for file, text in texts.items():
