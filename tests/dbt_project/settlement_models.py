@@ -78,6 +78,7 @@ class SettlementModels:
         assert answer.success, answer.exception
         nodes = {result.node.name: result.node for result in answer.result.results}
         self.nodes = {name: nodes[name] for name in MODELS}
+        self.declared = reference.flatten(reference.load(PROJECT_REFERENCE))
 
     def run(
         self,
@@ -120,10 +121,9 @@ class SettlementModels:
             "source_file": pl.lit("file"),
             "source_row": pl.lit(1),
         }
-        kinds = reference.flatten(reference.load(PROJECT_REFERENCE))
         given = {
-            "contract_kinds": kinds["contract_kinds"],
-            "contract_lines": kinds["contract_lines"],
+            "contract_kinds": self.declared["contract_kinds"],
+            "contract_lines": self.declared["contract_lines"],
             "contracts": pl.DataFrame(list(contracts), schema=schemas["contracts"]),
             "organization": pl.DataFrame(
                 [{"reporting_currency": "EUR", "fx_rate_holds_days": 0}],
