@@ -100,7 +100,7 @@ _TIME_COLUMNS = ("timestamp", "time", "Time", "ts")
 _NAME_COLUMNS = ("__name__", "metric", "name")
 
 _INT64_BLANK = float(0x7FFFFFFFFFFFFFF0)
-_FP64_BLANKS = [140737488355328.0 + kind for kind in range(4)]
+_FP64_BLANKS = 140737488355328.0, 140737488355331.0
 _OUT_OF_RANGE = 2.0**63
 _MILLISECONDS_FROM = 1e11
 
@@ -325,10 +325,13 @@ def _with_board(samples: pl.DataFrame) -> pl.DataFrame:
 def _gpu_samples(wide: pl.DataFrame) -> pl.DataFrame:
     """`gpu_samples` from one row per board and time with a column per metric."""
     present = [name for name in _METRIC_COLUMN if name in wide.columns]
+    read = wide.with_columns(
+        _plain_number(name, wide.schema[name]).alias(f"number of {name}") for name in present
+    )
     problems = [*_key_problems(), *(_no_number(name, wide.schema[name]) for name in present)]
-    return wide.with_columns(
-        *(_number(name, wide.schema[name]) for name in present),
-        told_problems(wide, problems).alias(REJECT_REASON),
+    return read.with_columns(
+        *(_not_blank(name, pl.col(f"number of {name}")).alias(name) for name in present),
+        told_problems(read, problems).alias(REJECT_REASON),
     ).select(
         pl.col("time").alias("sampled_at"),
         "hostname",
@@ -384,7 +387,7 @@ def _node_rows(samples: pl.DataFrame) -> pl.DataFrame:
         _time_problem(),
         _label_problem("hostname", _NODE_LABELS),
         problem(
-            _is_no_number("value", samples.schema["value"]),
+            _is_no_number("value", samples.schema["value"], "power_w"),
             field="power_w",
             found=pl.col("value"),
             expected="a number of watts",
@@ -409,24 +412,27 @@ def _plain_number(name: str, dtype: pl.DataType) -> pl.Expr:
 
 def _number(name: str, dtype: pl.DataType) -> pl.Expr:
     """A metric's value; DCGM's blanks (not found, not supported, no permission) are null."""
-    value = _plain_number(name, dtype)
+    return _not_blank(name, _plain_number(name, dtype))
+
+
+def _not_blank(name: str, value: pl.Expr) -> pl.Expr:
     blank = value >= _INT64_BLANK
     if _METRIC_COLUMN[name] in _FLOAT_COLUMNS:
-        blank = blank | value.is_in(_FP64_BLANKS)
-    return pl.when(~blank).then(value).alias(name)
+        blank = blank | value.is_between(*_FP64_BLANKS)
+    return pl.when(~blank).then(value)
 
 
-def _is_no_number(name: str, dtype: pl.DataType) -> pl.Expr:
+def _is_no_number(name: str, dtype: pl.DataType, number: str) -> pl.Expr:
     value = pl.col(name)
     is_filled = value.is_not_null()
     if dtype == pl.String:
         is_filled = is_filled & (value.str.strip_chars() != "")
-    return is_filled & _plain_number(name, dtype).is_null()
+    return is_filled & pl.col(number).is_null()
 
 
 def _no_number(name: str, dtype: pl.DataType) -> Problem:
     return problem(
-        _is_no_number(name, dtype),
+        _is_no_number(name, dtype, f"number of {name}"),
         field=f"{_METRIC_COLUMN[name]} ({name})",
         found=pl.col(name),
         expected="a number",

@@ -296,7 +296,7 @@ def _typed(tables: Tables, columns: Columns) -> Tables:
 def _told(frame: pl.DataFrame) -> pl.DataFrame:
     """The columns in which something stands, at least one, as it keeps the count of rows."""
     first, *others = frame.get_columns()
-    return pl.DataFrame([first, *(column for column in others if not column.is_null().all())])
+    return pl.DataFrame([first, *(column for column in others if column.null_count() < len(frame))])
 
 
 def _packed(tables: Tables) -> dict[str, bytes]:

@@ -20,6 +20,7 @@ compute slices that its profile names, three of seven for 3g.40gb.
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -178,7 +179,9 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
         zone=zone,
         job_id=pl.coalesce("JobID", "JobIDRaw"),
         state=pl.col("State").str.extract(r"^(\w+)").str.to_uppercase(),
-        elapsed_told=pl.coalesce("ElapsedRaw", _seconds("Elapsed")),
+        elapsed_told=pl.coalesce(
+            "ElapsedRaw", _seconds("Elapsed") if "Elapsed" in has else pl.lit(None, pl.String)
+        ),
         suspended_told=_seconds("Suspended"),
         node_count_told=node_count,
         energy_told=energy,
@@ -242,6 +245,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
     )
 
 
+@lru_cache
 def _seconds(name: str) -> pl.Expr:
     """Seconds of `D-HH:MM:SS`, `HH:MM:SS` or `MM:SS` as text; other text as it is."""
     parts = pl.col(name).str.extract_groups(r"^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$").struct
@@ -268,17 +272,10 @@ def _with_instants(jobs: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame
         ]
         return pl.coalesce(f"{name}_with_offset", *in_zone)
 
-    iso = jobs.with_columns(
-        pl.col(name).str.replace(_DATE_AND_TIME, "${1}-${2}-${3}T${4}").alias(f"{name}_iso")
+    parsed = jobs.with_columns(
+        column
         for name in _TIMES
-    )
-    parsed = iso.with_columns(
-        parsed.alias(f"{name}_{what}")
-        for name in _TIMES
-        for what, parsed in (
-            ("with_offset", _to_datetime(f"{name}_iso", "%Y-%m-%dT%H:%M:%S%#z")),
-            ("local", _to_datetime(f"{name}_iso", "%Y-%m-%dT%H:%M:%S")),
-        )
+        for column in _parsed_time(jobs[name].rename(f"{name}_local"), f"{name}_with_offset")
     )
     return parsed.with_columns(
         instant(name, which).alias(f"{name}_{what}")
@@ -287,8 +284,17 @@ def _with_instants(jobs: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame
     )
 
 
-def _to_datetime(name: str, form: str) -> pl.Expr:
-    return pl.col(name).str.to_datetime(form, strict=False, time_unit="us")
+def _parsed_time(told: pl.Series, name: str) -> tuple[pl.Series, pl.Series]:
+    """Times without an offset, and under this name those with one."""
+    form = "%Y-%m-%dT%H:%M:%S"
+    local = told.str.to_datetime(form, strict=False, time_unit="us")
+    if local.null_count() == told.null_count():
+        return local, pl.repeat(None, len(told), dtype=UTC_TIME, eager=True).rename(name)
+    iso = told.str.replace(_DATE_AND_TIME, "${1}-${2}-${3}T${4}")
+    return (
+        iso.str.to_datetime(form, strict=False, time_unit="us"),
+        iso.str.to_datetime(f"{form}%#z", strict=False, time_unit="us").rename(name),
+    )
 
 
 def _with_start_and_end(jobs: pl.DataFrame) -> pl.DataFrame:
@@ -327,6 +333,7 @@ def _with_start_and_end(jobs: pl.DataFrame) -> pl.DataFrame:
     return measured.with_columns(started_at=chosen(0), ended_at=chosen(1))
 
 
+@lru_cache
 def _time_problems(name: str) -> list[Problem]:
     is_missing = pl.col(name).is_not_null() & pl.col(f"{name}_earlier").is_null()
     is_local = pl.col(f"{name}_local").is_not_null()
@@ -382,6 +389,7 @@ def _with_gpus(jobs: pl.DataFrame, tres: str) -> pl.DataFrame:
     return jobs.join(sized, on=tres, how="left", maintain_order="left")
 
 
+@lru_cache
 def _gpu_problem(tres: str) -> Problem:
     return problem(
         pl.col("is_of_unknown_size"),
