@@ -130,19 +130,23 @@ def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
     its engine's activity is its own.
     """
     found = set(samples["metric"].unique())
-    values = [
-        pl.col("value")
-        .filter(pl.col("metric") == name)
-        .sort_by(pl.col("is_mig").filter(pl.col("metric") == name), maintain_order=True)
-        .drop_nulls()
-        .first()
-        .alias(name)
-        for name in _METRIC_COLUMN
-        if name in found
-    ]
-    wide = samples.group_by(_BOARD, maintain_order=True).agg(*values, pl.col("is_mig").any())
+    metrics = [name for name in _METRIC_COLUMN if name in found]
+    values = (pl.when(pl.col("metric") == name).then("value").alias(name) for name in metrics)
+    wide = _by_board(samples.select(*_BOARD, *values, "is_mig"), metrics)
     engines = samples.filter(pl.col("metric") == _ENGINE).rename({"value": _ENGINE})
     return _gpu_samples(wide.join(_mig_shares(engines), on=_BOARD, how="left", nulls_equal=True))
+
+
+def _by_board(rows: pl.DataFrame, metrics: list[str]) -> pl.DataFrame:
+    """One row per board and time, in file order, with the first value of each metric."""
+    return (
+        rows.with_row_index("row")
+        .sort("is_mig", maintain_order=True)
+        .group_by(_BOARD)
+        .agg(pl.col(metrics).first(ignore_nulls=True), pl.col("is_mig").any(), pl.col("row").min())
+        .sort("row")
+        .drop("row")
+    )
 
 
 def _mig_shares(rows: pl.DataFrame) -> pl.DataFrame:
@@ -284,10 +288,7 @@ def _wide_gpu_rows(rows: pl.DataFrame, metrics: list[str]) -> pl.DataFrame:
     labelled = _with_board(rows)
     wide = labelled.select(*_BOARD, *metrics, "is_mig")
     if wide["is_mig"].any():
-        wide = wide.group_by(_BOARD, maintain_order=True).agg(
-            pl.col(metrics).sort_by("is_mig", maintain_order=True).drop_nulls().first(),
-            pl.col("is_mig").any(),
-        )
+        wide = _by_board(wide, metrics)
         if _ENGINE in metrics:
             wide = wide.join(_mig_shares(labelled), on=_BOARD, how="left", nulls_equal=True)
     return _gpu_samples(wide)
