@@ -387,15 +387,19 @@ def _with_parsed(rows: pl.DataFrame, asked: Sequence[pl.Expr | Problem]) -> pl.D
     parsed = []
     for name in sorted(names.difference(rows.columns)):
         kind, _, column = name.partition(" of ")
-        parsed.append(_PARSERS[kind](pl.col(column)).alias(name))
+        parsed.append(_parser(kind, rows[column])(pl.col(column)).alias(name))
     return rows.with_columns(parsed)
 
 
-_PARSERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
-    "number": parsed_number,
-    "instant": parsed_instant,
-    "UTC instant": partial(parsed_instant, is_utc=True),
-}
+def _parser(kind: str, told: pl.Series) -> Callable[[pl.Expr], pl.Expr]:
+    """How text is parsed: times that are all of the commonest form without looking for others."""
+    if kind == "number":
+        return parsed_number
+    if told.str.contains(r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$").all():
+        return lambda raw: raw.str.to_datetime(
+            "%Y-%m-%dT%H:%M:%SZ", strict=False, time_unit="us", time_zone="UTC"
+        )
+    return partial(parsed_instant, is_utc=kind == "UTC instant")
 
 
 _MIG_PROFILE = r"(?:(\d)c\.)?(\d)g\.\d+gb"  # slices of a compute instance, else of all of it
