@@ -133,8 +133,10 @@ def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
     metrics = [name for name in _METRIC_COLUMN if name in found]
     values = (pl.when(pl.col("metric") == name).then("value").alias(name) for name in metrics)
     wide = _by_board(samples.select(*_BOARD, *values, "is_mig"), metrics)
-    engines = samples.filter(pl.col("metric") == _ENGINE).rename({"value": _ENGINE})
-    return _gpu_samples(wide.join(_mig_shares(engines), on=_BOARD, how="left", nulls_equal=True))
+    engines = samples.filter("is_mig", pl.col("metric") == _ENGINE).rename({"value": _ENGINE})
+    if engines.height:
+        wide = wide.join(_mig_shares(engines), on=_BOARD, how="left", nulls_equal=True)
+    return _gpu_samples(wide)
 
 
 def _by_board(rows: pl.DataFrame, metrics: list[str]) -> pl.DataFrame:
@@ -394,11 +396,14 @@ def _node_rows(samples: pl.DataFrame) -> pl.DataFrame:
             expected="a number of watts",
         ),
     ]
+    told = rows.with_columns(told_problems(rows, problems).alias(REJECT_REASON)).filter(
+        pl.col("power_w").is_not_null() | pl.col(REJECT_REASON).is_not_null()
+    )
+    if told["preference"].n_unique() > 1:
+        preferred = pl.col("preference").min().over("hostname", "time")
+        told = told.filter(pl.col("preference") == preferred)
     return (
-        rows.with_columns(told_problems(rows, problems).alias(REJECT_REASON))
-        .filter(pl.col("power_w").is_not_null() | pl.col(REJECT_REASON).is_not_null())
-        .filter(pl.col("preference") == pl.col("preference").min().over("hostname", "time"))
-        .group_by("time", "hostname", maintain_order=True)
+        told.group_by("time", "hostname", maintain_order=True)
         .agg(pl.col("power_w").max(), pl.col(REJECT_REASON).first())
         .select(pl.col("time").alias("sampled_at"), "hostname", "power_w", REJECT_REASON)
     )
