@@ -34,7 +34,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
-import ibis
 import polars as pl
 from entsoe.parsers import parse_prices
 from nemreader import NEMFile
@@ -101,7 +100,7 @@ def compare_rollup(book: Book, repeats: int = 3) -> list[Side]:
     ]
     samples = _near(pl.scan_parquet(files), day)
     count = samples.select(pl.len()).collect().item()
-    ours, ours_s = fastest(lambda: rollup_in_duckdb(files, day), repeats)
+    ours, ours_s = fastest(lambda: rollup_in_duckdb(book, day), repeats)
     theirs, theirs_s = fastest(lambda: rollup_in_polars(samples, day), repeats)
     order = [*BOARD, "interval_started_at"]
     compared = ours.select(*order, *AMOUNTS, "sample_count").sort(order)
@@ -127,21 +126,15 @@ def compare_rollup(book: Book, repeats: int = 3) -> list[Side]:
     ]
 
 
-def rollup_in_duckdb(files: list[str], day: date) -> pl.DataFrame:
-    """The project's roll-up of these files: one row per board and interval of the day."""
-    engine = ibis.duckdb.connect()
-    engine.con.execute("set timezone = 'UTC'; set enable_progress_bar = false")
-    samples = engine.read_parquet(files)
-    midnight, edge = _midnight(day), timedelta(seconds=rollup.MAX_STEP_S)
-    near = samples.filter(
-        samples.sampled_at >= midnight - edge,
-        samples.sampled_at <= midnight + timedelta(days=1) + edge,
-    )
-    rows = pl.DataFrame(engine.to_pyarrow(rollup.gpu_intervals(near)))
-    engine.disconnect()
-    started = pl.col("interval_started_at").dt.epoch("us").cast(pl.Datetime("us", "UTC"))
-    of_day = rows.with_columns(started).filter(pl.col("interval_started_at").dt.date() == day)
-    return of_day.select(rollup.GPU_INTERVALS.names())
+def rollup_in_duckdb(book: Book, day: date) -> pl.DataFrame:
+    """The project's roll-up: one row per board and interval of the day."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Book(Path(folder))
+        copy.lake.mkdir()
+        for table in ("gpu_samples", "node_power_samples"):
+            (copy.lake / table).symlink_to(book.lake / table)
+        rollup.roll_up(copy, [day])
+        return pl.read_parquet(copy.lake / "gpu_intervals" / f"{day}.parquet")
 
 
 def rollup_in_polars(samples: pl.LazyFrame, day: date) -> pl.DataFrame:

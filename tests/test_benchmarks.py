@@ -50,6 +50,9 @@ def gpu_samples(book: Book) -> None:
         for board in ("0", "1")
         for minute, load_id in [*((m, "a") for m in range(0, 60, 4)), (20, "b"), (100, "a")]
     ]
+    for table in ("gpu_samples", "node_power_samples"):
+        (book.lake / table).mkdir(parents=True)
+        RAW_TABLES[table].schema.create_empty().write_parquet(book.lake / table / "schema.parquet")
     late = rows[0] | {"sampled_at": MIDNIGHT + timedelta(days=1, minutes=5)}
     for day, of_day in ((date(2026, 11, 1), rows), (date(2026, 11, 2), [late])):
         file = book.lake / "gpu_samples" / str(day) / f"{'a' * 16}.parquet"

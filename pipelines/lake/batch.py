@@ -236,6 +236,7 @@ def _write_table(book: Book, table: str, rows: pl.DataFrame, batch: str) -> pl.D
     folder = book.lake / table
     parts = {folder / f"{batch}.parquet": rows}
     if table in DAILY_TABLES:
+        rows = _in_order(rows, RAW_TABLES[table].key)
         date = rows["sampled_at"].dt.date()
         parts = {
             folder / f"{day}" / f"{batch}.parquet": rows.filter(date == day)
@@ -243,6 +244,12 @@ def _write_table(book: Book, table: str, rows: pl.DataFrame, batch: str) -> pl.D
         }
     written = [write_rows(book, part, file) for file, part in parts.items() if len(part)]
     return pl.concat([NOTHING_WRITTEN, *written])
+
+
+def _in_order(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Rows sorted by their key: a roll-up then reads each board's samples one after another."""
+    is_sorted = rows.select(pl.struct(*key)).to_series().is_sorted()
+    return rows if is_sorted else rows.sort(*key, maintain_order=True)
 
 
 def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:

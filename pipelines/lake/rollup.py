@@ -1,9 +1,8 @@
 """Rolls telemetry up to 15 minutes: energy, busy time and throttling per GPU and per node.
 
 What belongs here: the two roll-ups, as Ibis expressions that any engine with windows and aggregates
-can run, and the run of one UTC day on DuckDB. What does not: which days need it
-(`pipelines/warehouse`)
-and everything that grows with sites and no longer with GPUs (dbt).
+can run, and the run of UTC days on DuckDB. What does not: which days need it
+(`pipelines/warehouse`) and everything that grows with sites and no longer with GPUs (dbt).
 
 A step is the time between two samples of one board or node. Steps longer than `MAX_STEP_S` are gaps
 and count nowhere. A step that crosses the start of an interval is split by time. Energy is the
@@ -20,6 +19,12 @@ of a board in MIG mode the share that its busy instances are. What it draws is t
 Samples of one board and time count once, however many files brought them: each metric has the
 latest known value. So files with one metric each, and a day at 60 s on top of the same day at
 5 minutes, give what one file with everything gives.
+
+`gpu_intervals` and `node_energy` say it all, and sort the samples of each board by time. On DuckDB
+most of that is spared: files are written in the order of boards and times, so a sample's neighbours
+are those beside it. What cannot be told from one file, where it begins or ends, is added from the
+few samples there; boards whose samples came twice, or whose counter may have stood still, are
+worked out as said above, and no others.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -30,6 +35,7 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 import polars as pl
+from ibis.expr.builders import WindowBuilder
 
 from pipelines.book import Book
 from pipelines.connectors.common import BUSY_ABOVE_RATIO
@@ -47,25 +53,16 @@ POWER_REASONS = 0x4 | 0x80  # software power cap, hardware power brake
 BRAKE_REASON = 0x80
 THERMAL_REASONS = 0x20 | 0x40  # software and hardware thermal slowdown
 
+SAMPLES_AT_ONCE = 8_000_000
+"""Hosts are rolled up together that have so many samples in a day; this bounds the memory."""
+
 _MICROSECONDS = 1_000_000
+_INTERVAL_US = INTERVAL_S * _MICROSECONDS
+_STANDSTILL_US = STANDSTILL_S * _MICROSECONDS
 _MILLIJOULES_PER_KWH = 3.6e9
 _WATT_SECONDS_PER_KWH = 3.6e6
-_METRICS = (
-    "power_w",
-    "energy_counter_millijoules",
-    "utilization_ratio",
-    "sm_clock_mhz",
-    "power_limit_w",
-    "default_power_limit_w",
-    "power_violation_ns",
-    "power_brake_ns",
-    "thermal_violation_ns",
-    "clocks_event_reasons",
-    "mig_busy_ratio",
-    "mig_told_ratio",
-)
-_SAMPLES = ("gpu_samples", "node_power_samples")
 _BOARD = ("hostname", "gpu_index")
+_COUNTER = "energy_counter_millijoules"
 _ENERGIES = ("energy_kwh", "energy_from_counter_kwh", "energy_from_power_kwh")
 _BUSY = (
     "busy_s",
@@ -82,6 +79,37 @@ _BUSY = (
     "sm_clock_known_s",
 )
 _DOUBTS = ("counter_stood_still_s", "energy_contradicted_s")
+_AMOUNTS = {
+    "gpu_samples": (*_ENERGIES, *_BUSY, *_DOUBTS, "covered_s"),
+    "node_power_samples": ("node_kwh", "node_covered_s"),
+}
+_KEYS = {"gpu_samples": _BOARD, "node_power_samples": ("hostname",)}
+_METRICS = {
+    "gpu_samples": {
+        "power_w": "float64",
+        _COUNTER: "int64",
+        "utilization_ratio": "float64",
+        "sm_clock_mhz": "float64",
+        "power_limit_w": "float64",
+        "default_power_limit_w": "float64",
+        "power_violation_ns": "int64",
+        "power_brake_ns": "int64",
+        "thermal_violation_ns": "int64",
+        "clocks_event_reasons": "int64",
+        "mig_busy_ratio": "float64",
+        "mig_told_ratio": "float64",
+    },
+    "node_power_samples": {"power_w": "float64"},
+}
+_SELDOM_TOLD = frozenset({"power_brake_ns", "mig_busy_ratio", "mig_told_ratio"})
+# What samples tell of their part: four bits of the spans of five minutes in which the counter was
+# told, four of those in which it rose, and one each.
+_SPANS_RISEN = 1 << 4
+_HAS_FALLEN = 1 << 8
+_HAS_LATE_SAMPLE = 1 << 9
+_HAS_STEP = 1 << 10
+_NO_NUMBER = ibis.null("float64")
+_UNKNOWN = ibis.null("boolean")
 
 _NODE_FROM_BOARDS = {
     "gpu_kwh": "energy_kwh",
@@ -163,15 +191,14 @@ def roll_up(
         for day in sorted(set(dates)):
             if progress is not None:
                 progress(f"telemetry of {day}")
-            for table in _SAMPLES:
-                _show_samples(engine, book, table, day, as_of, left_out)
-            gpu = _collected(engine, "gpu_intervals", GPU_INTERVALS, day)
-            write_parquet(gpu, book.lake / "gpu_intervals" / f"{day}.parquet")
-            engine.register("gpu_intervals", gpu)
-            node = _collected(engine, "node_intervals", NODE_INTERVALS, day)
-            write_parquet(node, book.lake / "node_intervals" / f"{day}.parquet")
-            counts["gpu_intervals"] += gpu.height
-            counts["node_intervals"] += node.height
+            files = {table: _files(book, table, day) for table in _KEYS}
+            samples = {
+                table: _samples(engine, of_table, day, as_of, left_out)
+                for table, of_table in files.items()
+            }
+            for name, frame in _rolled_up(engine, files, samples, day).items():
+                write_parquet(frame, book.lake / name / f"{day}.parquet")
+                counts[name] += frame.height
     return counts
 
 
@@ -182,126 +209,18 @@ def is_rolled_up(book: Book, day: date) -> bool:
 
 
 def gpu_intervals(samples: ir.Table) -> ir.Table:
-    """One row per board and interval, from `gpu_samples` of a UTC day and its edges."""
-    boards = _distinct(samples, _BOARD, _METRICS)
-    steps = _steps(boards, _BOARD, _METRICS, counter="energy_counter_millijoules")
-    counter_mj = steps.energy_counter_millijoules - steps.previous_energy_counter_millijoules
-    steps = steps.mutate(
-        standstill_bucket=steps.at_us // (STANDSTILL_S * _MICROSECONDS),
-        counter_kwh=ibis.ifelse(
-            (counter_mj >= 0)
-            & (counter_mj <= steps.step_s * MAX_BOARD_W * 1000)
-            & ~steps.is_counter_glitch,
-            counter_mj / _MILLIJOULES_PER_KWH,
-            ibis.null("float64"),
-        ),
-        energy_from_power_kwh=_mean_power_w(steps) * steps.step_s / _WATT_SECONDS_PER_KWH,
-    )
-    steps = steps.left_join(
-        _standstills(boards), [*_BOARD, "standstill_bucket"], rname="{name}_of_standstill"
-    )
-    believed = steps.mutate(
-        energy_from_counter_kwh=ibis.ifelse(
-            steps.stood_still.isnull(), steps.counter_kwh, ibis.null("float64")
-        )
-    )
-    steps = believed.left_join(_contradicted(believed), _BOARD, rname="{name}_of_contradiction")
-    s = steps
-    busy = _latest(s, "utilization_ratio") > BUSY_ABOVE_RATIO
-    is_mig = _latest(s, "mig_told_ratio").notnull()
-    mig_busy = ibis.ifelse(is_mig, _latest(s, "mig_busy_ratio").fill_null(0), ibis.null("float64"))
-    s = steps.mutate(
-        energy_kwh=ibis.ifelse(
-            s.contradicted.isnull(),
-            ibis.coalesce(s.energy_from_counter_kwh, s.energy_from_power_kwh),
-            ibis.null("float64"),
-        ),
-        is_mig=is_mig,
-        busy_ratio=ibis.coalesce(mig_busy, busy.cast("float64")),
-        idle_ratio=ibis.coalesce(_latest(s, "mig_told_ratio") - mig_busy, 1 - busy.cast("float64")),
-        held_by_power_s=_held_s(s, "power_violation_ns", POWER_REASONS),
-        braked_s=_held_s(s, "power_brake_ns", BRAKE_REASON),
-        held_by_heat_s=_held_s(s, "thermal_violation_ns", THERMAL_REASONS),
-        limit_w=_latest(s, "power_limit_w"),
-        default_limit_w=_latest(s, "default_power_limit_w"),
-        sm_clock=_latest(s, "sm_clock_mhz"),
-    )
-    # What tells neither time nor reasons still draws as much as it may.
-    at_limit_s = _where(s.power_w >= AT_LIMIT_RATIO * s.limit_w, s.step_s)
-    s = s.mutate(capped_s=s.busy_ratio * ibis.coalesce(s.held_by_power_s, at_limit_s))
-    told_kwh = ibis.ifelse(s.is_mig, ibis.null("float64"), s.energy_kwh)
-    steps = s.mutate(
-        covered_s=ibis.ifelse(s.energy_kwh.notnull(), s.step_s, 0.0),
-        busy_s=s.busy_ratio * s.step_s,
-        idle_s=s.idle_ratio * s.step_s,
-        busy_kwh=s.busy_ratio * told_kwh,
-        idle_kwh=s.idle_ratio * told_kwh,
-        power_capped_s=s.capped_s,
-        power_limit_w_s=s.capped_s * s.limit_w,
-        power_limit_known_s=ibis.ifelse(s.limit_w.notnull(), s.capped_s, ibis.null("float64")),
-        default_power_limit_w_s=s.capped_s * s.default_limit_w,
-        power_braked_s=s.busy_ratio * s.braked_s,
-        thermal_throttled_s=s.busy_ratio * s.held_by_heat_s,
-        sm_clock_mhz_s=s.busy_ratio * s.step_s * s.sm_clock,
-        sm_clock_known_s=ibis.ifelse(
-            s.sm_clock.notnull(), s.busy_ratio * s.step_s, ibis.null("float64")
-        ),
-        counter_stood_still_s=ibis.ifelse(s.stood_still, s.step_s, ibis.null("float64")),
-        energy_contradicted_s=ibis.ifelse(s.contradicted, s.step_s, ibis.null("float64")),
-    )
-    return _per_interval(steps, boards, _BOARD, (*_ENERGIES, *_BUSY, *_DOUBTS, "covered_s"))
+    """One row per board and interval, from `gpu_samples` of a UTC day and its edges.
 
-
-def _standstills(boards: ir.Table) -> ir.Table:
-    """Five minutes in which a board's counter did not move since those before, and those beside."""
-    told = boards.filter(boards.energy_counter_millijoules.notnull())
-    told = told.mutate(standstill_bucket=told.at_us // (STANDSTILL_S * _MICROSECONDS))
-    buckets = told.group_by(*_BOARD, "standstill_bucket").agg(
-        counter=told.energy_counter_millijoules.max()
-    )
-    window = ibis.window(group_by=_BOARD, order_by="standstill_bucket")
-    counters = {at: buckets.counter.lag(at).over(window) for at in (1, 2)}
-    after = buckets.counter.lead(1).over(window)
-    stands = buckets.mutate(
-        stood_still=(
-            (buckets.counter == counters[1])
-            | (counters[1] == counters[2])
-            | (after == buckets.counter)
-        ).fill_null(False)
-    )
-    return stands.filter(stands.stood_still).drop("counter")
-
-
-def _contradicted(steps: ir.Table) -> ir.Table:
-    """Boards whose counter and powers tell of different energy, over the steps that have both."""
-    both = steps.filter(steps.energy_from_counter_kwh.notnull())
-    both = both.filter(both.energy_from_power_kwh.notnull())
-    boards = both.group_by(*_BOARD).agg(
-        step_count=both.count(),
-        from_counter=both.energy_from_counter_kwh.sum(),
-        from_power=both.energy_from_power_kwh.sum(),
-        spread=both.energy_from_power_kwh.std(how="pop"),
-    )
-    allowed = (
-        DISAGREEMENT_RATIO * ibis.greatest(boards.from_counter, boards.from_power)
-        + 3 * boards.spread * boards.step_count.sqrt()
-    )
-    found = boards.filter(
-        boards.step_count >= DISAGREEMENT_STEPS,
-        (boards.from_counter - boards.from_power).abs() > allowed,
-    )
-    return found.select(*_BOARD, contradicted=ibis.literal(value=True))
+    The samples' time is `at_us`, in microseconds since 1970.
+    """
+    table = "gpu_samples"
+    return _gpu_totals(_parts(_by_time(samples, table, tuple(_METRICS[table])), table))
 
 
 def node_energy(samples: ir.Table) -> ir.Table:
     """One row per node and interval, from `node_power_samples` of a UTC day and its edges."""
-    nodes = _distinct(samples, ("hostname",), ("power_w",))
-    steps = _steps(nodes, ("hostname",), ("power_w",))
-    energy = _mean_power_w(steps) * steps.step_s / _WATT_SECONDS_PER_KWH
-    measured = steps.mutate(
-        node_kwh=energy, node_covered_s=ibis.ifelse(energy.notnull(), steps.step_s, 0.0)
-    )
-    return _per_interval(measured, nodes, ("hostname",), ("node_kwh", "node_covered_s"))
+    table = "node_power_samples"
+    return _per_interval(_parts(_by_time(samples, table, tuple(_METRICS[table])), table), table)
 
 
 def node_intervals(boards: ir.Table, power: ir.Table) -> ir.Table:
@@ -325,66 +244,14 @@ def node_intervals(boards: ir.Table, power: ir.Table) -> ir.Table:
     )
 
 
-@cache
-def _sql(name: str) -> str:
-    """A roll-up as DuckDB runs it; putting it into SQL costs as much as a day of some boards."""
-    gpu_samples, node_power_samples, boards = (
-        ibis.table(ibis.Schema.from_polars(schema), name=table)
-        for table, schema in (
-            *((table, RAW_TABLES[table].schema.create_empty().schema) for table in _SAMPLES),
-            ("gpu_intervals", GPU_INTERVALS),
-        )
-    )
-    expressions = {
-        "gpu_intervals": gpu_intervals(gpu_samples),
-        "node_intervals": node_intervals(boards, node_energy(node_power_samples)),
-    }
-    return ibis.to_sql(expressions[name], dialect="duckdb")
-
-
-def _show_samples(
-    engine: duckdb.DuckDBPyConnection,
-    book: Book,
-    table: str,
-    day: date,
-    as_of: datetime | None,
-    left_out: Collection[str],
-) -> None:
-    """Show the engine samples of a day and of the step's length around it, as known at `as_of`."""
-    near = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
-    files = [
-        str(file)
-        for folder in (book.lake / table / str(near_day) for near_day in near)
-        for file in sorted(folder.glob("*.parquet"))
-    ]
-    # Files of an earlier version lack columns that the schema has.
-    schema = str(book.lake / table / "schema.parquet")
-    samples = engine.read_parquet([schema, *files], union_by_name=True)
-    midnight = datetime.combine(day, time(), UTC)
-    edge = timedelta(seconds=MAX_STEP_S)
-    sampled_at, load_id, known_at = map(
-        duckdb.ColumnExpression, ("sampled_at", "load_id", "known_at")
-    )
-    samples = samples.filter(sampled_at >= midnight - edge).filter(
-        sampled_at <= midnight + timedelta(days=1) + edge
-    )
-    if left_out:
-        samples = samples.filter(load_id.isnotin(*map(duckdb.ConstantExpression, left_out)))
-    if as_of is not None:
-        samples = samples.filter(known_at <= as_of)
-    samples.create_view(table, replace=True)
-
-
 def _distinct(samples: ir.Table, key: Sequence[str], metrics: Sequence[str]) -> ir.Table:
     """One row per key and time, with the latest known value of each metric."""
-    at_us = samples.sampled_at.delta(ibis.timestamp("1970-01-01 00:00:00+00:00"), unit="us")
-    rows = samples.mutate(at_us=at_us)
-    grouped = rows.group_by(*key, "at_us").agg(
-        row_count=rows.count(), **{metric: rows[metric].max() for metric in metrics}
+    grouped = samples.group_by(*key, "at_us").agg(
+        row_count=samples.count(), **{metric: samples[metric].max() for metric in metrics}
     )
     # Comparing versions costs ten times the rest, and hardly any sample has more than one.
     repeated = grouped.filter(grouped.row_count > 1)
-    versions = rows.semi_join(repeated, [*key, "at_us"])
+    versions = samples.semi_join(repeated, [*key, "at_us"])
     version = ibis.struct(
         {
             "revised_at": ibis.coalesce(versions.loaded_at, versions.known_at),
@@ -402,73 +269,344 @@ def _distinct(samples: ir.Table, key: Sequence[str], metrics: Sequence[str]) -> 
     return ibis.union(single, latest)
 
 
-def _steps(
-    samples: ir.Table, key: Sequence[str], metrics: Sequence[str], *, counter: str | None = None
-) -> ir.Table:
-    """One row per step of at most `MAX_STEP_S`, with the metrics at its end and its start.
+def _by_time(samples: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
+    """Each sample beside those of its board before and after it, whatever files they came in."""
+    key = _KEYS[table]
+    distinct = _distinct(samples, key, metrics)
+    beside = _beside(distinct, metrics, ibis.window(group_by=key, order_by="at_us")).mutate(
+        is_counted=ibis.literal(value=True)
+    )
+    if _COUNTER not in metrics:
+        return beside
+    beside = beside.mutate(standstill_bucket=beside.at_us // _STANDSTILL_US)
+    return beside.left_join(
+        _standstills(distinct), [*key, "standstill_bucket"], rname="{name}_of_standstill"
+    )
 
-    With a counter it tells whether its start or end is a glitch: not between its two neighbours,
-    which follow on from one another.
+
+def _in_file_order(samples: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
+    """Each sample beside those before and after it in its file, which costs no sorting.
+
+    A run is of samples of one board, each later than the one before. Of a sample that has its
+    neighbours in its run all is told here (`is_counted`). Those of the first, the second and the
+    last of a run may be in another file; they and what lies beside them are at a seam.
     """
-    window = ibis.window(group_by=key, order_by="at_us")
-    beside = {f"previous_{name}": samples[name].lag(1).over(window) for name in ("at_us", *metrics)}
-    if counter is not None:
-        beside["before"] = samples[counter].lag(2).over(window)
-        beside["after"] = samples[counter].lead(1).over(window)
-    lagged = samples.mutate(beside)
-    if counter is not None:
-        start, end = lagged[f"previous_{counter}"], lagged[counter]
-        lagged = lagged.mutate(
-            is_counter_glitch=(
-                _is_glitch(lagged.before, start, end) | _is_glitch(start, end, lagged.after)
+    here = ibis.window()
+    follows = samples.at_us > samples.at_us.lag(1).over(here)
+    for name in _KEYS[table]:
+        follows &= samples[name] == samples[name].lag(1).over(here)
+    rows = _beside(samples.mutate(follows=follows.fill_null(False)), metrics, here)
+    next_follows = {at: rows.follows.lead(at).over(here).fill_null(False) for at in (1, 2, 3)}
+    last_follows = {at: rows.follows.lag(at).over(here).fill_null(False) for at in (1, 2)}
+    is_counted = rows.follows & last_follows[1] & next_follows[1]
+    return rows.mutate(
+        is_last=~next_follows[1],
+        is_counted=is_counted,
+        is_at_seam=~(is_counted & last_follows[2] & next_follows[2] & next_follows[3]),
+    )
+
+
+def _run_parts(samples: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
+    """Parts of what is counted within runs, and with them the samples at seams."""
+    names = (*_KEYS[table], "at_us", "follows", "is_last", "is_counted", *metrics)
+    rows = _in_file_order(samples, table, metrics)
+    seam = ibis.struct({name: rows[name] for name in names})
+    rows = rows.mutate(seam=ibis.ifelse(rows.is_at_seam, seam, ibis.null(seam.type())))
+    return _parts(rows, table, seams=rows.seam.collect())
+
+
+def _seams(run_parts: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
+    """The samples at seams, each beside those of its board before and after it."""
+    seams = run_parts.select(seam=run_parts.seams.unnest()).unpack("seam")
+    window = ibis.window(group_by=_KEYS[table], order_by="at_us")
+    seams = seams.mutate(
+        is_repeated=~seams.follows
+        & (
+            (seams.at_us == seams.at_us.lag(1).over(window)) | ~seams.is_last.lag(1).over(window)
+        ).fill_null(False)
+    )
+    return _beside(seams, metrics, window)
+
+
+def _seam_parts(seams: ir.Table, table: str) -> ir.Table:
+    """Parts of what is not counted within runs."""
+    rest = seams.filter(~seams.is_counted)
+    return _parts(rest.mutate(is_counted=ibis.literal(value=True)), table)
+
+
+def _doubted(seams: ir.Table, parts: ir.Table, table: str) -> ir.Table:
+    """Boards of which runs are not enough.
+
+    Their runs overlap, or their counter may have stood still: in one of the spans of
+    `STANDSTILL_S` it did not rise, it fell or it was not told all the time.
+    """
+    key = _KEYS[table]
+    doubted = seams.filter(seams.is_repeated).select(*key)
+    if _COUNTER in _METRICS[table]:
+        # A sample at the end of its interval is in the first span of the next.
+        spans = ibis.union(
+            *(
+                parts.select(
+                    *key,
+                    interval_us=parts.interval_us + after * _INTERVAL_US,
+                    told=(parts.flags >> 3 * after) & (7 if after == 0 else 1),
+                    risen=(parts.flags >> 3 * after + 4) & (7 if after == 0 else 1),
+                )
+                for after in (0, 1)
             )
-        ).drop("before", "after")
-    steps = lagged.mutate(step_s=(lagged.at_us - lagged.previous_at_us) / _MICROSECONDS)
-    return steps.filter(steps.step_s <= MAX_STEP_S)
+        )
+        spans = spans.group_by(*key, "interval_us").agg(
+            told=spans.told.bit_or(), risen=spans.risen.bit_or()
+        )
+        doubted = ibis.union(
+            doubted,
+            spans.filter(spans.told != spans.risen).select(*key),
+            parts.filter((parts.flags & _HAS_FALLEN) > 0).select(*key),
+        )
+    return doubted.distinct()
 
 
-def _is_glitch(before: ir.Value, value: ir.Value, after: ir.Value) -> ir.Value:
-    return ((before <= after) & ((value < before) | (value > after))).fill_null(False)
+def _beside(samples: ir.Table, metrics: Sequence[str], window: WindowBuilder) -> ir.Table:
+    """Samples with the metrics of the one before, and the counters before and after both."""
+    names = ("at_us", *metrics)
+    beside = {f"previous_{name}": samples[name].lag(1).over(window) for name in names}
+    if _COUNTER in names:
+        beside["counter_before"] = samples[_COUNTER].lag(2).over(window)
+        beside["counter_after"] = samples[_COUNTER].lead(1).over(window)
+    return samples.mutate(beside)
 
 
-def _per_interval(
-    steps: ir.Table, samples: ir.Table, key: Sequence[str], amounts: Sequence[str]
-) -> ir.Table:
-    """Amounts of steps added up per interval, each step split where it crosses one."""
-    interval_us = INTERVAL_S * _MICROSECONDS
-    first = (steps.previous_at_us // interval_us).cast("int64")
-    last = ((steps.at_us - 1) // interval_us).cast("int64")
-    length_us = steps.at_us - steps.previous_at_us
-    in_first = ibis.least(steps.at_us, (first + 1) * interval_us) - steps.previous_at_us
-    split = steps.mutate(first=first, last=last, share_of_first=in_first / length_us)
+def _parts(rows: ir.Table, table: str, **seams: ir.Value) -> ir.Table:
+    """Amounts of steps added up per board and interval that they end in.
 
-    def part(rows: ir.Table, interval: ir.Column, share: ir.Value) -> ir.Table:
+    A step is from one sample to the next where that is at most `MAX_STEP_S` later; it ends in the
+    interval before its end. Steps that began in the interval before (`crosses`), of which there
+    is one at most, stand apart, with the share that is of that interval.
+    """
+    untold = {
+        f"{before}{name}": ibis.null(dtype)
+        for name, dtype in _METRICS[table].items()
+        for before in ("", "previous_")
+    }
+    if _COUNTER in _METRICS[table]:
+        null = ibis.null("int64")
+        untold |= {"counter_before": null, "counter_after": null, "stood_still": _UNKNOWN}
+    rows = rows.mutate({name: null for name, null in untold.items() if name not in rows.columns})
+    step_us = rows.at_us - rows.previous_at_us
+    rows = rows.mutate(
+        interval_us=rows.at_us - 1 - (rows.at_us - 1) % _INTERVAL_US,
+        step_s=ibis.ifelse(
+            rows.is_counted & (step_us <= MAX_STEP_S * _MICROSECONDS),
+            step_us / _MICROSECONDS,
+            _NO_NUMBER,
+        ),
+    )
+    rows = rows.mutate(
+        crosses=(rows.step_s.notnull() & (rows.previous_at_us < rows.interval_us)).fill_null(False)
+    )
+    rows = _gpu_amounts(rows) if table == "gpu_samples" else _node_amounts(rows)
+    rows = rows.mutate(flags=_flags(rows, table))
+    totals = {name: rows[name].sum() for name in _AMOUNTS[table]}
+    if table == "gpu_samples":
+        totals |= _doubts(rows)
+    return rows.group_by(*_KEYS[table], "interval_us", "crosses").agg(
+        **totals,
+        began_us=rows.previous_at_us.min(),
+        ended_us=rows.at_us.max(),
+        sample_count=rows.count(where=rows.is_counted),
+        flags=rows.flags.bit_or(),
+        **seams,
+    )
+
+
+def _doubts(rows: ir.Table) -> dict[str, ir.Value]:
+    """What tells whether a board's counter and its powers contradict one another."""
+    is_both = rows.energy_from_counter_kwh.notnull() & rows.energy_from_power_kwh.notnull()
+    power_kwh = rows.energy_from_power_kwh
+    return {
+        "both_count": rows.count(where=is_both),
+        "counter_of_both_kwh": rows.energy_from_counter_kwh.sum(where=is_both),
+        "power_of_both_kwh": power_kwh.sum(where=is_both),
+        "power_of_both_kwh_squared": (power_kwh * power_kwh).sum(where=is_both),
+    }
+
+
+def _flags(rows: ir.Table, table: str) -> ir.Value:
+    """What a sample that is counted tells of its part, as bits that add up."""
+    flags = ibis.ifelse(rows.step_s.notnull(), _HAS_STEP, 0) + ibis.ifelse(
+        rows.at_us == rows.interval_us + _INTERVAL_US, _HAS_LATE_SAMPLE, 0
+    )
+    if _COUNTER in _METRICS[table]:
+        start, end = rows[f"previous_{_COUNTER}"], rows[_COUNTER]
+        span = ibis.literal(1) << ((rows.at_us - rows.interval_us) // _STANDSTILL_US).cast("int64")
+        flags += ibis.cases(
+            (end > start, span * (1 + _SPANS_RISEN)),
+            (end == start, span),
+            (
+                rows.previous_at_us.notnull() & (end.notnull() | start.notnull()),
+                _HAS_FALLEN,
+            ),
+            else_=0,
+        )
+    return ibis.ifelse(rows.is_counted, flags, 0)
+
+
+def _standstills(boards: ir.Table) -> ir.Table:
+    """Five minutes in which a board's counter did not move since those before, and those beside."""
+    told = boards.filter(boards.energy_counter_millijoules.notnull())
+    told = told.mutate(standstill_bucket=told.at_us // _STANDSTILL_US)
+    buckets = told.group_by(*_BOARD, "standstill_bucket").agg(
+        counter=told.energy_counter_millijoules.max()
+    )
+    window = ibis.window(group_by=_BOARD, order_by="standstill_bucket")
+    counters = {at: buckets.counter.lag(at).over(window) for at in (1, 2)}
+    after = buckets.counter.lead(1).over(window)
+    stands = buckets.mutate(
+        stood_still=(
+            (buckets.counter == counters[1])
+            | (counters[1] == counters[2])
+            | (after == buckets.counter)
+        ).fill_null(False)
+    )
+    return stands.filter(stands.stood_still).drop("counter")
+
+
+def _gpu_amounts(s: ir.Table) -> ir.Table:
+    """The amounts of steps of boards, null where there is no step, as if nothing contradicted."""
+    start, end = s[f"previous_{_COUNTER}"], s[_COUNTER]
+    busy = _latest(s, "utilization_ratio") > BUSY_ABOVE_RATIO
+    is_mig = _latest(s, "mig_told_ratio").notnull()
+    mig_busy = ibis.ifelse(is_mig, _latest(s, "mig_busy_ratio").fill_null(0), _NO_NUMBER)
+    s = s.mutate(
+        energy_from_counter_kwh=ibis.cases(
+            (s.stood_still, _NO_NUMBER),
+            # A glitch: not between its neighbours, which follow on from one another.
+            ((s.counter_before > start) & (s.counter_before <= end), _NO_NUMBER),
+            ((s.counter_after < end) & (s.counter_after >= start), _NO_NUMBER),
+            (
+                (end >= start) & (end - start <= s.step_s * MAX_BOARD_W * 1000),
+                (end - start) / _MILLIJOULES_PER_KWH,
+            ),
+            else_=_NO_NUMBER,
+        ),
+        energy_from_power_kwh=_mean_power_w(s) * s.step_s / _WATT_SECONDS_PER_KWH,
+        is_mig=is_mig,
+        busy_ratio=ibis.coalesce(mig_busy, busy.cast("float64")),
+        idle_ratio=ibis.coalesce(_latest(s, "mig_told_ratio") - mig_busy, 1 - busy.cast("float64")),
+        held_by_power_s=_held_s(s, "power_violation_ns", POWER_REASONS),
+        braked_s=_held_s(s, "power_brake_ns", BRAKE_REASON),
+        held_by_heat_s=_held_s(s, "thermal_violation_ns", THERMAL_REASONS),
+        limit_w=_latest(s, "power_limit_w"),
+        default_limit_w=_latest(s, "default_power_limit_w"),
+        sm_clock=_latest(s, "sm_clock_mhz"),
+    )
+    # What tells neither time nor reasons still draws as much as it may.
+    at_limit_s = _where(s.power_w >= AT_LIMIT_RATIO * s.limit_w, s.step_s)
+    s = s.mutate(
+        energy_kwh=ibis.coalesce(s.energy_from_counter_kwh, s.energy_from_power_kwh),
+        capped_s=s.busy_ratio * ibis.coalesce(s.held_by_power_s, at_limit_s),
+        busy_s=s.busy_ratio * s.step_s,
+    )
+    told_kwh = ibis.ifelse(s.is_mig, _NO_NUMBER, s.energy_kwh)
+    return s.mutate(
+        covered_s=ibis.ifelse(s.energy_kwh.notnull(), s.step_s, 0.0),
+        idle_s=s.idle_ratio * s.step_s,
+        busy_kwh=s.busy_ratio * told_kwh,
+        idle_kwh=s.idle_ratio * told_kwh,
+        power_capped_s=s.capped_s,
+        power_limit_w_s=s.capped_s * s.limit_w,
+        power_limit_known_s=ibis.ifelse(s.limit_w.notnull(), s.capped_s, _NO_NUMBER),
+        default_power_limit_w_s=s.capped_s * s.default_limit_w,
+        power_braked_s=s.busy_ratio * s.braked_s,
+        thermal_throttled_s=s.busy_ratio * s.held_by_heat_s,
+        sm_clock_mhz_s=s.busy_s * s.sm_clock,
+        sm_clock_known_s=ibis.ifelse(s.sm_clock.notnull(), s.busy_s, _NO_NUMBER),
+        counter_stood_still_s=ibis.ifelse(s.stood_still, s.step_s, _NO_NUMBER),
+        energy_contradicted_s=s.step_s,
+    )
+
+
+def _node_amounts(s: ir.Table) -> ir.Table:
+    """The amounts of steps of nodes, null where there is no step."""
+    s = s.mutate(node_kwh=_mean_power_w(s) * s.step_s / _WATT_SECONDS_PER_KWH)
+    return s.mutate(node_covered_s=ibis.ifelse(s.node_kwh.notnull(), s.step_s, 0.0))
+
+
+def _gpu_totals(parts: ir.Table) -> ir.Table:
+    """Amounts of boards per interval; no energy of those whose counter and powers contradict."""
+    parts = parts.left_join(_contradicted(parts), _BOARD, rname="{name}_of_contradiction")
+    is_told = parts.contradicted.isnull()
+    parts = parts.mutate(
+        **{
+            name: ibis.ifelse(is_told, parts[name], _NO_NUMBER)
+            for name in ("energy_kwh", "busy_kwh", "idle_kwh")
+        },
+        covered_s=ibis.ifelse(is_told, parts.covered_s, 0.0),
+        energy_contradicted_s=ibis.ifelse(is_told, _NO_NUMBER, parts.energy_contradicted_s),
+    )
+    return _per_interval(parts, "gpu_samples")
+
+
+def _contradicted(parts: ir.Table) -> ir.Table:
+    """Boards whose counter and powers tell of different energy, over the steps that have both."""
+    boards = parts.group_by(*_BOARD).agg(
+        step_count=parts.both_count.sum(),
+        from_counter=parts.counter_of_both_kwh.sum(),
+        from_power=parts.power_of_both_kwh.sum(),
+        squared=parts.power_of_both_kwh_squared.sum(),
+    )
+    # The square of three standard errors of a sum of so many powers.
+    variance = ibis.greatest(
+        boards.squared - boards.from_power * boards.from_power / boards.step_count, 0.0
+    )
+    allowed = (
+        DISAGREEMENT_RATIO * ibis.greatest(boards.from_counter, boards.from_power)
+        + 3 * variance.sqrt()
+    )
+    found = boards.filter(
+        boards.step_count >= DISAGREEMENT_STEPS,
+        (boards.from_counter - boards.from_power).abs() > allowed,
+    )
+    return found.select(*_BOARD, contradicted=ibis.literal(value=True))
+
+
+def _per_interval(parts: ir.Table, table: str) -> ir.Table:
+    """Amounts of parts added up per interval, those of steps across one split by time."""
+    key, amounts = _KEYS[table], _AMOUNTS[table]
+
+    def of(
+        rows: ir.Table, interval_us: ir.Value, share: ir.Value, sample_count: ir.Value
+    ) -> ir.Table:
         return rows.select(
             *key,
-            interval=interval,
-            is_sample=ibis.literal(0, "int64"),
+            interval_us=interval_us,
+            sample_count=sample_count.cast("int64"),
             **{name: rows[name] * share for name in amounts},
         )
 
-    crossing = split.filter(split.last > split.first)
-    counted = samples.select(
-        *key,
-        interval=(samples.at_us // interval_us).cast("int64"),
-        is_sample=ibis.literal(1, "int64"),
-        **{name: ibis.null("float64") for name in amounts},
+    share_before = (parts.interval_us - parts.began_us) / (parts.ended_us - parts.began_us)
+    late_count = ibis.ifelse((parts.flags & _HAS_LATE_SAMPLE) > 0, 1, 0)
+    parts = parts.mutate(
+        share=ibis.ifelse(parts.crosses, 1 - share_before, 1.0),
+        share_before=share_before,
+        in_time_count=parts.sample_count - late_count,
+        late_count=late_count,
     )
-    parts = ibis.union(
-        part(split, split["first"], split.share_of_first),
-        part(crossing, crossing["last"], 1 - crossing.share_of_first),
-        counted,
+    before = parts.filter(parts.crosses)
+    within = parts.filter(((parts.flags & _HAS_STEP) > 0) | (parts.in_time_count > 0))
+    after = parts.filter(parts.late_count > 0)
+    rows = ibis.union(
+        of(before, before.interval_us - _INTERVAL_US, before.share_before, ibis.literal(0)),
+        of(within, within.interval_us, within.share, within.in_time_count),
+        of(after, after.interval_us + _INTERVAL_US, _NO_NUMBER, after.late_count),
     )
-    totals = parts.group_by(*key, "interval").agg(
-        **{name: _total(parts, name) for name in amounts},
-        sample_count=parts.is_sample.sum(),
+    totals = rows.group_by(*key, "interval_us").agg(
+        **{name: _total(rows, name) for name in amounts},
+        sample_count=rows.sample_count.sum(),
     )
-    return totals.mutate(interval_started_at=(totals.interval * INTERVAL_S).as_timestamp("s")).drop(
-        "interval"
-    )
+    return totals.mutate(
+        interval_started_at=(totals.interval_us // _MICROSECONDS).cast("int64").as_timestamp("s")
+    ).drop("interval_us")
 
 
 def _total(rows: ir.Table, name: str) -> ir.Value:
@@ -501,12 +639,14 @@ def _held_s(steps: ir.Table, counter: str, reasons: int) -> ir.Value:
     still beside reasons is not believed.
     """
     rise = steps[counter] - steps[f"previous_{counter}"]
-    counted_s = ibis.ifelse(rise >= 0, rise, steps[counter]) / 1e9
-    is_held = (_latest(steps, "clocks_event_reasons") & reasons) != 0
-    return ibis.coalesce(
-        ibis.ifelse(rise != 0, ibis.least(counted_s, steps.step_s), ibis.null("float64")),
-        _where(is_held, steps.step_s),
-        ibis.ifelse(rise.notnull(), 0.0, ibis.null("float64")),
+    counted = ibis.ifelse(rise > 0, rise, steps[counter])
+    events = _latest(steps, "clocks_event_reasons")
+    return ibis.cases(
+        (steps.step_s.isnull(), _NO_NUMBER),
+        (rise != 0, ibis.least(counted / 1e9, steps.step_s)),
+        ((events & reasons) != 0, steps.step_s),
+        (rise.notnull() | events.notnull(), 0.0),
+        else_=None,
     )
 
 
@@ -515,11 +655,138 @@ def _where(condition: ir.Value, amount: ir.Value) -> ir.Value:
     return ibis.cases((condition, amount), (~condition, amount * 0.0), else_=None)
 
 
+@cache
+def _statements(untold: frozenset[str]) -> dict[str, str]:
+    """The tables that DuckDB makes of the samples it sees of some hosts, one after another.
+
+    What no file tells would cost as much as what they all do.
+    """
+    made: dict[str, ir.Table] = {}
+
+    def make(name: str, rows: ir.Table) -> ir.Table:
+        made[name] = rows
+        return ibis.table(rows.schema(), name=name)
+
+    totals = {}
+    for table, key in _KEYS.items():
+        metrics = [name for name in _METRICS[table] if name not in untold]
+        declared = ibis.Schema.from_polars(RAW_TABLES[table].schema.create_empty().schema)
+        samples = ibis.table({**declared, "at_us": "int64"}, name=table)
+        run_parts = make(f"{table}_run_parts", _run_parts(samples, table, metrics))
+        seams = make(f"{table}_seams", _seams(run_parts, table, metrics))
+        parts = make(
+            f"{table}_parts", ibis.union(run_parts.drop("seams"), _seam_parts(seams, table))
+        )
+        doubted = make(f"{table}_doubted", _doubted(seams, parts, table))
+        anew = make(
+            f"{table}_anew",
+            _parts(_by_time(samples.semi_join(doubted, key), table, metrics), table),
+        )
+        totals[table] = ibis.union(parts.anti_join(doubted, key), anew)
+    boards = make("gpu_intervals", _gpu_totals(totals["gpu_samples"]))
+    power = _per_interval(totals["node_power_samples"], "node_power_samples")
+    make("node_intervals", node_intervals(boards, power))
+    return {name: ibis.to_sql(rows, dialect="duckdb", pretty=False) for name, rows in made.items()}
+
+
+def _rolled_up(
+    engine: duckdb.DuckDBPyConnection,
+    files: dict[str, list[str]],
+    samples: dict[str, duckdb.DuckDBPyRelation],
+    day: date,
+) -> dict[str, pl.DataFrame]:
+    """The roll-ups of a day, made for some hosts after others."""
+    schemas = {"gpu_intervals": GPU_INTERVALS, "node_intervals": NODE_INTERVALS}
+    frames = {name: [schema.to_frame()] for name, schema in schemas.items()}
+    statements = _statements(_untold(engine, files))
+    for hosts in _hosts_at_once(samples):
+        for table, rows in samples.items():
+            rows.filter(hosts).create_view(table, replace=True)
+        for name, sql in statements.items():
+            made = sql
+            if name.endswith("_anew"):
+                table = name.removesuffix("_anew")
+                if not engine.sql(f"from {table}_doubted limit 1").fetchall():
+                    made = f"from {table}_parts limit 0"
+            engine.execute(f"create or replace temp table {name} as {made}")
+        for name, schema in schemas.items():
+            frames[name].append(_collected(engine, name, schema, day))
+    return {name: pl.concat(of_hosts) for name, of_hosts in frames.items()}
+
+
+def _hosts_at_once(samples: dict[str, duckdb.DuckDBPyRelation]) -> list[duckdb.Expression]:
+    """Conditions that divide the hosts into ranges with so many samples each."""
+    counted = [
+        pl.DataFrame(rows.aggregate("hostname, count(*) as sample_count").to_arrow_table())
+        for rows in samples.values()
+    ]
+    ranges = (
+        pl.concat(counted)
+        .group_by("hostname")
+        .agg(pl.col("sample_count").sum())
+        .sort("hostname")
+        .group_by(pl.col("sample_count").cum_sum() // SAMPLES_AT_ONCE, maintain_order=True)
+        .agg(first=pl.col("hostname").first(), last=pl.col("hostname").last())
+        .select("first", "last")
+    )
+    hostname = duckdb.ColumnExpression("hostname")
+    return [
+        hostname.between(duckdb.ConstantExpression(first), duckdb.ConstantExpression(last))
+        for first, last in ranges.iter_rows()
+    ]
+
+
+def _files(book: Book, table: str, day: date) -> list[str]:
+    """Files with samples of a day and those next to it."""
+    near = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
+    files = [
+        file
+        for folder in (book.lake / table / str(near_day) for near_day in near)
+        for file in sorted(folder.glob("*.parquet"))
+    ]
+    # Files of an earlier version lack columns that the schema has.
+    return [str(file) for file in (book.lake / table / "schema.parquet", *files)]
+
+
+def _untold(engine: duckdb.DuckDBPyConnection, files: dict[str, list[str]]) -> frozenset[str]:
+    """Metrics that many fleets do not have and of which the files hold no value."""
+    told = engine.execute(
+        "select distinct path_in_schema from parquet_metadata(?)"
+        " where coalesce(stats_null_count < num_values, true)",
+        [[file for of_table in files.values() for file in of_table]],
+    )
+    return _SELDOM_TOLD.difference(name for (name,) in told.fetchall())
+
+
+def _samples(
+    engine: duckdb.DuckDBPyConnection,
+    files: list[str],
+    day: date,
+    as_of: datetime | None,
+    left_out: Collection[str],
+) -> duckdb.DuckDBPyRelation:
+    """Samples of a day and of the step's length around it, as known at `as_of`."""
+    samples = engine.read_parquet(files, union_by_name=True)
+    midnight = datetime.combine(day, time(), UTC)
+    edge = timedelta(seconds=MAX_STEP_S)
+    sampled_at, load_id, known_at = map(
+        duckdb.ColumnExpression, ("sampled_at", "load_id", "known_at")
+    )
+    samples = samples.filter(sampled_at >= midnight - edge).filter(
+        sampled_at <= midnight + timedelta(days=1) + edge
+    )
+    if left_out:
+        samples = samples.filter(load_id.isnotin(*map(duckdb.ConstantExpression, left_out)))
+    if as_of is not None:
+        samples = samples.filter(known_at <= as_of)
+    return samples.project("*, epoch_us(sampled_at) as at_us")
+
+
 def _collected(
     engine: duckdb.DuckDBPyConnection, name: str, schema: pl.Schema, day: date
 ) -> pl.DataFrame:
     """Rows of a roll-up in the intervals of a UTC day."""
-    frame = pl.DataFrame(engine.sql(_sql(name)).to_arrow_table())
+    frame = pl.DataFrame(engine.sql(f"select * from {name}").to_arrow_table())
     started_at = pl.col("interval_started_at")
     if frame.schema["interval_started_at"] != schema["interval_started_at"]:
         frame = frame.with_columns(started_at.dt.replace_time_zone("UTC").dt.cast_time_unit("us"))

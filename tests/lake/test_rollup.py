@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from random import Random
 
+import duckdb
+import ibis
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -600,6 +604,90 @@ def test_rolling_up_again_writes_the_same(book: Book, tmp_path: Path):
     assert file.read_bytes() == once
     assert messages == ["telemetry of 2026-11-01"] * 2
     assert [path.name for path in file.parent.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_hosts_that_do_not_fit_at_once_are_rolled_up_after_others(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+):
+    rows = [
+        {"hostname": host, "gpu_index": index, "power_w": 400, "sampled_at": at(0, minute)}
+        for host in ("jwb0001", "jwb0002", "jwb0003")
+        for index in ("0", "1")
+        for minute in (0, 5, 10, 15)
+    ]
+    load(book, rows)
+    node_rows = [row for row in rows if row.pop("gpu_index") == "0"]
+    load(book, node_rows, table="node_power_samples")
+    at_once = [rolled_up(book, table) for table in ("gpu_intervals", "node_intervals")]
+    monkeypatch.setattr(rollup, "SAMPLES_AT_ONCE", 20)
+    assert [rolled_up(book, table) for table in ("gpu_intervals", "node_intervals")] == at_once
+    assert [len(rows) for rows in at_once] == [12, 6]
+
+
+METRICS = {
+    "power_w": [None, 60, 300, 398],
+    "utilization_ratio": [None, 0, 0.9],
+    "power_limit_w": [None, 400],
+    "power_violation_ns": [None, 0, 5 * SECOND, 9 * SECOND],
+    "clocks_event_reasons": [None, 0, 0x4, 0x40],
+    "mig_told_ratio": [None, None, None, 5 / 7],
+}
+RISES = [None, -1, 0, 0, KWH // 100, KWH // 100, KWH // 20]
+
+
+def samples_in_files(random: Random) -> dict[str, list[dict]]:
+    """Rows of some boards in three files: in order and not, repeated, counters of all kinds."""
+    files: dict[str, list[dict]] = {name: [] for name in "abc"}
+    for index in map(str, range(80)):
+        sampled_at, counter, file = at(0, random.choice([-14, -3, 0, 2])), 0, "a"
+        is_troubled, is_repeated = random.random() < 0.5, random.random() < 0.3
+        for _ in range(random.randint(0, 25)):
+            rise = random.choice(RISES) if is_troubled else KWH // 100
+            counter = 0 if rise == -1 else counter + (rise or 0)
+            file = random.choice([file] * 5 + ["a", "b", "c"])
+            row = gpu(
+                sampled_at,
+                gpu_index=index,
+                energy_counter_millijoules=None if rise is None else counter,
+            )
+            for name in [file, "b"] if is_repeated and random.random() < 0.1 else [file]:
+                metrics = {metric: random.choice(values) for metric, values in METRICS.items()}
+                files[name].append({**row, **metrics})
+            sampled_at += timedelta(seconds=random.choice([60, 150, 200, 300, 300, 901]))
+    if random.random() < 0.5:
+        random.shuffle(files["c"])
+    return {name: rows for name, rows in files.items() if rows}
+
+
+@cache
+def sorted_by_time() -> str:
+    """The roll-up as an engine makes it that knows of no files."""
+    samples = ibis.Schema.from_polars(RAW_TABLES["gpu_samples"].schema.create_empty().schema)
+    table = ibis.table({**samples, "at_us": "int64"}, name="samples")
+    return ibis.to_sql(rollup.gpu_intervals(table), dialect="duckdb")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_reading_in_the_order_of_files_gives_what_sorting_by_time_gives(book: Book, seed: int):
+    for name, rows in samples_in_files(Random(seed)).items():
+        load(book, rows, load_id=name)
+    rollup.roll_up(book, [DAY])
+    with duckdb.connect() as engine:
+        engine.execute("set timezone = 'UTC'")
+        engine.read_parquet(f"{book.lake}/gpu_samples/**/*.parquet", union_by_name=True).project(
+            "*, epoch_us(sampled_at) as at_us"
+        ).create_view("samples")
+        expected = pl.DataFrame(engine.sql(sorted_by_time()).to_arrow_table())
+    started_at = pl.col("interval_started_at").dt.replace_time_zone("UTC").dt.cast_time_unit("us")
+    assert_frame_equal(
+        pl.read_parquet(book.lake / "gpu_intervals" / f"{DAY}.parquet"),
+        expected.with_columns(started_at)
+        .filter(pl.col("interval_started_at").dt.date() == DAY)
+        .select(rollup.GPU_INTERVALS.names())
+        .cast(rollup.GPU_INTERVALS)
+        .sort("gpu_index", "interval_started_at"),
+        abs_tol=2e-9,
+    )
 
 
 @pytest.mark.slow
