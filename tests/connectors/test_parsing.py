@@ -2,7 +2,10 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from pipelines.connectors import parsing
 from pipelines.connectors.common import UnreadableFile
 from pipelines.connectors.parsing import CUT_OFF, assemble, csv_rows, instant, number
 
@@ -100,6 +103,33 @@ def test_a_last_row_without_a_line_end_may_be_cut_off():
         ("1", "2", "3", None),
         ("1", "2", "30", CUT_OFF),
     ]
+
+
+FIELDS = st.sampled_from(
+    ["", " ", "1", " 2 ", "é", "\t", '""', '"a,b"', '"a""b"', '"a\nb"', '"', '"a"b', 'a"b', ' "a"']
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    lines=st.lists(st.lists(FIELDS, min_size=1, max_size=4), max_size=5),
+    end=st.sampled_from(["\n", "\r\n"]),
+    is_cut=st.booleans(),
+)
+@example(lines=[["1", "2"], ["1", "2", "3", "4"]], end="\n", is_cut=False)
+def test_what_is_read_fast_is_what_is_read_line_by_line(lines, end, is_cut):
+    text = end.join([HEADER, *(",".join(fields) for fields in lines)]) + ("" if is_cut else end)
+
+    def outcome() -> list[tuple] | str:
+        try:
+            return csv(text)
+        except UnreadableFile as error:
+            return str(error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsing, "_in_order", lambda *_: None)
+        expected = outcome()
+    assert outcome() == expected
 
 
 @pytest.mark.parametrize(
