@@ -5,7 +5,7 @@ at which anything else that happens while a file is read becomes the reason of t
 not: what a format means (the connectors), finding files and writing rows (`pipelines.lake`).
 
 A parser that asks for too much memory, in Python or in a library below it, ends its process. So
-files are read by a second one, which answers over a pipe and is started anew where it ended.
+files are read by others, which answer over a pipe and are started anew where they ended.
 """
 
 import gc
@@ -46,7 +46,7 @@ MAX_FILE_BYTES = 2 * 1024**3
 MAX_COMPRESSION_RATIO = 500
 """Telemetry text shrinks by 20 to 100; what grows more when unpacked is not a measurement."""
 MAX_MEMORY_BYTES = 4 * 1024**3
-"""Of the process that reads, at any moment."""
+"""Of a process that reads, at any moment."""
 MAX_READING_S = 900.0
 
 Columns = Mapping[str, Mapping[str, pl.DataType]]
