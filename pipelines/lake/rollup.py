@@ -28,8 +28,9 @@ worked out as said above, and no others.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import lru_cache
 
 import duckdb
 import ibis
@@ -53,8 +54,11 @@ POWER_REASONS = 0x4 | 0x80  # software power cap, hardware power brake
 BRAKE_REASON = 0x80
 THERMAL_REASONS = 0x20 | 0x40  # software and hardware thermal slowdown
 
+DAYS_AT_ONCE = 2
 SAMPLES_AT_ONCE = 8_000_000
-"""Hosts are rolled up together that have so many samples in a day; this bounds the memory."""
+HOSTS_AT_ONCE = 750
+"""So many days are rolled up beside one another, and of each as many hosts as have so many samples:
+this bounds the memory."""
 
 _MICROSECONDS = 1_000_000
 _INTERVAL_US = INTERVAL_S * _MICROSECONDS
@@ -175,7 +179,7 @@ def roll_up(
         left_out: loads whose rows are out of the book.
         memory_limit: of DuckDB, such as 4GB, beyond which it goes on below `data_dir`; by default
             what DuckDB takes, most of the machine's.
-        progress: told each date.
+        progress: told each date that is done.
 
     Returns:
         Rows written, per roll-up.
@@ -183,22 +187,29 @@ def roll_up(
     counts = {"gpu_intervals": 0, "node_intervals": 0}
     write_parquet(GPU_INTERVALS.to_frame(), book.lake / "gpu_intervals" / "schema.parquet")
     write_parquet(NODE_INTERVALS.to_frame(), book.lake / "node_intervals" / "schema.parquet")
-    with duckdb.connect() as engine:
-        engine.execute("set timezone = 'UTC'; set enable_progress_bar = false")
+    days = sorted(set(dates))
+    with duckdb.connect() as engine, ThreadPoolExecutor(DAYS_AT_ONCE) as pool:
         engine.execute("set temp_directory = ?", [str(book.data_dir / "spill")])
         if memory_limit is not None:
             engine.execute("set memory_limit = ?", [memory_limit])
-        for day in sorted(set(dates)):
+
+        def roll_up_day(day: date, statements: dict[str, str]) -> dict[str, int]:
+            with engine.cursor() as own:
+                samples = {
+                    table: _samples(own, _files(book, table, day), day, as_of, left_out)
+                    for table in _KEYS
+                }
+                frames = _rolled_up(own, samples, statements, day)
+            for name, frame in frames.items():
+                write_parquet(frame, book.lake / name / f"{day}.parquet")
+            return {name: frame.height for name, frame in frames.items()}
+
+        statements = (_statements(_untold(engine, book, day)) for day in days)
+        for day, of_day in zip(days, pool.map(roll_up_day, days, statements), strict=True):
             if progress is not None:
                 progress(f"telemetry of {day}")
-            files = {table: _files(book, table, day) for table in _KEYS}
-            samples = {
-                table: _samples(engine, of_table, day, as_of, left_out)
-                for table, of_table in files.items()
-            }
-            for name, frame in _rolled_up(engine, files, samples, day).items():
-                write_parquet(frame, book.lake / name / f"{day}.parquet")
-                counts[name] += frame.height
+            for name, count in of_day.items():
+                counts[name] += count
     return counts
 
 
@@ -343,16 +354,18 @@ def _doubted(seams: ir.Table, parts: ir.Table, table: str) -> ir.Table:
     key = _KEYS[table]
     doubted = seams.filter(seams.is_repeated).select(*key)
     if _COUNTER in _METRICS[table]:
+        suspects = parts.filter((parts.flags & 15) != ((parts.flags >> 4) & 15)).select(*key)
+        of_suspects = parts.semi_join(suspects, key)
         # A sample at the end of its interval is in the first span of the next.
         spans = ibis.union(
             *(
-                parts.select(
+                of_suspects.select(
                     *key,
-                    interval_us=parts.interval_us + after * _INTERVAL_US,
-                    told=(parts.flags >> 3 * after) & (7 if after == 0 else 1),
-                    risen=(parts.flags >> 3 * after + 4) & (7 if after == 0 else 1),
+                    interval_us=of_suspects.interval_us + after * _INTERVAL_US,
+                    told=(of_suspects.flags >> 3 * after) & mask,
+                    risen=(of_suspects.flags >> 3 * after + 4) & mask,
                 )
-                for after in (0, 1)
+                for after, mask in ((0, 7), (1, 1))
             )
         )
         spans = spans.group_by(*key, "interval_us").agg(
@@ -655,7 +668,7 @@ def _where(condition: ir.Value, amount: ir.Value) -> ir.Value:
     return ibis.cases((condition, amount), (~condition, amount * 0.0), else_=None)
 
 
-@cache
+@lru_cache
 def _statements(untold: frozenset[str]) -> dict[str, str]:
     """The tables that DuckDB makes of the samples it sees of some hosts, one after another.
 
@@ -674,9 +687,8 @@ def _statements(untold: frozenset[str]) -> dict[str, str]:
         samples = ibis.table({**declared, "at_us": "int64"}, name=table)
         run_parts = make(f"{table}_run_parts", _run_parts(samples, table, metrics))
         seams = make(f"{table}_seams", _seams(run_parts, table, metrics))
-        parts = make(
-            f"{table}_parts", ibis.union(run_parts.drop("seams"), _seam_parts(seams, table))
-        )
+        seam_parts = make(f"{table}_seam_parts", _seam_parts(seams, table))
+        parts = ibis.union(run_parts.drop("seams"), seam_parts)
         doubted = make(f"{table}_doubted", _doubted(seams, parts, table))
         anew = make(
             f"{table}_anew",
@@ -691,23 +703,26 @@ def _statements(untold: frozenset[str]) -> dict[str, str]:
 
 def _rolled_up(
     engine: duckdb.DuckDBPyConnection,
-    files: dict[str, list[str]],
     samples: dict[str, duckdb.DuckDBPyRelation],
+    statements: dict[str, str],
     day: date,
 ) -> dict[str, pl.DataFrame]:
     """The roll-ups of a day, made for some hosts after others."""
+    # Samples are read in the order in which they lie in the files.
+    engine.execute("set preserve_insertion_order = true")
+    engine.execute("set timezone = 'UTC'; set enable_progress_bar = false")
     schemas = {"gpu_intervals": GPU_INTERVALS, "node_intervals": NODE_INTERVALS}
     frames = {name: [schema.to_frame()] for name, schema in schemas.items()}
-    statements = _statements(_untold(engine, files))
     for hosts in _hosts_at_once(samples):
         for table, rows in samples.items():
-            rows.filter(hosts).create_view(table, replace=True)
+            shown = rows.filter(hosts).sql_query()
+            engine.execute(f"create or replace temp view {table} as {shown}")
         for name, sql in statements.items():
             made = sql
             if name.endswith("_anew"):
                 table = name.removesuffix("_anew")
                 if not engine.sql(f"from {table}_doubted limit 1").fetchall():
-                    made = f"from {table}_parts limit 0"
+                    made = f"from {table}_seam_parts limit 0"
             engine.execute(f"create or replace temp table {name} as {made}")
         for name, schema in schemas.items():
             frames[name].append(_collected(engine, name, schema, day))
@@ -725,7 +740,12 @@ def _hosts_at_once(samples: dict[str, duckdb.DuckDBPyRelation]) -> list[duckdb.E
         .group_by("hostname")
         .agg(pl.col("sample_count").sum())
         .sort("hostname")
-        .group_by(pl.col("sample_count").cum_sum() // SAMPLES_AT_ONCE, maintain_order=True)
+        .with_row_index()
+        .group_by(
+            pl.col("sample_count").cum_sum() // SAMPLES_AT_ONCE,
+            pl.col("index") // HOSTS_AT_ONCE,
+            maintain_order=True,
+        )
         .agg(first=pl.col("hostname").first(), last=pl.col("hostname").last())
         .select("first", "last")
     )
@@ -748,12 +768,12 @@ def _files(book: Book, table: str, day: date) -> list[str]:
     return [str(file) for file in (book.lake / table / "schema.parquet", *files)]
 
 
-def _untold(engine: duckdb.DuckDBPyConnection, files: dict[str, list[str]]) -> frozenset[str]:
-    """Metrics that many fleets do not have and of which the files hold no value."""
+def _untold(engine: duckdb.DuckDBPyConnection, book: Book, day: date) -> frozenset[str]:
+    """Metrics that many fleets do not have and of which no file near the day has any value."""
     told = engine.execute(
         "select distinct path_in_schema from parquet_metadata(?)"
         " where coalesce(stats_null_count < num_values, true)",
-        [[file for of_table in files.values() for file in of_table]],
+        [_files(book, "gpu_samples", day)],
     )
     return _SELDOM_TOLD.difference(name for (name,) in told.fetchall())
 
