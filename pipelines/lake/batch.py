@@ -81,7 +81,11 @@ class Batch:
             schema={"load_id": pl.String, "first_loaded_at": _UTC},
             orient="row",
         )
-        for table, every in rows_of(self.read).items():
+        tables = rows_of(self.read)
+        # What was read stands in the tables now, and each of them is large.
+        self.read = [(landed, []) for landed, _ in self.read]
+        for table in [*tables]:
+            every = tables.pop(table)
             good, bad, left_out = split(every, RAW_TABLES[table], self.declared, loaded)
             unknown = undeclared_names(every, RAW_TABLES[table], self.declared)
             undeclared.append(unknown)
@@ -234,16 +238,19 @@ def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _write_table(book: Book, table: str, rows: pl.DataFrame, batch: str) -> pl.DataFrame:
     """Write the rows of a table; per load the files that hold some of them."""
     folder = book.lake / table
-    parts = {folder / f"{batch}.parquet": rows}
-    if table in DAILY_TABLES:
-        rows = _in_order(rows, RAW_TABLES[table].key)
-        date = rows["sampled_at"].dt.date()
-        parts = {
-            folder / f"{day}" / f"{batch}.parquet": rows.filter(date == day)
-            for day in date.unique().sort()
-        }
-    written = [write_rows(book, part, file) for file, part in parts.items() if len(part)]
-    return pl.concat([NOTHING_WRITTEN, *written])
+    if rows.is_empty():
+        return NOTHING_WRITTEN
+    if table not in DAILY_TABLES:
+        return write_rows(book, rows, folder / f"{batch}.parquet")
+    date = rows["sampled_at"].dt.date()
+    return pl.concat(
+        write_rows(
+            book,
+            _in_order(rows.filter(date == day), RAW_TABLES[table].key),
+            folder / f"{day}" / f"{batch}.parquet",
+        )
+        for day in date.unique().sort()
+    )
 
 
 def _in_order(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
