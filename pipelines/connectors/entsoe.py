@@ -263,8 +263,10 @@ def _layout(period: Element) -> tuple[str | None, str | None, str | None, int | 
 
 def _points(period: Element, value: str) -> Iterator[tuple[str | None, str]]:
     for point in period.findall("Point"):
+        # Of elements of one name the first counts.
+        texts = {child.tag: (child.text or "").strip() for child in reversed(point)}
         # An empty value is told as such: only a point that is not there is filled.
-        yield child_text(point, "position"), child_text(point, value) or ""
+        yield texts.get("position") or None, texts.get(value, "")
 
 
 def _lay_out(periods: pl.DataFrame, points: pl.DataFrame) -> pl.DataFrame:
