@@ -248,6 +248,16 @@ def test_what_a_counter_catches_up_after_it_stood_still_does_not_count_twice(boo
     ]
 
 
+def test_a_counter_that_stands_still_until_an_interval_ends_is_not_believed_beside_it(book: Book):
+    load(book, counted([600] * 7, [0, 0.05, 0.1, 0.1, 0.2, 0.25, 0.3]))
+    rows = rolled_up(book, "gpu_intervals")
+    assert [(row["energy_kwh"], row["counter_stood_still_s"]) for row in rows] == [
+        (0.15, 600.0),
+        (0.15, 300.0),
+        (None, None),
+    ]
+
+
 def test_a_reading_that_an_exporter_repeats_is_no_standstill(book: Book):
     # A scrape every 15 seconds of readings that are taken every 30.
     taken = [number // 2 * 0.005 for number in range(61)]
@@ -269,6 +279,26 @@ def test_a_reading_that_is_not_between_its_neighbours_is_bridged_by_power(
     rows = rolled_up(book, "gpu_intervals")
     assert [row["energy_kwh"] for row in rows] == [0.15, 0.05]
     assert rows[0]["energy_from_counter_kwh"] == 0.05
+
+
+def test_a_glitch_is_seen_wherever_one_file_ends_and_the_next_begins(book: Book):
+    by_file: dict[str, list[dict]] = {"a": [], "b": []}
+    for glitch in range(1, 8):
+        counters = [0.05 * number + 0.07 * (number == glitch) for number in range(9)]
+        for split in range(10):
+            rows = counted([600] * 9, counters, gpu_index=f"{glitch} {split}")
+            by_file["a"] += rows[:split]
+            by_file["b"] += rows[split:]
+    for name, rows in by_file.items():
+        load(book, rows, load_id=name)
+    rows = rolled_up(book, "gpu_intervals")
+    assert len(rows) == 7 * 10 * 3
+    assert {row["energy_kwh"] for row in rows} == {0.15, 0.1}
+    counted_kwh = {
+        (row["gpu_index"][0], row["interval_started_at"], row["energy_from_counter_kwh"])
+        for row in rows
+    }
+    assert len(counted_kwh) == 7 * 3
 
 
 def test_of_counter_and_powers_that_differ_all_day_neither_is_believed(book: Book):
