@@ -284,54 +284,50 @@ def _by_time(samples: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
     """Each sample beside those of its board before and after it, whatever files they came in."""
     key = _KEYS[table]
     distinct = _distinct(samples, key, metrics)
-    beside = _beside(distinct, metrics, ibis.window(group_by=key, order_by="at_us")).mutate(
-        is_counted=ibis.literal(value=True)
-    )
+    window = ibis.window(group_by=key, order_by="at_us")
+    beside = _beside(distinct, metrics, window).mutate(is_counted=ibis.literal(value=True))
     if _COUNTER not in metrics:
         return beside
-    beside = beside.mutate(standstill_bucket=beside.at_us // _STANDSTILL_US)
+    beside = beside.mutate(
+        counter_before=beside[_COUNTER].lag(2).over(window),
+        counter_after=beside[_COUNTER].lead(1).over(window),
+        standstill_bucket=beside.at_us // _STANDSTILL_US,
+    )
     return beside.left_join(
         _standstills(distinct), [*key, "standstill_bucket"], rname="{name}_of_standstill"
     )
 
 
 def _in_file_order(samples: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
-    """Each sample beside those before and after it in its file, which costs no sorting.
+    """Each sample beside the one before it in its file, which costs no sorting.
 
-    A run is of samples of one board, each later than the one before. Of a sample that has its
-    neighbours in its run all is told here (`is_counted`). Those of the first, the second and the
-    last of a run may be in another file; they and what lies beside them are at a seam.
+    A run is of samples of one board, each later than the one before; all but its first are counted
+    with it (`is_counted`).
     """
     here = ibis.window()
     follows = samples.at_us > samples.at_us.lag(1).over(here)
     for name in _KEYS[table]:
         follows &= samples[name] == samples[name].lag(1).over(here)
-    rows = _beside(samples.mutate(follows=follows.fill_null(False)), metrics, here)
-    next_follows = {at: rows.follows.lead(at).over(here).fill_null(False) for at in (1, 2, 3)}
-    last_follows = {at: rows.follows.lag(at).over(here).fill_null(False) for at in (1, 2)}
-    is_counted = rows.follows & last_follows[1] & next_follows[1]
-    return rows.mutate(
-        is_last=~next_follows[1],
-        is_counted=is_counted,
-        is_at_seam=~(is_counted & last_follows[2] & next_follows[2] & next_follows[3]),
-    )
+    rows = _beside(samples.mutate(is_counted=follows.fill_null(False)), metrics, here)
+    return rows.mutate(is_last=~rows.is_counted.lead(1).over(here).fill_null(False))
 
 
 def _run_parts(samples: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
-    """Parts of what is counted within runs, and with them the samples at seams."""
-    names = (*_KEYS[table], "at_us", "follows", "is_last", "is_counted", *metrics)
+    """Parts of what is counted within runs, and with them the first and last samples of runs."""
+    names = (*_KEYS[table], "at_us", "is_last", "is_counted", *metrics)
     rows = _in_file_order(samples, table, metrics)
     seam = ibis.struct({name: rows[name] for name in names})
-    rows = rows.mutate(seam=ibis.ifelse(rows.is_at_seam, seam, ibis.null(seam.type())))
+    is_at_seam = ~rows.is_counted | rows.is_last
+    rows = rows.mutate(seam=ibis.ifelse(is_at_seam, seam, ibis.null(seam.type())))
     return _parts(rows, table, seams=rows.seam.collect())
 
 
 def _seams(run_parts: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
-    """The samples at seams, each beside those of its board before and after it."""
+    """The first and last samples of runs, each beside that of its board before it."""
     seams = run_parts.select(seam=run_parts.seams.unnest()).unpack("seam")
     window = ibis.window(group_by=_KEYS[table], order_by="at_us")
     seams = seams.mutate(
-        is_repeated=~seams.follows
+        is_repeated=~seams.is_counted
         & (
             (seams.at_us == seams.at_us.lag(1).over(window)) | ~seams.is_last.lag(1).over(window)
         ).fill_null(False)
@@ -340,7 +336,7 @@ def _seams(run_parts: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
 
 
 def _seam_parts(seams: ir.Table, table: str) -> ir.Table:
-    """Parts of what is not counted within runs."""
+    """Parts of the steps between runs, and of what opens one."""
     rest = seams.filter(~seams.is_counted)
     return _parts(rest.mutate(is_counted=ibis.literal(value=True)), table)
 
@@ -348,8 +344,9 @@ def _seam_parts(seams: ir.Table, table: str) -> ir.Table:
 def _doubted(seams: ir.Table, parts: ir.Table, table: str) -> ir.Table:
     """Boards of which runs are not enough.
 
-    Their runs overlap, or their counter may have stood still: in one of the spans of
-    `STANDSTILL_S` it did not rise, it fell or it was not told all the time.
+    Their runs overlap, or their counter may have stood still or glitched: in one of the spans of
+    `STANDSTILL_S` it did not rise, it fell, as it does before or after a glitch, or it was not told
+    all the time.
     """
     key = _KEYS[table]
     doubted = seams.filter(seams.is_repeated).select(*key)
@@ -380,13 +377,9 @@ def _doubted(seams: ir.Table, parts: ir.Table, table: str) -> ir.Table:
 
 
 def _beside(samples: ir.Table, metrics: Sequence[str], window: WindowBuilder) -> ir.Table:
-    """Samples with the metrics of the one before, and the counters before and after both."""
+    """Samples with the time and the metrics of the one before."""
     names = ("at_us", *metrics)
-    beside = {f"previous_{name}": samples[name].lag(1).over(window) for name in names}
-    if _COUNTER in names:
-        beside["counter_before"] = samples[_COUNTER].lag(2).over(window)
-        beside["counter_after"] = samples[_COUNTER].lead(1).over(window)
-    return samples.mutate(beside)
+    return samples.mutate({f"previous_{name}": samples[name].lag(1).over(window) for name in names})
 
 
 def _parts(rows: ir.Table, table: str, **seams: ir.Value) -> ir.Table:
