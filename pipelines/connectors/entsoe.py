@@ -31,6 +31,7 @@ from pipelines.connectors.parsing import (
     number,
     parse_xml,
     parsed_instant,
+    problem_in,
     shown,
     text,
 )
@@ -388,9 +389,7 @@ def _generation_mix(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-_OF_SERIES_AND_PERIOD = tuple(
-    Problem(pl.col(name).is_not_null(), pl.col(name)) for name in ("series_problem", "problem")
-)
+_OF_SERIES_AND_PERIOD = (problem_in("series_problem"), problem_in("problem"))
 
 
 def _interval() -> dict[str, Field]:

@@ -33,6 +33,7 @@ from pipelines.connectors.parsing import (
     decode,
     number,
     problem,
+    problem_in,
     shown,
     text,
 )
@@ -366,7 +367,7 @@ def _register_reads(reads: list[_RegisterRead]) -> pl.DataFrame:
             "unit": text("unit"),
             "known_at": Field(_market_instant(pl.col("updated"))),
         },
-        problems=(Problem(pl.col("problem").is_not_null(), pl.col("problem")),),
+        problems=(problem_in("problem"),),
     )
 
 

@@ -123,7 +123,7 @@ def csv_rows(content: bytes, *, expected: str) -> pl.DataFrame:
         UnreadableFile: when it is no CSV with a header of distinct names.
     """
     text = decode(content, expected=expected)
-    rows = _in_order(content)
+    rows = _without_faults(content)
     if rows is None:
         rows = _line_by_line(text, expected)
     if not is_whole_text(text):
@@ -143,7 +143,7 @@ def is_whole_text(text: str) -> bool:
     return text.endswith(("\n", "\r"))
 
 
-def _in_order(content: bytes) -> pl.DataFrame | None:
+def _without_faults(content: bytes) -> pl.DataFrame | None:
     """Rows of a CSV in which nothing is wrong with any line; None where something is or may be.
 
     Polars reads much faster than `csv`, and does not tell what is wrong.
@@ -355,6 +355,11 @@ def problem(wrong: pl.Expr, *, field: str, found: pl.Expr | None, expected: str)
         return Problem(wrong, empty)
     said = pl.concat_str(pl.lit(f"{field} '"), shown(found), pl.lit(f"': expected {expected}"))
     return Problem(wrong, pl.coalesce(said, empty))
+
+
+def problem_in(column: str) -> Problem:
+    """What a column of text says is wrong, where it says something."""
+    return Problem(pl.col(column).is_not_null(), pl.col(column))
 
 
 def told_problems(rows: pl.DataFrame, problems: Sequence[Problem]) -> pl.Series:

@@ -40,6 +40,7 @@ from pipelines.connectors.parsing import (
     board_share,
     is_whole_text,
     problem,
+    problem_in,
     told_problems,
 )
 
@@ -212,7 +213,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
     is_step = pl.col("job_id").str.contains(".", literal=True) & pl.col("line_reason").is_null()
     timed = timed.with_columns(is_step=is_step.fill_null(value=False))
     problems = [
-        Problem(pl.col("line_reason").is_not_null(), pl.col("line_reason")),
+        problem_in("line_reason"),
         *(
             problem(
                 pl.col(f"{name}_told").is_not_null() & pl.col(name).is_null(),

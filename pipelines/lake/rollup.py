@@ -20,11 +20,11 @@ Samples of one board and time count once, however many files brought them: each 
 latest known value. So files with one metric each, and a day at 60 s on top of the same day at
 5 minutes, give what one file with everything gives.
 
-`gpu_intervals` and `node_energy` say it all, and sort the samples of each board by time. On DuckDB
-most of that is spared: files are written in the order of boards and times, so a sample's neighbours
-are those beside it. What cannot be told from one file, where it begins or ends, is added from the
-few samples there; boards whose samples came twice, or whose counter may have stood still, are
-worked out as said above, and no others.
+`gpu_intervals` says it all of boards, and sorts the samples of each by time. On DuckDB most of that
+is spared: files are written in the order of boards and times, so a sample's neighbours are those
+beside it. What cannot be told from one file, where it begins or ends, is added from the few samples
+there; boards whose samples came twice, or whose counter may have stood still, are worked out as
+said above, and no others.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -226,12 +226,6 @@ def gpu_intervals(samples: ir.Table) -> ir.Table:
     """
     table = "gpu_samples"
     return _gpu_totals(_parts(_by_time(samples, table, tuple(_METRICS[table])), table))
-
-
-def node_energy(samples: ir.Table) -> ir.Table:
-    """One row per node and interval, from `node_power_samples` of a UTC day and its edges."""
-    table = "node_power_samples"
-    return _per_interval(_parts(_by_time(samples, table, tuple(_METRICS[table])), table), table)
 
 
 def node_intervals(boards: ir.Table, power: ir.Table) -> ir.Table:
@@ -626,7 +620,7 @@ def _known_total(boards: ir.Table, name: str) -> ir.Value:
     """The energy of a state, null where one of the boards that were in it did not tell it."""
     seconds = boards[name.replace("_kwh", "_s")]
     is_told = (seconds.isnull() | (seconds == 0) | boards[name].notnull()).all()
-    return ibis.ifelse(is_told, _total(boards, name), ibis.null("float64"))
+    return ibis.ifelse(is_told, _total(boards, name), _NO_NUMBER)
 
 
 def _mean_power_w(steps: ir.Table) -> ir.Value:
