@@ -269,6 +269,8 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
     """
     if table.name == "grid_event_listings":
         return _unlisted(book, rows)
+    if table.name == "jobs":
+        return _dates_of(_held_anew(book, rows, table), table.name)
     start, end = pl.col("start"), pl.col("end")
     span = {"start": table.span[0], "end": table.span[1]}
     spans = rows.lazy().select("load_id", row_count=1, **span)
@@ -288,6 +290,90 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
     if table.name in _OF_REGISTERS:
         spans = pl.concat([spans, _between_reads(book, rows, table)])
     return _dates_of(spans, table.name)
+
+
+def _held_anew(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.LazyFrame:
+    """Per load the times in which its rows say of jobs what the lake does not say yet.
+
+    A job still told as it was is touched from where it was seen last to where it is seen now; any
+    other wherever it, and each version of it that the lake holds, held its nodes. It can be told
+    as it was only where it ran without a pause: a pause is spread over all its time.
+    """
+    told = ("started_at", "partition", "qos", "account", "node_count", "node_list", "gpu_count")
+    start, end, elapsed_s = pl.col("started_at"), pl.col("ended_at"), pl.col("elapsed_s")
+    seen = start + pl.duration(seconds=elapsed_s + pl.col("suspended_s").fill_null(0))
+    job = [
+        *(pl.col(name) for name in (*table.key, *told)),
+        pl.coalesce(end, seen, start).alias("held_until_at"),
+        (
+            (pl.coalesce(end, seen) == start + pl.duration(seconds=elapsed_s))
+            & (pl.col("suspended_s").fill_null(0) == 0)
+        )
+        .fill_null(value=False)
+        .alias("is_unbroken"),
+        # Where a listing shows no GPUs, it depends on the rest of it what that means.
+        pl.col("gpu_count").is_not_null().any().over("cluster", "load_id").alias("has_gpus"),
+    ]
+    submitted = rows["submitted_at"]
+    among = pl.col("submitted_at").is_between(submitted.min(), submitted.max())
+    out = withdrawn_loads(read_load_records(book))
+    listed = rows.lazy().select("load_id", *job)
+    held = (
+        pl.scan_parquet(book.lake / table.name / "*.parquet")
+        .filter(among.fill_null(value=submitted.has_nulls()), ~pl.col("load_id").is_in(out))
+        .select("load_id", "loaded_at", "known_at", "load_number", "source_row", end, *job)
+        .join(listed.select(table.key), on=table.key, how="semi", nulls_equal=True)
+    )
+    held = (
+        listed.select("load_id", *table.key)
+        .unique()
+        .join(held, on=table.key, nulls_equal=True, suffix="_held")
+        .filter(pl.col("load_id") != pl.col("load_id_held"))
+        .collect()
+        .lazy()
+    )
+    # The version that counts, as the warehouse chooses it.
+    counts = held.sort(
+        pl.col("ended_at").is_not_null(),
+        "held_until_at",
+        pl.coalesce("loaded_at", "known_at"),
+        "load_number",
+        "source_row",
+        nulls_last=False,
+    ).unique(["load_id", *table.key], keep="last", maintain_order=True)
+    compared = listed.join(
+        counts.drop("ended_at", "loaded_at", "known_at", "load_number", "source_row"),
+        on=["load_id", *table.key],
+        how="left",
+        nulls_equal=True,
+        suffix="_counted",
+    )
+    is_as_told = pl.all_horizontal(
+        "is_unbroken",
+        pl.col("is_unbroken_counted").fill_null(value=False),
+        *(pl.col(name).eq_missing(pl.col(f"{name}_counted")) for name in (*told, "has_gpus")),
+    )
+    until, counted_until = pl.col("held_until_at"), pl.col("held_until_at_counted")
+    compared = compared.with_columns(is_as_told=is_as_told)
+    return pl.concat(
+        [
+            compared.select(
+                "load_id",
+                row_count=pl.lit(1, pl.Int32),
+                start=pl.when("is_as_told")
+                .then(pl.min_horizontal(until, counted_until))
+                .otherwise(start),
+                end=pl.when("is_as_told")
+                .then(pl.max_horizontal(until, counted_until))
+                .otherwise(until),
+            ),
+            compared.filter(~pl.col("is_as_told"))
+            .select("load_id", *table.key)
+            .unique()
+            .join(held, on=["load_id", *table.key], nulls_equal=True)
+            .select("load_id", row_count=pl.lit(0, pl.Int32), start=start, end=until),
+        ]
+    )
 
 
 def _between_reads(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.LazyFrame:

@@ -411,13 +411,15 @@ class RawTable:
     """A raw table: its schema, the key by which a row revises others, and the time span of a row.
 
     `span` names the columns of the first and last instant a row says something about; the UTC days
-    from one to the other are the days that a new row makes stale.
+    from one to the other are the days that a new row makes stale. Rows of a table that
+    `may_lie_ahead` say what is to come: they make no day a day with data.
     """
 
     name: str
     schema: type[Provenance]
     key: Sequence[str]
     span: tuple[str, str]
+    may_lie_ahead: bool = False
 
 
 # As a key: what holds for a time of another length is another account of it, not a revision.
@@ -448,6 +450,7 @@ RAW_TABLES: dict[str, RawTable] = {
             MarketPrices,
             ("zone", "market", "sequence", *_INTERVAL),
             _INTERVAL,
+            may_lie_ahead=True,
         ),
         RawTable(
             "grid_generation_mix",
@@ -455,8 +458,14 @@ RAW_TABLES: dict[str, RawTable] = {
             ("zone", "production_type", "direction", "interval_started_at"),
             _INTERVAL,
         ),
-        RawTable("grid_carbon", GridCarbon, ("zone", *_INTERVAL), _INTERVAL),
-        RawTable("grid_events", GridEvents, ("event_id", "target"), ("started_at", "ended_at")),
+        RawTable("grid_carbon", GridCarbon, ("zone", *_INTERVAL), _INTERVAL, may_lie_ahead=True),
+        RawTable(
+            "grid_events",
+            GridEvents,
+            ("event_id", "target"),
+            ("started_at", "ended_at"),
+            may_lie_ahead=True,
+        ),
         RawTable(
             "grid_event_listings", GridEventListings, ("program_id",), ("known_at", "known_at")
         ),
@@ -472,6 +481,7 @@ RAW_TABLES: dict[str, RawTable] = {
             Certificates,
             ("issuing_body", "issuance_id", "first_certificate", "last_certificate"),
             ("production_started_at", "production_ended_at"),
+            may_lie_ahead=True,
         ),
         RawTable(
             "invoices",

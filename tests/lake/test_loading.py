@@ -573,15 +573,70 @@ def test_a_revised_event_touches_the_days_it_held_before(book):
     assert record.touched_dates == [date(2026, 8, day) for day in (14, 15, 20)]
 
 
-def test_a_job_that_ended_touches_the_days_on_which_it_seemed_to_run(book):
-    running = JOBS.replace("COMPLETED", "RUNNING").replace("2026-04-07T10:00:00", "Unknown")
-    put(book, "sacct/one.txt", running)
-    put(book, "battery_csv/one.csv", BATTERY.replace("2026-04-05", "2026-04-09"))
+def listed(state: str, end: str, elapsed_s: int, suspended: str = "", nodes: str = "1-2") -> str:
+    """A listing of one job of April from the 1st on, and of another that says it records GPUs."""
+    header = "JobID|Cluster|State|Submit|Start|End|ElapsedRaw|Suspended|NNodes|NodeList|AllocTRES\n"
+    rows = [
+        f"7|sparks|{state}|2026-04-01T08:00:00|2026-04-01T09:00:00|{end}|{elapsed_s}|{suspended}|2"
+        f"|spk[{nodes}]|gres/gpu=8",
+        "6|sparks|COMPLETED|2026-04-01T08:00:00|2026-04-01T09:00:00|2026-04-01T10:00:00|3600||1"
+        "|spk0009|gres/gpu=4",
+    ]
+    return header + "\n".join(rows) + "\n"
+
+
+# Days of April, in the zone of Sparks, so that days of UTC begin at 17:00.
+@pytest.mark.parametrize(
+    ("before", "now", "days"),
+    [
+        (("RUNNING", "Unknown", 345600), ("RUNNING", "Unknown", 432000), [1, 5, 6]),
+        (
+            ("RUNNING", "Unknown", 345600),
+            ("COMPLETED", "2026-04-07T09:00:00", 518400),
+            [1, 5, 6, 7],
+        ),
+        # It ended before it was seen last.
+        (
+            ("RUNNING", "Unknown", 345600),
+            ("NODE_FAIL", "2026-04-04T09:00:00", 259200),
+            [1, 4, 5],
+        ),
+        # An older listing comes late.
+        (
+            ("COMPLETED", "2026-04-04T09:00:00", 259200),
+            ("RUNNING", "Unknown", 172800),
+            [1, 3, 4],
+        ),
+        # Other nodes, or time suspended, of which it is not told when it was.
+        (
+            ("RUNNING", "Unknown", 172800),
+            ("RUNNING", "Unknown", 259200, "", "1-3"),
+            [1, 2, 3, 4],
+        ),
+        (
+            ("RUNNING", "Unknown", 172800),
+            ("RUNNING", "Unknown", 172800, "24:00:00"),
+            [1, 2, 3, 4],
+        ),
+    ],
+)
+def test_a_job_told_as_it_was_touches_only_the_days_since_it_was_seen(book, before, now, days):
+    put(book, "sacct/one.txt", listed(*before))
     load(book)
-    put(book, "sacct/two.txt", JOBS)
-    record = load(book).records[0]
-    assert record.row_count == 1
-    assert record.touched_dates == [date(2026, 4, day) for day in (5, 6, 7, 8, 9)]
+    put(book, "sacct/two.txt", listed(*now))
+    [record] = load(book).records
+    assert (record.row_count, record.touched_dates) == (2, [date(2026, 4, day) for day in days])
+
+
+def test_a_job_whose_earlier_listing_is_out_of_the_book_touches_every_day(book):
+    first = put(book, "sacct/one.txt", listed("RUNNING", "Unknown", 345600))
+    put(book, "sacct/other.txt", listed("PENDING", "Unknown", 0).replace("|7|", "|8|"))
+    load(book)
+    first.unlink()
+    load(book)
+    put(book, "sacct/two.txt", listed("RUNNING", "Unknown", 432000))
+    [record] = load(book).records
+    assert record.touched_dates == [date(2026, 4, day) for day in range(1, 7)]
 
 
 def test_of_two_files_with_the_same_bytes_the_first_by_name_counts(book):

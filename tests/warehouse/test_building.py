@@ -130,6 +130,25 @@ def test_days_that_cannot_be_named_keep_no_load_from_counting_as_built(book):
     assert todo.load_ids == ("first", "year")
 
 
+def test_days_ahead_of_the_last_with_data_are_built_once_they_are_there(book):
+    known = ("a", "loaded", [FIRST])
+    write_loads(book, known)
+    mark_built(book, warehouse.plan(book).load_ids)
+    year = ("year", "loaded", [FIRST, SECOND, date(2026, 12, 31)])
+    tomorrow = ("price", "loaded", [SECOND])
+    tables = {"year": ["certificates"], "price": ["market_prices"]}
+    write_loads(book, known, year, tomorrow, tables=tables)
+    todo = warehouse.plan(book)
+    assert (todo.dates, todo.load_ids) == ((FIRST,), ("price", "year"))
+    assert warehouse.touched_dates(book) == [FIRST]
+    # A bill says what has happened, even where no meter was read since.
+    write_loads(
+        book, known, year, ("bill", "loaded", [SECOND]), tables=tables | {"bill": ["cloud_charges"]}
+    )
+    todo = warehouse.plan(book)
+    assert (todo.dates, todo.load_ids) == ((FIRST, SECOND), ("bill", "year"))
+
+
 def test_a_file_that_waited_for_reference_data_is_built_again_when_it_is_let_in(book):
     write_loads(book, ("a", "partial", [FIRST]))
     mark_built(book, warehouse.plan(book).load_ids)
