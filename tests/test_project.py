@@ -68,7 +68,9 @@ def declared(requirements: list[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def dependencies() -> set[str]:
-    return declared(SETTINGS["project"]["dependencies"])
+    optional = SETTINGS["project"]["optional-dependencies"]
+    extras = [one for name, some in optional.items() if name != "dev" for one in some]
+    return declared([*SETTINGS["project"]["dependencies"], *extras])
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ Layout below `published/`: `.versions/<team>/<number>/` holds all files of one p
 `.versions/<team>/current` leads to the newest, and is what a publication changes in the end;
 `<team>.duckdb` and `<team>/` are links through it. The version before stays for those who are
 still reading it.
+
+Where `WATTBOOK_POSTGRES_DSN` is set, the same goes into PostgreSQL (`postgres.py`).
 """
 
 import json
@@ -29,7 +31,7 @@ import duckdb
 from pipelines import reference
 from pipelines.book import Book
 from pipelines.errors import BookError
-from pipelines.published import confidential
+from pipelines.published import confidential, postgres
 from pipelines.published.access import groups, restrict
 from pipelines.published.query import TEAMS, WITH_CONTRACT_PRICES
 from pipelines.warehouse import build_lock, built_from, manifest_path, whole_lake
@@ -62,10 +64,12 @@ class PublishedTable:
 def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[str, list[str]]:
     """Publish for each team its DuckDB file and Parquet files; return team -> table names.
 
-    A reader sees all files of a team as they were before or as they are after.
+    A reader sees all files of a team as they were before or as they are after, and so all tables of
+    PostgreSQL.
 
     Raises:
         PublishError: there is no finished build, or a model names a team there is not.
+        PostgresError: the files were published, and PostgreSQL holds what it held before.
         WarehouseError: the lake has lost rows of the book.
     """
     with build_lock(book), whole_lake(book):
@@ -84,6 +88,10 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
                 progress(f"publish {team}")
             every = [*tables, _raw_loads(team, manifest)]
             _publish_team(book, team, every, _basis(book, basis, team), group_ids.get(team))
+        if dsn := os.environ.get(postgres.DSN_VARIABLE):
+            if progress is not None:
+                progress("publish into PostgreSQL")
+            postgres.publish(dsn, book, {team: _basis(book, basis, team) for team in TEAMS})
     return {
         team: sorted([*(table.name for table in tables), "raw_loads"])
         for team, tables in audiences.items()
@@ -92,9 +100,13 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
 
 def is_current(book: Book) -> bool:
     """Whether what is published is whole and was made from the latest build and load records."""
-    basis = built_from(book) if book.warehouse.exists() else None
-    return basis is not None and all(
-        _is_whole(book, team, _basis(book, basis, team)) for team in TEAMS
+    built = built_from(book) if book.warehouse.exists() else None
+    if built is None:
+        return False
+    made_from = {team: _basis(book, built, team) for team in TEAMS}
+    dsn = os.environ.get(postgres.DSN_VARIABLE)
+    return all(_is_whole(book, team, basis) for team, basis in made_from.items()) and (
+        not dsn or postgres.is_current(dsn, made_from)
     )
 
 
