@@ -19,7 +19,17 @@ from pipelines.book import Book
 from pipelines.lake import read_load_records
 from pipelines.lake.quarantine import quarantined
 from pipelines.lake.schemas import RAW_TABLES
-from pipelines.orchestration.resources import DAYS, WEEKS, BookResource, all_days, days_of, manifest
+from pipelines.orchestration.columns import Columns
+from pipelines.orchestration.resources import (
+    DAYS,
+    WEEKS,
+    BookResource,
+    all_days,
+    columns,
+    columns_file,
+    days_of,
+    manifest,
+)
 from pipelines.pack import delivery
 from pipelines.published import publishing
 from pipelines.published.query import TEAMS, run_sql
@@ -51,6 +61,11 @@ class ModelsBySubject(DagsterDbtTranslator):
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The folder below models/."""
         return dbt_resource_props["fqn"][1]
+
+    def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What dagster-dbt tells of a model, and what was found out of its columns."""
+        told = super().get_metadata(dbt_resource_props)
+        return columns().metadata(dbt_resource_props["unique_id"], told)
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """The model's own description, without its SQL."""
@@ -165,7 +180,11 @@ def roll_ups(
 def models(
     context: dg.AssetExecutionContext, book: BookResource, dbt: DbtCliResource
 ) -> Iterator[Any]:
-    """Build the dbt models for the days of the run; data tests report as asset checks."""
+    """Build the dbt models for the days of the run; data tests report as asset checks.
+
+    The first run of all models of a changed project also follows each column to those it is made
+    of, which takes minutes.
+    """
     todo = warehouse.plan(book.book, days_of(context), nameable=all_days())
     if context.is_subset:
         # A part of the models does not make the loads part of the book.
@@ -178,11 +197,16 @@ def models(
         run = dbt.cli(
             todo.dbt_arguments, context=context, target_path=warehouse.dbt_dir(book.book) / "runs"
         )
-        yield from run.stream().fetch_column_metadata()
-        # Column metadata is asked for in this process, in which the file is then read to publish.
-        if run.adapter is not None:
-            run.adapter.cleanup_connections()
-        warehouse.close_connections()
+        known = Columns.read(columns_file(), warehouse.project_digest())
+        if known.lineage or context.is_subset:
+            yield from run.stream()
+        else:
+            yield from known.keep(run.stream().fetch_column_metadata())
+            known.write(columns_file())
+            # Columns were asked for in this process, in which the file is then read to publish.
+            if run.adapter is not None:
+                run.adapter.cleanup_connections()
+            warehouse.close_connections()
         warehouse.keep_manifest(book.book, run.target_path / "manifest.json")
 
 

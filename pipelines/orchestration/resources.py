@@ -18,6 +18,7 @@ from dagster_dbt import DbtCliResource
 
 from pipelines import reference, warehouse
 from pipelines.book import Book
+from pipelines.orchestration.columns import Columns
 from pipelines.pack.delivery import Channels, channels
 
 
@@ -53,6 +54,17 @@ WEEKS = dg.WeeklyPartitionsDefinition(
 def manifest() -> dict[str, Any]:
     """The dbt project as it stands, read once per process."""
     return warehouse.parse(parsed_book())
+
+
+def columns_file() -> Path:
+    """Where it is kept what was found out of the models' columns."""
+    return data_dir() / "dagster" / "columns.json"
+
+
+@cache
+def columns() -> Columns:
+    """What is known of the columns of the dbt project as it stands, read once per process."""
+    return Columns.read(columns_file(), warehouse.project_digest())
 
 
 def parsed_book() -> Book:

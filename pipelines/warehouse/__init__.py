@@ -17,7 +17,14 @@ from pipelines.warehouse.dbt import (
     parse,
     warehouse_variable,
 )
-from pipelines.warehouse.planning import Plan, built_from, built_loads, plan, touched_dates
+from pipelines.warehouse.planning import (
+    Plan,
+    built_from,
+    built_loads,
+    plan,
+    project_digest,
+    touched_dates,
+)
 
 __all__ = [
     "PROJECT_DIR",
@@ -35,6 +42,7 @@ __all__ = [
     "manifest_path",
     "parse",
     "plan",
+    "project_digest",
     "roll_up",
     "touched_dates",
     "warehouse_variable",

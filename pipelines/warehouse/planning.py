@@ -253,7 +253,7 @@ def _marks(book: Book, built: set[str]) -> set[str]:
     """
     digests = {
         "reference": _digest(book.reference),
-        "project": _digest(PROJECT_DIR),
+        "project": project_digest(),
         "rollup": _digest_of([Path(rollup.__file__)]),
     }
     marks = set()
@@ -262,6 +262,11 @@ def _marks(book: Book, built: set[str]) -> set[str]:
         number, latest = max(((int(part[1]), part[2]) for part in earlier), default=(0, ""))
         marks.add(f"{name}.{number if latest == digest else number + 1}.{digest}")
     return marks
+
+
+def project_digest() -> str:
+    """Digest of the dbt project as it stands."""
+    return _digest(PROJECT_DIR)
 
 
 def _digest(folder: Path) -> str:
