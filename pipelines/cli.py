@@ -232,6 +232,24 @@ def publish(context: typer.Context) -> None:
 
 
 @app.command()
+def health(
+    context: typer.Context,
+    hours: Annotated[float, typer.Option(help="How old what teams read may be.")] = 30,
+) -> None:
+    """Say how old what teams read is; exit status 1 where that is more than it may be."""
+    from pipelines.published import publishing
+
+    published_at = publishing.published_at(context.obj)
+    if published_at is None:
+        raise BookError([f"{context.obj.published}: not published yet: run `wattbook run` first"])
+    age = (datetime.now(UTC) - published_at) / timedelta(hours=1)
+    said = f"published at {published_at:%Y-%m-%dT%H:%MZ}, {age:.1f} hours ago"
+    if age > hours:
+        raise BookError([f"{said}, expected {hours:g} at most: see the last runs"])
+    out.print(said)
+
+
+@app.command()
 def run(context: typer.Context) -> None:
     """Load, build and publish whatever is new, and show the latest full week."""
     _run(context.obj)

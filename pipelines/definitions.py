@@ -4,17 +4,28 @@ What belongs here: jobs, schedules, sensors and the list of all there is. What d
 (`orchestration/assets.py`), resources and partitions (`orchestration/resources.py`).
 """
 
-import hashlib
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from pipelines import warehouse
-from pipelines.orchestration import assets, checks
-from pipelines.orchestration.resources import DAYS, WEEKS, BookResource, range_tags, resources
+from pipelines.orchestration import assets, checks, service
+from pipelines.orchestration.resources import (
+    DAYS,
+    WEEKS,
+    BookResource,
+    range_tags,
+    resources,
+    runs_by_itself,
+)
 
 BUILD_HOUR_UTC = 5
+CATCH_UP_INTERVAL = timedelta(hours=4)
+SCHEDULES = (
+    dg.DefaultScheduleStatus.RUNNING if runs_by_itself() else dg.DefaultScheduleStatus.STOPPED
+)
+SENSORS = dg.DefaultSensorStatus.RUNNING if runs_by_itself() else dg.DefaultSensorStatus.STOPPED
 
 
 def pack_hour(time_zone: str) -> int:
@@ -46,6 +57,7 @@ every_quarter_of_an_hour = dg.ScheduleDefinition(
     name="every_quarter_of_an_hour",
     job=landing_files,
     cron_schedule="*/15 * * * *",
+    default_status=SCHEDULES,
     description="Look for new files in landing/.",
 )
 every_morning = dg.build_schedule_from_partitioned_job(
@@ -53,6 +65,7 @@ every_morning = dg.build_schedule_from_partitioned_job(
     name="every_morning",
     hour_of_day=BUILD_HOUR_UTC,
     minute_of_hour=0,
+    default_status=SCHEDULES,
     description=f"Build yesterday at {BUILD_HOUR_UTC:02}:00 UTC.",
 )
 every_monday = dg.build_schedule_from_partitioned_job(
@@ -60,20 +73,52 @@ every_monday = dg.build_schedule_from_partitioned_job(
     name="every_monday",
     hour_of_day=PACK_HOUR,
     minute_of_hour=0,
+    default_status=SCHEDULES,
     description="Publish the packs of the week that ended, after the build of Sunday: on Monday at"
     f" {PACK_HOUR:02}:00 of the organization.",
+)
+
+
+@dg.op
+def forget_old_runs(context: dg.OpExecutionContext) -> None:
+    """Delete runs, events and logs that are older than they are kept."""
+    deleted = service.forget(context.instance, service.kept_from(datetime.now(UTC)))
+    context.add_output_metadata(deleted)
+
+
+@dg.job(description=f"Forget runs and events of Dagster older than {service.KEPT_DAYS} days.")
+def housekeeping() -> None:
+    """One step: what is forgotten is shown beside it."""
+    forget_old_runs()
+
+
+every_night = dg.ScheduleDefinition(
+    name="every_night",
+    job=housekeeping,
+    cron_schedule="30 3 * * *",
+    default_status=SCHEDULES,
+    description="Forget old runs, at 03:30 UTC.",
 )
 
 
 @dg.sensor(
     job=book_of_the_day,
     minimum_interval_seconds=60,
-    description="Builds the days that late or corrected files touched.",
+    default_status=SENSORS,
+    description="Builds the days that late or corrected files touched, at most every"
+    f" {CATCH_UP_INTERVAL // timedelta(hours=1)} hours.",
 )
 def late_files(
     context: dg.SensorEvaluationContext, book: BookResource
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for one run over all days whose loads the warehouse does not hold yet."""
+    """Ask for one run over all days whose loads the warehouse does not hold yet.
+
+    Files may come at any minute, and a build for each would be the same days again: what came since
+    the last one waits until its time is over, and for a build that is under way.
+    """
+    now = datetime.now(UTC)
+    if context.cursor and (rest := datetime.fromisoformat(context.cursor) - now) > timedelta(0):
+        return dg.SkipReason(f"Late files are built again in {rest // timedelta(minutes=1)} min.")
     todo = warehouse.plan(book.book)
     if not todo.is_needed:
         return dg.SkipReason("The warehouse holds every load.")
@@ -82,8 +127,24 @@ def late_files(
     days = [day for day in days if day.isoformat() in partitions]
     if not days:
         return dg.SkipReason("The new loads touch none of the days that have a partition.")
-    run_key = hashlib.sha256("".join(todo.load_ids).encode()).hexdigest()
-    return dg.RunRequest(run_key=run_key, tags=range_tags(days))
+    under_way = dg.RunsFilter(job_name=book_of_the_day.name, statuses=service.NOT_FINISHED)
+    if context.instance.get_runs_count(under_way):
+        return dg.SkipReason("A build is under way, or waits to be.")
+    context.update_cursor((now + CATCH_UP_INTERVAL).isoformat())
+    return dg.RunRequest(tags=range_tags(days))
+
+
+@dg.run_failure_sensor(
+    default_status=SENSORS,
+    description="Tells people of runs that failed, where WATTBOOK_ALERT_WEBHOOK_URL says so.",
+)
+def failed_runs(context: dg.RunFailureSensorContext, book: BookResource) -> None:
+    """One message per run that failed and is not tried again by itself."""
+    run = context.instance.get_run_by_id(context.dagster_run.run_id) or context.dagster_run
+    webhook = book.alerts()
+    if webhook is not None and not run.is_complete_and_waiting_to_retry:
+        steps = [event.step_key for event in context.get_step_failure_events() if event.step_key]
+        webhook.send(service.alert(run, steps))
 
 
 defs = dg.Definitions(
@@ -96,9 +157,9 @@ defs = dg.Definitions(
         assets.packs,
     ],
     asset_checks=[checks.quarantine, checks.findings],
-    jobs=[landing_files, book_of_the_day, packs_of_the_week],
-    schedules=[every_quarter_of_an_hour, every_morning, every_monday],
-    sensors=[late_files],
+    jobs=[landing_files, book_of_the_day, packs_of_the_week, housekeeping],
+    schedules=[every_quarter_of_an_hour, every_morning, every_monday, every_night],
+    sensors=[late_files, failed_runs],
     resources=resources(),
     executor=dg.in_process_executor,
 )

@@ -1,10 +1,11 @@
 """The command line: exit status, errors one a line on standard error, what is printed."""
 
+import json
 import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import duckdb
@@ -124,6 +125,7 @@ COMMANDS = [
         "load",
         "build",
         "publish",
+        "health",
         "run",
         "sql",
         "statement",
@@ -175,6 +177,7 @@ def test_wrong_use_exits_with_2_and_says_what_is_expected(book, arguments, messa
     ("arguments", "cause"),
     [
         (["publish"], "not built yet: run `wattbook build` first"),
+        (["health"], "not published yet: run `wattbook run` first"),
         (["sql", "--team", "energy", "select 1"], "not published yet: run `wattbook run` first"),
     ],
 )
@@ -184,6 +187,20 @@ def test_a_failure_exits_with_1_and_names_its_cause_on_one_line(book, arguments,
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert cause in errors[0]
+
+
+def test_what_teams_read_is_in_health_as_long_as_it_is_recent(book):
+    published_at = datetime.now(UTC) - timedelta(hours=12)
+    for team in query.TEAMS:
+        mark = book.published / ".versions" / team / "current" / "publication.json"
+        mark.parent.mkdir(parents=True)
+        mark.write_text(json.dumps({"published_at": published_at.isoformat()}))
+    said = f"published at {published_at:%Y-%m-%dT%H:%MZ}, 12.0 hours ago"
+    recent, old = wattbook(book, "health"), wattbook(book, "health", "--hours", "6")
+    assert (recent.exit_code, recent.stdout) == (0, f"{said}\n")
+    assert (old.exit_code, old.stderr) == (
+        *(1, f"error: {said}, expected 6 at most: see the last runs\n"),
+    )
 
 
 def test_a_mistake_in_the_reference_data_fails_validate_with_one_line_each(book):

@@ -19,7 +19,7 @@ from dagster_dbt import DbtCliResource
 from pipelines import reference, warehouse
 from pipelines.book import Book
 from pipelines.orchestration.columns import Columns
-from pipelines.pack.delivery import Channels, channels
+from pipelines.pack.delivery import Channels, Webhook, channels, webhook_of
 
 
 class BookResource(dg.ConfigurableResource):
@@ -36,10 +36,19 @@ class BookResource(dg.ConfigurableResource):
         """Where packs are sent; read when needed, so that no secret is part of a run's settings."""
         return channels(os.environ)
 
+    def alerts(self) -> Webhook | None:
+        """Where people are told of runs that failed, if anywhere."""
+        return webhook_of(os.environ, "WATTBOOK_ALERT_WEBHOOK_URL")
+
 
 def data_dir() -> Path:
     """Where the book lives: WATTBOOK_DATA_DIR, else data/ in the working directory."""
     return Path(os.environ.get("WATTBOOK_DATA_DIR", "data")).resolve()
+
+
+def runs_by_itself() -> bool:
+    """Whether schedules and sensors are on from the start, unless switched off in the UI."""
+    return os.environ.get("WATTBOOK_SCHEDULES") == "on"
 
 
 # Partitions stay what they are while a process runs.

@@ -109,9 +109,10 @@ class Webhook:
     """A URL that takes `{"text": …}`, as Slack does. Whoever knows it may write: it is a secret."""
 
     url: str = field(repr=False)
+    variable: str = "WATTBOOK_WEBHOOK_URL"
 
-    def send(self, text: str, page: Path) -> None:
-        """Send the text, which says where the page is.
+    def send(self, text: str, page: Path | None = None) -> None:
+        """Send the text, which says where the page is if there is one.
 
         Raises:
             RefusedError: it cannot be reached, or answers with another status than 2xx.
@@ -126,14 +127,12 @@ class Webhook:
                 self.url, json={"text": html.escape(text, quote=False)}, timeout=TIMEOUT_S
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol):
-            raise RefusedError(
-                [f"{where}: cannot be reached: check WATTBOOK_WEBHOOK_URL"]
-            ) from None
+            raise RefusedError([f"{where}: cannot be reached: check {self.variable}"]) from None
         except httpx.HTTPError as error:
             raise DeliveryError([f"{where}: {type(error).__name__}"]) from None
         if not answer.is_success:
             found = f"{where}: answered {answer.status_code}, expected 200"
-            raise RefusedError([f"{found}: check WATTBOOK_WEBHOOK_URL"])
+            raise RefusedError([f"{found}: check {self.variable}"])
 
 
 Channels = Mapping[str, Mail | Webhook]
@@ -163,12 +162,24 @@ def channels(environment: Mapping[str, str]) -> Channels:
             given.get("WATTBOOK_SMTP_USER"),
             given.get("WATTBOOK_SMTP_PASSWORD"),
         )
-    if "WATTBOOK_WEBHOOK_URL" in given:
-        url = urlsplit(given["WATTBOOK_WEBHOOK_URL"])
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise DeliveryError(["WATTBOOK_WEBHOOK_URL: expected a URL as https://host/path"])
-        found["webhook"] = Webhook(given["WATTBOOK_WEBHOOK_URL"])
+    if webhook := webhook_of(environment, "WATTBOOK_WEBHOOK_URL"):
+        found["webhook"] = webhook
     return found
+
+
+def webhook_of(environment: Mapping[str, str], variable: str) -> Webhook | None:
+    """The webhook that an environment variable names; none where it is empty or not there.
+
+    Raises:
+        DeliveryError: it holds no URL.
+    """
+    given = environment.get(variable)
+    if not given:
+        return None
+    url = urlsplit(given)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise DeliveryError([f"{variable}: expected a URL as https://host/path"])
+    return Webhook(given, variable)
 
 
 def deliver(book: Book, published: PublishedPack, to: Channels) -> dict[str, str]:

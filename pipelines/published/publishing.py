@@ -23,6 +23,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,19 @@ def is_current(book: Book) -> bool:
     return all(_is_whole(book, team, basis) for team, basis in made_from.items()) and (
         not dsn or postgres.is_current(dsn, made_from)
     )
+
+
+def published_at(book: Book) -> datetime | None:
+    """When the teams' files were published, those of the team that waits longest; None before."""
+    try:
+        return min(
+            datetime.fromisoformat(
+                json.loads((_versions(book, team) / CURRENT / MARK).read_text())["published_at"]
+            )
+            for team in TEAMS
+        )
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _basis(book: Book, built: str, team: str) -> str:
@@ -347,7 +361,10 @@ def _write_version(
         if path.is_file()
     }
     mark = folder / MARK
-    mark.write_text(json.dumps({"built_from": basis, "files": files}, indent=1))
+    published_at = datetime.now(UTC).isoformat()
+    mark.write_text(
+        json.dumps({"built_from": basis, "published_at": published_at, "files": files}, indent=1)
+    )
     _sync(mark)
 
 

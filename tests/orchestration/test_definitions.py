@@ -133,10 +133,12 @@ def test_late_files_are_asked_for_as_one_run_over_the_days_they_touch(book, monk
         book, book.warehouse, (date(2026, 9, 10), date(2026, 9, 12)), ("0123456789abcdef",)
     )
     monkeypatch.setattr(warehouse, "plan", lambda _: plan)
-    context = dg.build_sensor_context(
-        resources={"book": resources.BookResource(data_dir=str(book.data_dir))}
-    )
-    request = late_files(context)
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_sensor_context(
+            instance=instance,
+            resources={"book": resources.BookResource(data_dir=str(book.data_dir))},
+        )
+        request = late_files(context)
     assert request.tags == {
         "dagster/asset_partition_range_start": "2026-09-10",
         "dagster/asset_partition_range_end": "2026-09-12",
@@ -145,13 +147,15 @@ def test_late_files_are_asked_for_as_one_run_over_the_days_they_touch(book, monk
 
 def test_days_without_a_partition_are_not_asked_for(book, monkeypatch):
     asked = []
-    context = dg.build_sensor_context(
-        resources={"book": resources.BookResource(data_dir=str(book.data_dir))}
-    )
     for days in ((date(2025, 12, 31), date(2026, 9, 10)), (date(2025, 12, 31),)):
         plan = warehouse.Plan(book, book.warehouse, days, ("0123456789abcdef",))
         monkeypatch.setattr(warehouse, "plan", lambda _, plan=plan: plan)
-        answer = late_files(context)
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(
+                instance=instance,
+                resources={"book": resources.BookResource(data_dir=str(book.data_dir))},
+            )
+            answer = late_files(context)
         asked.append(answer.tags if isinstance(answer, dg.RunRequest) else answer.skip_message)
     assert asked == [
         {

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -339,6 +340,13 @@ def record(book: Book, name: str, content: str) -> None:
     pl.DataFrame([empty | {"reason": content}], schema=lake.LOAD_RECORD_SCHEMA).write_parquet(
         book.lake / "loads" / f"{name}.parquet"
     )
+
+
+def test_a_publication_says_when_it_was_made(built):
+    assert publishing.published_at(built) is None
+    before = datetime.now(UTC)
+    publishing.publish(built)
+    assert before < publishing.published_at(built) < datetime.now(UTC)
 
 
 def test_what_is_published_is_current_by_its_content_and_not_by_the_times_of_files(built):
