@@ -381,3 +381,55 @@ def test_node_power_is_read_back_unchanged():
     )
     rows = read(writer.write_node_export(samples))["node_power_samples"]
     assert_frame_equal(rows.drop("reject_reason"), samples)
+
+
+def exports() -> dict[str, bytes]:
+    """Of two nodes, two boards each, an export in every form, with some lines that are wrong."""
+    samples = [
+        {"timestamp": at, "Hostname": host, "gpu": gpu, "__name__": metric, "value": value}
+        for metric, value in (("DCGM_FI_DEV_POWER_USAGE", "50"), ("DCGM_FI_DEV_GPU_UTIL", "91"))
+        for host in ("jwb0001", "jwb0002")
+        for gpu in ("0", "1")
+        for at in (*(str(SECONDS + 60 * minute) for minute in range(5)), "yesterday")
+    ]
+    long = pl.DataFrame([*samples, {**samples[0], "__name__": "up"}])
+    wide = long.filter(pl.col("__name__") != "up").pivot(
+        "__name__", index=["timestamp", "Hostname", "gpu"], values="value"
+    )
+    instances = pl.concat(
+        wide.with_columns(GPU_I_ID=pl.lit(number), DCGM_FI_PROF_GR_ENGINE_ACTIVE=pl.lit(active))
+        for number, active in (("1", 0.9), ("2", 0.0))
+    ).with_columns(GPU_I_PROFILE=pl.lit("3g.40gb"))
+    return {
+        "wide": parquet(wide),
+        "wide with whole boards alone": parquet(wide.with_columns(GPU_I_ID=pl.lit(""))),
+        "long": parquet(long),
+        "instances": parquet(instances),
+    }
+
+
+def parquet(rows: pl.DataFrame) -> bytes:
+    buffer = BytesIO()
+    rows.write_parquet(buffer, row_group_size=3)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", exports())
+def test_a_large_export_is_read_in_parts_each_with_all_of_its_boards_and_times(monkeypatch, form):
+    content = exports()[form]
+    whole = read(content)["gpu_samples"]
+    assert len(whole) == 2 * 2 * 6
+    monkeypatch.setattr(prometheus, "PART_ROWS", 5)
+    monkeypatch.setattr(prometheus, "PART_SAMPLES", 5)
+    known = {"file_name": "export", "context": Context({})}
+    parts = [part["gpu_samples"] for part in prometheus.read_parts(content, **known)]
+    assert len(parts) > 4
+    assert max(map(len, parts)) <= 5
+    assert_frame_equal(pl.concat(parts), whole, check_row_order=form == "wide")
+
+
+def test_a_large_export_without_a_known_metric_is_refused(monkeypatch):
+    monkeypatch.setattr(prometheus, "PART_ROWS", 1)
+    rows = {"timestamp": [SECONDS] * 2, "__name__": ["up", "down"], "value": [1.0, 0.0]}
+    with pytest.raises(UnreadableFile, match=r"export: found the metrics \['up'\], expected at le"):
+        read(parquet(pl.DataFrame(rows)))
