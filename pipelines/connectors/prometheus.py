@@ -7,11 +7,14 @@ metrics mean what, and how samples of several metrics become one row. What does 
 Times are UTC: Prometheus knows no other, so a time without an offset is read as UTC.
 """
 
-import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from json import JSONDecoder
 from typing import Any
 
+import orjson
 import polars as pl
 
 from pipelines.connectors.common import (
@@ -110,6 +113,15 @@ _COLUMNS = {
     *_NODE_LABELS,
 }
 
+_HOST_LABELS = {
+    **dict.fromkeys(_METRIC_COLUMN, _GPU_HOST_LABELS),
+    **dict.fromkeys(NODE_POWER_METRICS, _NODE_LABELS),
+}
+_SERIES = re.compile(rb'\{\s*"metric"\s*:\s*(\{(?:[^{}"]|"(?:[^"\\]|\\.)*+")*+\})')
+"""Where a series begins: no text in JSON holds a quote after a brace, but for one that it ends."""
+
+PART_BYTES = 8_000_000
+"""Of an answer so much is read at once."""
 PART_SAMPLES = 4 * PART_ROWS
 """Of what is told in rows of their own: metrics of a board, or its instances."""
 
@@ -143,7 +155,8 @@ def read_parts(content: bytes, *, file_name: str, context: Context) -> Iterator[
         for export in _parquet(content, file_name):
             yield _read_export(export, file_name)
     elif content.lstrip()[:1] == b"{":
-        yield _read_answer(content, file_name)
+        for series in _answers(content, file_name):
+            yield tables_of_samples(_long_samples(series, file_name), file_name) if series else {}
     else:
         yield _read_csv(content, file_name)
 
@@ -201,19 +214,59 @@ def is_gpu_metric(name: str) -> bool:
     return name in _METRIC_COLUMN
 
 
-def _read_answer(content: bytes, file_name: str) -> Tables:
+def _answers(content: bytes, file_name: str) -> Iterator[list[dict[str, Any]]]:
+    """The series of an answer; of a large one those of known metrics, some hosts after others."""
+    found = [*_SERIES.finditer(content)] if len(content) > PART_BYTES else []
+    if not found:
+        yield _series(_json(content, file_name), file_name)
+        return
+    starts = [one.start() for one in found]
+    ends = [content.rfind(b",", start, after) for start, after in pairwise(starts)]
+    if any(content[end + 1 : start].strip() for end, start in zip(ends, starts[1:], strict=True)):
+        # Something else stands between two series.
+        yield _series(_json(content, file_name), file_name)
+        return
+    ends.append(starts[-1] + _json_length(content[starts[-1] :], file_name))
+    _series(_json(content[: starts[0]] + content[ends[-1] :], file_name), file_name)
+    spans_of_hosts: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for one, end in zip(found, ends, strict=True):
+        labels = _json(one[1], file_name)
+        host_labels = _HOST_LABELS.get(str(labels.get("__name__")))
+        if host_labels is not None:
+            host = next((labels[name] for name in host_labels if labels.get(name)), None)
+            spans_of_hosts[re.sub(r":\d+$", "", str(host))].append((one.start(), end))
+    # Where no metric is known, that is told of any of them.
+    hosts = [*spans_of_hosts.values()] or [[(starts[0], ends[0])]]
+    part: list[bytes] = []
+    for number, spans in enumerate(hosts, start=1):
+        part += (content[start:end] for start, end in spans)
+        if sum(map(len, part)) >= PART_BYTES or number == len(hosts):
+            yield _json(b"[" + b",".join(part) + b"]", file_name)
+            part = []
+
+
+def _json_length(content: bytes, file_name: str) -> int:
+    """Bytes of the JSON that is followed by something else."""
     try:
-        answer = json.loads(content)
+        text = content.decode()
+        _, length = JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError) as error:
-        raise UnreadableFile(
-            f"{file_name}: not valid JSON ({error}); expected the whole answer of "
-            "/api/v1/query_range; fetch it again"
-        ) from error
-    series = _series(answer, file_name)
-    if not series:
-        return {}
-    samples = _long_samples(series, file_name)
-    return tables_of_samples(samples, file_name)
+        raise _no_json(error, file_name) from error
+    return len(text[:length].encode())
+
+
+def _json(content: bytes, file_name: str) -> Any:
+    try:
+        return orjson.loads(content)
+    except ValueError as error:
+        raise _no_json(error, file_name) from error
+
+
+def _no_json(error: Exception, file_name: str) -> UnreadableFile:
+    return UnreadableFile(
+        f"{file_name}: not valid JSON ({error}); expected the whole answer of "
+        "/api/v1/query_range; fetch it again"
+    )
 
 
 def _series(answer: dict[str, Any], file_name: str) -> list[dict[str, Any]]:
@@ -258,7 +311,8 @@ def _long_samples(series: list[dict[str, Any]], file_name: str) -> pl.DataFrame:
         )
     lengths = pl.Series([len(of_one) for of_one in points], dtype=pl.UInt32)
     of_series = pl.select(pl.int_range(len(points)).repeat_by(lengths).explode()).to_series()
-    return labels[of_series.drop_nulls()].with_columns(
+    of_use = labels.select(name for name in labels.columns if name in _COLUMNS)
+    return of_use[of_series.drop_nulls()].with_columns(
         _times(times).alias("time"),
         times.cast(pl.String).alias("time_found"),
         values.alias("value"),
