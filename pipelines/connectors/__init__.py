@@ -4,8 +4,9 @@ What belongs here: which format is read by which module. What does not: finding 
 archives, validating and writing rows (`pipelines.lake`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from typing import Any
 
 from pipelines.connectors.common import Tables
 
@@ -28,13 +29,19 @@ FORMATS: tuple[str, ...] = (
 """Landing folders; each is read by the module of the same name in this package."""
 
 
-def connector(format_name: str) -> Callable[..., Tables]:
-    """The `read` function of a landing format; imported when first asked for.
+def connector(format_name: str) -> Callable[..., Iterator[Tables]]:
+    """How a landing format is read; imported when first asked for.
+
+    That is its module's `read_parts`, or `read` where it has none: the whole file in one part.
 
     Raises:
         KeyError: No connector reads this format.
     """
     if format_name not in FORMATS:
         raise KeyError(format_name)
-    read: Callable[..., Tables] = import_module(f"{__name__}.{format_name}").read
-    return read
+    module = import_module(f"{__name__}.{format_name}")
+
+    def read_whole(content: bytes, **known: Any) -> Iterator[Tables]:
+        yield module.read(content, **known)
+
+    return getattr(module, "read_parts", read_whole)

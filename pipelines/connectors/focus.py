@@ -4,12 +4,13 @@ What belongs here: FOCUS's columns, CSV and Parquet, and its text forms (literal
 UTC). What does not: what a charge means for a GPU-hour (dbt).
 """
 
-from io import BytesIO
+from collections.abc import Iterator
 
 import polars as pl
 
 from pipelines.connectors.common import (
     LEFT_OUT_REASON,
+    PART_ROWS,
     REJECT_REASON,
     Context,
     Tables,
@@ -86,10 +87,25 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     Raises:
         UnreadableFile: neither CSV nor Parquet, or a mandatory column is missing.
     """
+    parts = list(read_parts(content, file_name=file_name, context=context))
+    return {table: pl.concat(part[table] for part in parts) for table in parts[0]}
+
+
+def read_parts(content: bytes, *, file_name: str, context: Context) -> Iterator[Tables]:
+    """The same of a large bill in Parquet part by part.
+
+    Raises:
+        UnreadableFile: as `read` does, and with any part.
+    """
     del context
     if file_name.lower().endswith("manifest.json"):
-        return {}
-    charges = _charges(content, file_name)
+        yield {}
+        return
+    for charges in _charges(content, file_name):
+        yield _rows(charges, file_name)
+
+
+def _rows(charges: pl.DataFrame, file_name: str) -> Tables:
     missing = [name for name in _MANDATORY if name not in charges.columns]
     if missing:
         raise UnreadableFile(
@@ -114,7 +130,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     return {"cloud_charges": assemble(rows, present)}
 
 
-def _charges(content: bytes, file_name: str) -> pl.DataFrame:
+def _charges(content: bytes, file_name: str) -> Iterator[pl.DataFrame]:
     if not content.startswith(b"PAR1"):
         try:
             charges = csv_rows(content, expected=_EXPECTED)
@@ -123,9 +139,13 @@ def _charges(content: bytes, file_name: str) -> pl.DataFrame:
         # A bill stands for its whole period, so one that is cut off is none.
         if not is_whole_text(content[-1:].decode("latin-1")):
             raise UnreadableFile(f"{file_name}: {CUT_OFF}")
-        return charges
+        yield charges
+        return
     try:
-        return pl.read_parquet(BytesIO(content))
+        bill = pl.scan_parquet(content)
+        row_count = bill.select(pl.len()).collect().item()
+        for first in range(0, max(row_count, 1), PART_ROWS):
+            yield bill.slice(first, PART_ROWS).collect()
     except DAMAGED_TABLE as error:
         raise UnreadableFile(
             f"{file_name}: Parquet that cannot be read ({error}): expected {_EXPECTED}; export it"

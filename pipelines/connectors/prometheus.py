@@ -7,16 +7,20 @@ metrics mean what, and how samples of several metrics become one row. What does 
 Times are UTC: Prometheus knows no other, so a time without an offset is read as UTC.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from io import BytesIO
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from json import JSONDecoder
 from typing import Any
 
+import orjson
 import polars as pl
 
 from pipelines.connectors.common import (
     BUSY_ABOVE_RATIO,
     LEFT_OUT_REASON,
+    PART_ROWS,
     REJECT_REASON,
     Context,
     Tables,
@@ -98,6 +102,28 @@ _BOARD_SAMPLE = (*_BOARD, "mig_id", "mig_profile", "is_mig", "value")
 _NODE_LABELS = ("node_name", "nodename", "exported_instance", "node", "hostname", "instance")
 _TIME_COLUMNS = ("timestamp", "time", "Time", "ts")
 _NAME_COLUMNS = ("__name__", "metric", "name")
+_COLUMNS = {
+    *_TIME_COLUMNS,
+    *_NAME_COLUMNS,
+    "value",
+    *_METRIC_COLUMN,
+    *_GPU_HOST_LABELS,
+    *_GPU_INDEX_LABELS,
+    *_MIG_LABELS,
+    *_NODE_LABELS,
+}
+
+_HOST_LABELS = {
+    **dict.fromkeys(_METRIC_COLUMN, _GPU_HOST_LABELS),
+    **dict.fromkeys(NODE_POWER_METRICS, _NODE_LABELS),
+}
+_SERIES = re.compile(rb'\{\s*"metric"\s*:\s*(\{(?:[^{}"]|"(?:[^"\\]|\\.)*+")*+\})')
+"""Where a series begins: no text in JSON holds a quote after a brace, but for one that it ends."""
+
+PART_BYTES = 8_000_000
+"""Of an answer so much is read at once."""
+PART_SAMPLES = 4 * PART_ROWS
+"""Of what is told in rows of their own: metrics of a board, or its instances."""
 
 _INT64_BLANK = float(0x7FFFFFFFFFFFFFF0)
 _FP64_BLANKS = 140737488355328.0, 140737488355331.0
@@ -111,12 +137,28 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     Raises:
         UnreadableFile: the file is no answer or export of Prometheus, or has no metric known here.
     """
+    tables: dict[str, list[pl.DataFrame]] = defaultdict(list)
+    for part in read_parts(content, file_name=file_name, context=context):
+        for table, rows in part.items():
+            tables[table].append(rows)
+    return {table: pl.concat(rows) for table, rows in tables.items()}
+
+
+def read_parts(content: bytes, *, file_name: str, context: Context) -> Iterator[Tables]:
+    """The same of a large file part by part; all there is of a board and time is in one part.
+
+    Raises:
+        UnreadableFile: as `read` does, and with any part.
+    """
     del context
     if content.startswith(b"PAR1"):
-        return _read_export(_parquet(content, file_name), file_name)
-    if content.lstrip()[:1] == b"{":
-        return _read_answer(content, file_name)
-    return _read_csv(content, file_name)
+        for export in _parquet(content, file_name):
+            yield _read_export(export, file_name)
+    elif content.lstrip()[:1] == b"{":
+        for series in _answers(content, file_name):
+            yield tables_of_samples(_long_samples(series, file_name), file_name) if series else {}
+    else:
+        yield _read_csv(content, file_name)
 
 
 def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
@@ -172,19 +214,59 @@ def is_gpu_metric(name: str) -> bool:
     return name in _METRIC_COLUMN
 
 
-def _read_answer(content: bytes, file_name: str) -> Tables:
+def _answers(content: bytes, file_name: str) -> Iterator[list[dict[str, Any]]]:
+    """The series of an answer; of a large one those of known metrics, some hosts after others."""
+    found = [*_SERIES.finditer(content)] if len(content) > PART_BYTES else []
+    if not found:
+        yield _series(_json(content, file_name), file_name)
+        return
+    starts = [one.start() for one in found]
+    ends = [content.rfind(b",", start, after) for start, after in pairwise(starts)]
+    if any(content[end + 1 : start].strip() for end, start in zip(ends, starts[1:], strict=True)):
+        # Something else stands between two series.
+        yield _series(_json(content, file_name), file_name)
+        return
+    ends.append(starts[-1] + _json_length(content[starts[-1] :], file_name))
+    _series(_json(content[: starts[0]] + content[ends[-1] :], file_name), file_name)
+    spans_of_hosts: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for one, end in zip(found, ends, strict=True):
+        labels = _json(one[1], file_name)
+        host_labels = _HOST_LABELS.get(str(labels.get("__name__")))
+        if host_labels is not None:
+            host = next((labels[name] for name in host_labels if labels.get(name)), None)
+            spans_of_hosts[re.sub(r":\d+$", "", str(host))].append((one.start(), end))
+    # Where no metric is known, that is told of any of them.
+    hosts = [*spans_of_hosts.values()] or [[(starts[0], ends[0])]]
+    part: list[bytes] = []
+    for number, spans in enumerate(hosts, start=1):
+        part += (content[start:end] for start, end in spans)
+        if sum(map(len, part)) >= PART_BYTES or number == len(hosts):
+            yield _json(b"[" + b",".join(part) + b"]", file_name)
+            part = []
+
+
+def _json_length(content: bytes, file_name: str) -> int:
+    """Bytes of the JSON that is followed by something else."""
     try:
-        answer = json.loads(content)
+        text = content.decode()
+        _, length = JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError) as error:
-        raise UnreadableFile(
-            f"{file_name}: not valid JSON ({error}); expected the whole answer of "
-            "/api/v1/query_range; fetch it again"
-        ) from error
-    series = _series(answer, file_name)
-    if not series:
-        return {}
-    samples = _long_samples(series, file_name)
-    return tables_of_samples(samples, file_name)
+        raise _no_json(error, file_name) from error
+    return len(text[:length].encode())
+
+
+def _json(content: bytes, file_name: str) -> Any:
+    try:
+        return orjson.loads(content)
+    except ValueError as error:
+        raise _no_json(error, file_name) from error
+
+
+def _no_json(error: Exception, file_name: str) -> UnreadableFile:
+    return UnreadableFile(
+        f"{file_name}: not valid JSON ({error}); expected the whole answer of "
+        "/api/v1/query_range; fetch it again"
+    )
 
 
 def _series(answer: dict[str, Any], file_name: str) -> list[dict[str, Any]]:
@@ -229,21 +311,64 @@ def _long_samples(series: list[dict[str, Any]], file_name: str) -> pl.DataFrame:
         )
     lengths = pl.Series([len(of_one) for of_one in points], dtype=pl.UInt32)
     of_series = pl.select(pl.int_range(len(points)).repeat_by(lengths).explode()).to_series()
-    return labels[of_series.drop_nulls()].with_columns(
+    of_use = labels.select(name for name in labels.columns if name in _COLUMNS)
+    return of_use[of_series.drop_nulls()].with_columns(
         _times(times).alias("time"),
         times.cast(pl.String).alias("time_found"),
         values.alias("value"),
     )
 
 
-def _parquet(content: bytes, file_name: str) -> pl.DataFrame:
+def _parquet(content: bytes, file_name: str) -> Iterator[pl.DataFrame]:
+    export = pl.scan_parquet(content)
     try:
-        return pl.read_parquet(BytesIO(content))
+        columns = export.collect_schema()
+        row_count = export.select(pl.len()).collect().item()
+        parts = _parts(export, columns, row_count) if row_count > PART_ROWS else [export]
+        for part in parts:
+            yield part.collect()
     except DAMAGED_TABLE as error:
         raise UnreadableFile(
             f"{file_name}: Parquet that cannot be read ({error}); expected a complete file; "
             "export it again"
         ) from error
+
+
+def _parts(export: pl.LazyFrame, columns: pl.Schema, row_count: int) -> Iterator[pl.LazyFrame]:
+    """Parts of an export: by rows where each row is all of a board and time, else by time.
+
+    Of what is told in several rows, which may stand far apart, only known metrics are of use.
+    """
+    time = next((name for name in _TIME_COLUMNS if name in columns), None)
+    is_wide = any(name in _METRIC_COLUMN for name in columns)
+    of_use = export.select(name for name in columns if name in _COLUMNS)
+    if time is not None and is_wide and not _has_instances(export, columns):
+        for first in range(0, row_count, PART_ROWS):
+            yield of_use.slice(first, PART_ROWS)
+        return
+    name_column = next((name for name in _NAME_COLUMNS if name in columns), None)
+    if not is_wide and name_column is not None:
+        name = pl.col(name_column).cast(pl.String)
+        of_use = of_use.filter(name.is_in([*_METRIC_COLUMN, *NODE_POWER_METRICS]))
+    if time is None or of_use.head(1).collect().is_empty():
+        # What is missing is told of any of its rows.
+        yield export.head(1)
+        return
+    minute = _time(time, columns[time]).dt.truncate("1m")
+    minutes = of_use.group_by(minute=minute).len().collect(engine="streaming").sort("minute")
+    before = pl.col("len").cum_sum() - pl.col("len")
+    spans = minutes.group_by(
+        pl.col("minute").is_null(), part=before // PART_SAMPLES, maintain_order=True
+    ).agg(first=pl.col("minute").first(), last=pl.col("minute").last())
+    for first, last in spans.select("first", "last").iter_rows():
+        yield of_use.filter(minute.is_null() if first is None else minute.is_between(first, last))
+
+
+def _has_instances(export: pl.LazyFrame, columns: pl.Schema) -> bool:
+    """Whether some rows are of MIG instances, of which a board has several."""
+    labels = [pl.col(name).cast(pl.String) for name in _MIG_LABELS if name in columns]
+    told = export.select(pl.any_horizontal(pl.lit(value=False), *((x != "").any() for x in labels)))
+    return bool(told.collect(engine="streaming").item())
 
 
 def _read_csv(content: bytes, file_name: str) -> Tables:
@@ -485,18 +610,17 @@ def _first_present(names: Sequence[str], frame: pl.DataFrame) -> str | None:
 
 def _times(column: pl.Series) -> pl.Series:
     """Times of an export in UTC, null where unreadable."""
-    if isinstance(column.dtype, pl.Datetime):
-        zoned = column if column.dtype.time_zone else column.dt.replace_time_zone("UTC")
+    return column.rename("time").to_frame().select(_time("time", column.dtype)).to_series()
+
+
+def _time(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if isinstance(dtype, pl.Datetime):
+        zoned = column if dtype.time_zone else column.dt.replace_time_zone("UTC")
         return zoned.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
-    if column.dtype == pl.String:
-        frame = column.rename("time").to_frame()
-        return frame.select(
-            pl.coalesce(
-                _from_epoch(parsed_number(pl.col("time"))),
-                parsed_instant(pl.col("time"), is_utc=True),
-            )
-        ).to_series()
-    return column.rename("time").to_frame().select(_from_epoch(pl.col("time"))).to_series()
+    if dtype == pl.String:
+        return pl.coalesce(_from_epoch(parsed_number(column)), parsed_instant(column, is_utc=True))
+    return _from_epoch(column)
 
 
 def _from_epoch(seconds: pl.Expr) -> pl.Expr:

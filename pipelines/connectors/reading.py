@@ -52,10 +52,10 @@ MAX_READING_S = 900.0
 Columns = Mapping[str, Mapping[str, pl.DataType]]
 """Raw table -> its columns with their types, as far as a connector fills them."""
 
-Members = list[tuple[str | None, Tables]]
-"""Rows of a file, or of each member of an archive under its name."""
+Part = tuple[str | None, Tables]
+"""Rows of a file, or of a member of an archive under its name; of a large one, some of its rows."""
 
-_Packed = list[tuple[str | None, dict[str, bytes]]]
+_Packed = tuple[str | None, dict[str, bytes]]
 """The same as it goes from one process to the other."""
 
 
@@ -76,6 +76,7 @@ class Reader:
     def __init__(self, context: Context, columns: Columns) -> None:
         self._settings = context, columns
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_asked = False
         # What a library says before it ends its process, and no one else has to see.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the reader
 
@@ -86,18 +87,40 @@ class Reader:
         self._stop()
         self._said.close()
 
-    def read(self, path: Path, source_file: str, sha256: str) -> Members:
+    def read(self, path: Path, source_file: str, sha256: str) -> Iterator[Part]:
         """The rows of one file, typed as in their raw tables, and why some are not kept.
 
-        Columns in which nothing stands are left out.
+        It is read from now on, and one part is ahead of what is taken. Columns in which nothing
+        stands are left out.
 
         `source_file` is its path below landing, whose first folder names the connector.
 
         Raises:
-            UnreadableFile: it cannot be read as a whole, for whatever reason.
+            UnreadableFile: with any part, it cannot be read as a whole, for whatever reason.
         """
+        if self._is_asked:
+            # Not all of the file before was taken.
+            self._stop()
         process = self._process or self._start()
         assert process.stdin is not None
+        self._is_asked = True
+        # If the process has ended, that is told in place of its answer.
+        with suppress(BrokenPipeError):
+            pickle.dump((path, source_file, sha256), process.stdin)
+            process.stdin.flush()
+        return self._parts(process)
+
+    def _parts(self, process: subprocess.Popen[bytes]) -> Iterator[Part]:
+        while (answer := self._answer(process)) is not None:
+            if isinstance(answer, UnreadableFile):
+                self._is_asked = False
+                raise answer
+            member, tables = answer
+            yield member, {table: pl.read_ipc_stream(frame) for table, frame in tables.items()}
+        self._is_asked = False
+
+    def _answer(self, process: subprocess.Popen[bytes]) -> _Packed | UnreadableFile | None:
+        """The next part, None after the last, or why there is none."""
         assert process.stdout is not None
         is_late = []
 
@@ -108,20 +131,14 @@ class Reader:
         timer = Timer(MAX_READING_S, end)
         timer.start()
         try:
-            pickle.dump((path, source_file, sha256), process.stdin)
-            process.stdin.flush()
-            answer: _Packed | UnreadableFile = pickle.load(process.stdout)
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            answer: _Packed | UnreadableFile | None = pickle.load(process.stdout)
+        except (EOFError, pickle.UnpicklingError):
+            self._is_asked = False
             self._stop()
-            raise self._ended(process.returncode, bool(is_late)) from None
+            return self._ended(process.returncode, bool(is_late))
         finally:
             timer.cancel()
-        if isinstance(answer, UnreadableFile):
-            raise answer
-        return [
-            (member, {table: pl.read_ipc_stream(frame) for table, frame in tables.items()})
-            for member, tables in answer
-        ]
+        return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._said.seek(0)
@@ -144,6 +161,9 @@ class Reader:
             return
         assert process.stdin is not None
         assert process.stdout is not None
+        if self._is_asked:
+            process.kill()
+            self._is_asked = False
         with suppress(BrokenPipeError):
             process.stdin.close()
         process.stdout.close()
@@ -177,7 +197,7 @@ def not_readable(error: OSError) -> str:
     return f"it cannot be read ({error.strerror}), expected leave to read it"
 
 
-def read_members(path: Path, source_file: str, sha256: str, context: Context) -> Members:
+def read_parts(path: Path, source_file: str, sha256: str, context: Context) -> Iterator[Part]:
     """The rows of a file and of its members, as their connector gives them.
 
     Raises:
@@ -190,11 +210,10 @@ def read_members(path: Path, source_file: str, sha256: str, context: Context) ->
             " move the file"
         )
     parse = connector(format_name)
-    members = []
     for member, content in _unpack(path, source_file, sha256):
         file_name = f"{name}/{member}" if member else name.removesuffix(".gz")
-        members.append((member, parse(content, file_name=file_name, context=context)))
-    return members
+        for tables in parse(content, file_name=file_name, context=context):
+            yield member, tables
 
 
 def file_sha256(content: io.BufferedReader | io.BytesIO, source_file: str) -> str:
@@ -309,28 +328,30 @@ def _packed(tables: Tables) -> dict[str, bytes]:
     return packed
 
 
-def _answer(path: Path, source_file: str, sha256: str, context: Context, columns: Columns) -> bytes:
-    """What reading a file came to: its rows, or the exception that says why it has none."""
+def _answers(
+    path: Path, source_file: str, sha256: str, context: Context, columns: Columns
+) -> Iterator[_Packed | UnreadableFile | None]:
+    """What reading a file came to: its rows, and None, or why it has none."""
     # The one place where every exception is caught: nothing in a file may stop the loading of
     # another, and what no connector foresees is told with its trace.
     try:
-        members = read_members(path, source_file, sha256, context)
-        typed = [(member, _typed(tables, columns)) for member, tables in members]
-        return pickle.dumps([(member, _packed(tables)) for member, tables in typed])
+        for member, tables in read_parts(path, source_file, sha256, context):
+            yield member, _packed(_typed(tables, columns))
+        yield None
     except UnreadableFile as error:
-        return pickle.dumps(UnreadableFile(str(error)))
+        yield UnreadableFile(str(error))
     except MemoryError:
-        return pickle.dumps(FaultyReading(_TOO_MUCH_MEMORY, traceback.format_exc()))
+        yield FaultyReading(_TOO_MUCH_MEMORY, traceback.format_exc())
     except pl.exceptions.PolarsError as error:
         format_name = source_file.partition("/")[0]
         reason = (
             f"found values that do not fit ({_first_line(error)}), expected a {format_name} file:"
             " correct the file or move it to its format's folder"
         )
-        return pickle.dumps(FaultyReading(reason, traceback.format_exc()))
+        yield FaultyReading(reason, traceback.format_exc())
     except (Exception, pl.exceptions.PanicException) as error:
         reason = f"reading it ended with {type(error).__name__} ({_first_line(error)}): {_FAULT}"
-        return pickle.dumps(FaultyReading(reason, traceback.format_exc()))
+        yield FaultyReading(reason, traceback.format_exc())
 
 
 def _first_line(error: BaseException) -> str:
@@ -356,5 +377,6 @@ def serve() -> None:
             path, source_file, sha256 = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        answers.write(_answer(path, source_file, sha256, context, columns))
-        answers.flush()
+        for answer in _answers(path, source_file, sha256, context, columns):
+            answers.write(pickle.dumps(answer))
+            answers.flush()

@@ -5,6 +5,7 @@ not: which files are new, and the order of batches (`loading.py`).
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +14,17 @@ from hostlist import BadHostlist, expand_hostlist
 
 from pipelines.book import Book
 from pipelines.connectors.common import REJECT_REASON
-from pipelines.connectors.reading import Members
+from pipelines.connectors.reading import Part
 from pipelines.lake.files import write_parquet
 from pipelines.lake.holdings import NOTHING_WRITTEN, write_rows
 from pipelines.lake.landing import LandedFile, rows_of
-from pipelines.lake.quarantine import Declared, quarantine_rows, split, undeclared_names
+from pipelines.lake.quarantine import (
+    Declared,
+    merged_names,
+    quarantine_rows,
+    split,
+    undeclared_names,
+)
 from pipelines.lake.records import (
     IN_BOOK,
     LoadRecord,
@@ -53,50 +60,83 @@ JOB_NODES_SCHEMA: dict[str, pl.DataType] = {
 
 
 class Batch:
-    """Files read together: their rows are validated and written table by table."""
+    """Files read together, or one with many rows, which are validated and written by table."""
 
     def __init__(self, declared: Declared) -> None:
         self.declared = declared
-        self.read: list[tuple[LandedFile, Members]] = []
+        self.files: dict[str, LandedFile] = {}
         self.row_count = 0
+        """Of what is not written."""
+        self.part_count = 0
+        """How often rows were written."""
+        self._read: list[tuple[LandedFile, Part]] = []
+        self._row_counts: Counter[tuple[str, str]] = Counter()
+        self._touched: list[pl.DataFrame] = []
+        self._bad: list[pl.DataFrame] = []
+        self._left_out: list[pl.DataFrame] = []
+        self._undeclared: list[pl.DataFrame] = []
+        self._written: list[pl.DataFrame] = []
 
-    def add(self, landed: LandedFile, members: Members) -> None:
-        """Take in what was read of a file."""
-        self.read.append((landed, members))
-        self.row_count += sum(len(frame) for _, tables in members for frame in tables.values())
+    def add(self, landed: LandedFile, part: Part) -> None:
+        """Take in what was read of a file, or a part of it."""
+        self.files[landed.load_id] = landed
+        self._read.append((landed, part))
+        self.row_count += sum(len(frame) for frame in part[1].values())
+
+    def join(self, other: "Batch") -> None:
+        """Take in the files of another batch, of which nothing is written."""
+        for landed, part in other._read:
+            self.add(landed, part)
 
     def write(self, book: Book) -> list[LoadRecord]:
         """Write rows, quarantine and, last, the load records; the records."""
-        if not self.read:
+        if not self.files:
             return []
-        load_ids = sorted(landed.load_id for landed, _ in self.read)
-        name = hashlib.sha256("".join(load_ids).encode()).hexdigest()[:16]
-        rows: list[pl.DataFrame] = []
-        bad_rows: list[pl.DataFrame] = []
-        left_out_rows: list[pl.DataFrame] = []
-        files: list[pl.DataFrame] = []
-        undeclared: list[pl.DataFrame] = []
+        self.write_rows(book)
+        if self._undeclared:
+            undeclared = merged_names(pl.concat(self._undeclared))
+            self._written.append(_write_table(book, "undeclared_names", undeclared, self._name))
+        records = self._records()
+        write_parquet(record_frame(records), book.lake / "loads" / f"{self._name}.parquet")
+        return records
+
+    def take_back(self, book: Book) -> None:
+        """Remove the rows that were written: a file is in the lake as a whole or not at all."""
+        for files in self._written:
+            for file in files["file"].unique():
+                (book.data_dir / file).unlink()
+
+    @property
+    def _name(self) -> str:
+        return hashlib.sha256("".join(sorted(self.files)).encode()).hexdigest()[:16]
+
+    def write_rows(self, book: Book) -> None:
+        """Write what was taken in; without load records it is not in the book yet."""
+        name = f"{self._name}_{self.part_count:04}" if self.part_count else self._name
+        self.part_count += 1
+        self.row_count = 0
         loaded = pl.DataFrame(
-            [(landed.load_id, landed.loaded_at) for landed, _ in self.read],
+            [(landed.load_id, landed.loaded_at) for landed in self.files.values()],
             schema={"load_id": pl.String, "first_loaded_at": _UTC},
             orient="row",
         )
-        tables = rows_of(self.read)
+        tables = rows_of(self._read, self._row_counts)
         # What was read stands in the tables now, and each of them is large.
-        self.read = [(landed, []) for landed, _ in self.read]
+        self._read = []
+        files = self._written
         for table in [*tables]:
             every = tables.pop(table)
             good, bad, left_out = split(every, RAW_TABLES[table], self.declared, loaded)
             unknown = undeclared_names(every, RAW_TABLES[table], self.declared)
-            undeclared.append(unknown)
+            self._undeclared.append(unknown)
             if table == "jobs":
                 nodes, bad_nodes = _expand_nodes(good)
                 good = good.join(bad_nodes, on=["load_id", "source_row"], how="anti")
                 bad = pl.concat([bad, bad_nodes.select(bad.columns)])
                 files.append(_write_table(book, "job_nodes", nodes, name))
-            rows.append(_touched(book, good, RAW_TABLES[table]))
+            self._touched.append(_touched(book, good, RAW_TABLES[table]))
             # Their finding is made by a build of their days.
-            rows.append(
+            self._touched.append(
                 _dates_of(
                     unknown.lazy().select(
                         "load_id", row_count=0, start="started_at", end="ended_at"
@@ -107,25 +147,13 @@ class Batch:
             files.append(_write_table(book, table, good, name))
             if not bad.is_empty():
                 files.append(write_rows(book, bad, book.quarantine / table / f"{name}.parquet"))
-            bad_rows.append(bad.select("load_id", "reason", pl.lit(table).alias("table")))
-            left_out_rows.append(left_out.select("load_id", "reason", pl.lit(table).alias("table")))
-        if undeclared:
-            files.append(_write_table(book, "undeclared_names", pl.concat(undeclared), name))
-        records = self._records(name, rows, bad_rows, left_out_rows, files)
-        write_parquet(record_frame(records), book.lake / "loads" / f"{name}.parquet")
-        return records
+            self._bad.append(_counted(bad, table))
+            self._left_out.append(_counted(left_out, table))
 
-    def _records(
-        self,
-        batch: str,
-        rows: list[pl.DataFrame],
-        bad_rows: list[pl.DataFrame],
-        left_out_rows: list[pl.DataFrame],
-        files: list[pl.DataFrame],
-    ) -> list[LoadRecord]:
-        held = pl.concat(files).rows_by_key("load_id", named=True) if files else {}
+    def _records(self) -> list[LoadRecord]:
+        held = pl.concat(self._written).rows_by_key("load_id", named=True) if self._written else {}
         touched = (
-            pl.concat(rows)
+            pl.concat(self._touched)
             .group_by("load_id")
             .agg(
                 pl.col("row_count").sum(),
@@ -133,12 +161,13 @@ class Batch:
                 pl.col("touched_dates").explode().drop_nulls().unique().sort(),
             )
             .rows_by_key("load_id", named=True, unique=True)
-            if rows
+            if self._touched
             else {}
         )
-        refused, left_out = _counted(bad_rows), _counted(left_out_rows)
+        refused, left_out = _per_load(self._bad), _per_load(self._left_out)
+        batch = self._name
         records = []
-        for landed, _ in self.read:
+        for landed in self.files.values():
             good, bad = touched.get(landed.load_id), refused.get(landed.load_id)
             other = left_out.get(landed.load_id)
             records.append(
@@ -170,16 +199,29 @@ class Batch:
         return records
 
 
-def _counted(rows: list[pl.DataFrame]) -> dict[str, dict[str, Any]]:
+def _counted(rows: pl.DataFrame, table: str) -> pl.DataFrame:
+    """Per load the rows that were not kept: their count, the first reason and marks of them all.
+
+    The reasons themselves may be as many as rows, and long.
+    """
+    return rows.group_by("load_id", maintain_order=True).agg(
+        row_count=pl.len(),
+        table=pl.lit(table),
+        reason=pl.col("reason").first(),
+        marks=pl.col("reason").hash().unique(),
+    )
+
+
+def _per_load(counted: list[pl.DataFrame]) -> dict[str, dict[str, Any]]:
     """Per load the rows that were not kept: their count, their tables and the first reason."""
-    if not rows:
+    if not counted:
         return {}
-    more = pl.col("reason").n_unique() - 1
+    more = pl.col("marks").explode().n_unique() - 1
     return (
-        pl.concat(rows)
+        pl.concat(counted)
         .group_by("load_id", maintain_order=True)
         .agg(
-            pl.len().alias("row_count"),
+            pl.col("row_count").sum(),
             pl.col("table").unique().sort(),
             pl.when(more > 0)
             .then(pl.format("{} (and {} more reasons)", pl.col("reason").first(), more))

@@ -6,8 +6,8 @@ file (`pipelines/connectors/reading.py`), which files are new (`loading.py`), wh
 """
 
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import polars as pl
 
 from pipelines.book import Book
 from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON
-from pipelines.connectors.reading import Members, file_sha256, not_readable
+from pipelines.connectors.reading import Part, file_sha256, not_readable
 from pipelines.lake.files import readable_parquet, write_parquet
 from pipelines.lake.schemas import PROVENANCE_COLUMNS, RAW_TABLES, RawTable
 
@@ -170,30 +170,31 @@ def _is_within(link: Path, root: Path) -> bool:
         return False
 
 
-def rows_of(read: Sequence[tuple[LandedFile, Members]]) -> dict[str, pl.DataFrame]:
+def rows_of(
+    read: Iterable[tuple[LandedFile, Part]], row_counts: Counter[tuple[str, str]]
+) -> dict[str, pl.DataFrame]:
     """Per raw table the rows that were read of files, with their provenance.
 
-    Rows are numbered on across the members of an archive, so that load and row name one row.
+    Rows are numbered on across the parts of a file, so that load and row name one row: `row_counts`
+    says how many of a load and table were before, and is counted on.
     """
     frames: dict[str, list[pl.DataFrame]] = defaultdict(list)
     origins: dict[str, list[dict[str, object]]] = defaultdict(list)
-    for landed, members in read:
-        row_counts: dict[str, int] = defaultdict(int)
-        for member, tables in members:
-            name = f"{landed.source_file}!{member}" if member else landed.source_file
-            for table, frame in tables.items():
-                origin = {
-                    "known_at": landed.known_at,
-                    "loaded_at": landed.loaded_at,
-                    "source_file": name,
-                    "source_row": row_counts[table],
-                    "load_id": landed.load_id,
-                    "load_number": landed.load_number,
-                    "row_count": len(frame),
-                }
-                frames[table].append(frame)
-                origins[table].append(origin)
-                row_counts[table] += len(frame)
+    for landed, (member, tables) in read:
+        name = f"{landed.source_file}!{member}" if member else landed.source_file
+        for table, frame in tables.items():
+            origin = {
+                "known_at": landed.known_at,
+                "loaded_at": landed.loaded_at,
+                "source_file": name,
+                "source_row": row_counts[landed.load_id, table],
+                "load_id": landed.load_id,
+                "load_number": landed.load_number,
+                "row_count": len(frame),
+            }
+            frames[table].append(frame)
+            origins[table].append(origin)
+            row_counts[landed.load_id, table] += len(frame)
     return {
         table: _with_provenance(of_files, origins[table], RAW_TABLES[table])
         for table, of_files in frames.items()

@@ -8,7 +8,8 @@ Layout below `lake/`: `<table>/schema.parquet` (no rows, so that a glob always f
 `<table>/<batch>.parquet`, for the tables of `DAILY_TABLES` `<table>/<UTC date>/<batch>.parquet`,
 and `loads/<batch>.parquet` with one load record per file. Refused rows lie in
 `quarantine/<table>/<batch>.parquet`. A batch is named after the files in it; files that could not
-be read are in none, their records stand in `loads/failed.parquet`. Data is written first and the
+be read are in none, their records stand in `loads/failed.parquet`. A file with many rows is a batch
+of its own, written part by part (`<batch>_<number>.parquet`). Data is written first and the
 load records last, each file by renaming a finished temporary file: rows of a batch without load
 records are what a killed run left, and the next run removes them before it starts.
 """
@@ -17,17 +18,15 @@ import hashlib
 import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from queue import LifoQueue
 
 import polars as pl
 
 from pipelines.book import Book
 from pipelines.connectors.common import UnreadableFile
-from pipelines.connectors.reading import FaultyReading, Members, Reader
+from pipelines.connectors.reading import FaultyReading, Part, Reader
 from pipelines.lake.batch import JOB_NODES_SCHEMA, Batch
 from pipelines.lake.files import (
     LakeError,
@@ -63,9 +62,10 @@ from pipelines.lake.withdrawals import DELETED, WITHDRAWN, follow_landing
 
 Progress = Callable[[str], None]
 
-BATCH_ROWS = 2_000_000
+BATCH_ROWS = 1_000_000
 BATCH_FILES = 1_000
-"""These bound the memory of a load and the work that is lost when it is killed."""
+"""These bound the memory of a load and, but for a file with more rows, the work that is lost when
+it is killed."""
 
 READERS = 2
 FEW_FILES = 100
@@ -342,7 +342,9 @@ def _take_out(
         path = book.data_dir / file
         rows = pl.read_parquet(path).filter(~is_again)
         if not rows.is_empty():
-            held_by_kept.append(write_rows(book, rows, path.with_name(f"{name}.parquet")))
+            # What follows the name of a batch is the number of its part.
+            kept_file = path.with_name(f"{name}{path.name[len(name) :]}")
+            held_by_kept.append(write_rows(book, rows, kept_file))
         old_files.append(path)
     loads = book.lake / "loads" / f"{batch}.parquet"
     if kept.is_empty():
@@ -363,15 +365,25 @@ def _load_batches(
     failures: list[Failure] = []
     read: set[str] = set()
     batch = Batch(declared)
-    for count, (landed, answer) in enumerate(_read(new, declared), start=1):
-        if landed.sha256 not in read:
-            if isinstance(answer, UnreadableFile):
-                record = failed_record(landed, str(answer), declared.digest)
-                failures.append((record, answer))
+    for count, (landed, parts) in enumerate(_read(new, declared), start=1):
+        file = Batch(declared)
+        try:
+            for part in parts:
+                if landed.sha256 not in read:
+                    file.add(landed, part)
+                if file.row_count >= BATCH_ROWS:
+                    file.write_rows(book)
+        except UnreadableFile as error:
+            file.take_back(book)
+            if landed.sha256 not in read:
+                failures.append((failed_record(landed, str(error), declared.digest), error))
+        else:
+            read.add(landed.sha256)
+            if file.part_count:
+                written += file.write(book)
             else:
-                batch.add(landed, answer)
-                read.add(landed.sha256)
-        if batch.row_count >= BATCH_ROWS or len(batch.read) >= BATCH_FILES:
+                batch.join(file)
+        if batch.row_count >= BATCH_ROWS or len(batch.files) >= BATCH_FILES:
             written += batch.write(book)
             batch = Batch(declared)
         if count % 50 == 0 or count == len(new):
@@ -381,36 +393,33 @@ def _load_batches(
 
 def _read(
     new: Sequence[LandedFile], declared: Declared
-) -> Iterator[tuple[LandedFile, Members | UnreadableFile]]:
-    """Each file with its rows, or why it has none, in their order.
+) -> Iterator[tuple[LandedFile, Iterator[Part]]]:
+    """Each file with its rows part by part, in their order; all parts are to be taken.
 
     The next ones are read meanwhile, so many as there are processes that read.
     """
     is_much = len(new) > FEW_FILES or sum(landed.file_bytes for landed in new) > FEW_BYTES
     count = min(READERS, os.cpu_count() or 1) if is_much else 1
-    readers: LifoQueue[Reader] = LifoQueue()
+    files = iter(new)
+    asked: deque[tuple[LandedFile, Iterator[Part]]] = deque()
 
-    def read(landed: LandedFile) -> Members | UnreadableFile:
-        reader = readers.get()
+    def ask(reader: Reader) -> None:
+        landed = next(files, None)
+        if landed is not None:
+            parts = reader.read(landed.path, landed.source_file, landed.sha256)
+            asked.append((landed, then_ask(parts, reader)))
+
+    def then_ask(parts: Iterator[Part], reader: Reader) -> Iterator[Part]:
         try:
-            return reader.read(landed.path, landed.source_file, landed.sha256)
-        except UnreadableFile as error:
-            return error
+            yield from parts
         finally:
-            readers.put(reader)
+            ask(reader)
 
     with ExitStack() as stack:
         for _ in range(count):
-            readers.put(stack.enter_context(Reader(declared.context, columns_to_fill())))
-        pool = stack.enter_context(ThreadPoolExecutor(count))
-        pending: deque[tuple[LandedFile, Future[Members | UnreadableFile]]] = deque()
-        for landed in new:
-            pending.append((landed, pool.submit(read, landed)))
-            if len(pending) > count:
-                first, answer = pending.popleft()
-                yield first, answer.result()
-        for landed, answer in pending:
-            yield landed, answer.result()
+            ask(stack.enter_context(Reader(declared.context, columns_to_fill())))
+        while asked:
+            yield asked.popleft()
 
 
 def _write_failed(book: Book, failed: pl.DataFrame) -> None:

@@ -272,6 +272,20 @@ def undeclared_names(frame: pl.DataFrame, table: RawTable, declared: Declared) -
     )
 
 
+def merged_names(names: pl.DataFrame) -> pl.DataFrame:
+    """One row per file and name from one per part of a file and name."""
+    return (
+        names.group_by("source_table", "name", "flow", "load_id", maintain_order=True)
+        .agg(
+            pl.col("started_at").min(),
+            pl.col("ended_at").max(),
+            pl.col("row_count").sum(),
+            pl.col("known_at", "source_file").min(),
+        )
+        .select(names.columns)
+    )
+
+
 def quarantine_rows(refused: pl.DataFrame) -> pl.DataFrame:
     """Refused rows in columns of `QUARANTINE_SCHEMA`, their payload as JSON."""
     payload = [name for name in refused.columns if name not in (*PROVENANCE_COLUMNS, REJECT_REASON)]

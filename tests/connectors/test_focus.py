@@ -100,6 +100,21 @@ def test_a_parquet_bill_reads_like_the_csv():
     ]
 
 
+def test_a_large_parquet_bill_is_read_in_parts(monkeypatch):
+    buffer = BytesIO()
+    names = {
+        column: name for name, column in (focus._TEXTS | focus._TIMES | focus._NUMBERS).items()
+    }
+    charges = [{**CHARGE, "sku_id": f"SKU-{number}"} for number in range(5)]
+    frame(*charges).rename(names).write_parquet(buffer)
+    whole = read(buffer.getvalue())
+    monkeypatch.setattr(focus, "PART_ROWS", 2)
+    known = {"file_name": "bill", "context": Context({})}
+    parts = [part["cloud_charges"] for part in focus.read_parts(buffer.getvalue(), **known)]
+    assert [len(part) for part in parts] == [2, 2, 1]
+    assert_frame_equal(read(buffer.getvalue()), whole)
+
+
 def test_a_real_bill_of_three_clouds_is_read_whole():
     rows = read(real_file("focus", "focus_sample.csv"))
     assert rows["reject_reason"].drop_nulls().to_list() == []

@@ -5,6 +5,7 @@ A file that breaks off is refused, or gives no row that the whole file does not 
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -350,7 +351,8 @@ def load(tmp_path_factory) -> Iterator[Callable[[str, bytes], tuple[set[tuple], 
             landed = LandedFile(path, name, name.split("/")[0], sha256, len(content), *known)
             loaded = pl.DataFrame({"load_id": [landed.load_id], "first_loaded_at": [LOADED_AT]})
             rows, count = set(), 0
-            for table, frame in rows_of([(landed, reader.read(path, name, sha256))]).items():
+            parts = [(landed, part) for part in reader.read(path, name, sha256)]
+            for table, frame in rows_of(parts, Counter()).items():
                 good, bad, left_out = split(frame, RAW_TABLES[table], DECLARED, loaded)
                 count += len(good) + len(bad) + len(left_out)
                 rows |= set(good.drop("load_id", "source_row").rows())

@@ -381,3 +381,104 @@ def test_node_power_is_read_back_unchanged():
     )
     rows = read(writer.write_node_export(samples))["node_power_samples"]
     assert_frame_equal(rows.drop("reject_reason"), samples)
+
+
+def exports() -> dict[str, bytes]:
+    """Of two nodes, two boards each, an export in every form, with some lines that are wrong."""
+    samples = [
+        {"timestamp": at, "Hostname": host, "gpu": gpu, "__name__": metric, "value": value}
+        for metric, value in (("DCGM_FI_DEV_POWER_USAGE", "50"), ("DCGM_FI_DEV_GPU_UTIL", "91"))
+        for host in ("jwb0001", "jwb0002")
+        for gpu in ("0", "1")
+        for at in (*(str(SECONDS + 60 * minute) for minute in range(5)), "yesterday")
+    ]
+    long = pl.DataFrame([*samples, {**samples[0], "__name__": "up"}])
+    wide = long.filter(pl.col("__name__") != "up").pivot(
+        "__name__", index=["timestamp", "Hostname", "gpu"], values="value"
+    )
+    instances = pl.concat(
+        wide.with_columns(GPU_I_ID=pl.lit(number), DCGM_FI_PROF_GR_ENGINE_ACTIVE=pl.lit(active))
+        for number, active in (("1", 0.9), ("2", 0.0))
+    ).with_columns(GPU_I_PROFILE=pl.lit("3g.40gb"))
+    return {
+        "wide": parquet(wide),
+        "wide with whole boards alone": parquet(wide.with_columns(GPU_I_ID=pl.lit(""))),
+        "long": parquet(long),
+        "instances": parquet(instances),
+    }
+
+
+def parquet(rows: pl.DataFrame) -> bytes:
+    buffer = BytesIO()
+    rows.write_parquet(buffer, row_group_size=3)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", exports())
+def test_a_large_export_is_read_in_parts_each_with_all_of_its_boards_and_times(monkeypatch, form):
+    content = exports()[form]
+    whole = read(content)["gpu_samples"]
+    assert len(whole) == 2 * 2 * 6
+    monkeypatch.setattr(prometheus, "PART_ROWS", 5)
+    monkeypatch.setattr(prometheus, "PART_SAMPLES", 5)
+    known = {"file_name": "export", "context": Context({})}
+    parts = [part["gpu_samples"] for part in prometheus.read_parts(content, **known)]
+    assert len(parts) > 4
+    assert max(map(len, parts)) <= 5
+    assert_frame_equal(pl.concat(parts), whole, check_row_order=form == "wide")
+
+
+def test_a_large_answer_is_read_in_parts_each_with_all_of_its_hosts(monkeypatch):
+    points = [[SECONDS + 60 * minute, str(minute)] for minute in range(5)]
+    odd = r'n1 {"metric":{"gpu":"\\'  # looks like a series, and is a name
+    series = [
+        ({**board(metric, Hostname=host, gpu=gpu), "instance": f"{host}:9400"}, points)
+        for metric in ("DCGM_FI_DEV_POWER_USAGE", "up", "DCGM_FI_DEV_GPU_UTIL")
+        for host in ("jwb0001", "jwb0002", odd)
+        for gpu in ("0", "1")
+    ]
+    nodes = [({"__name__": "kepler_platform_watts", "node": "jwb0001"}, points)]
+    # Spaces stand where a library put them, and more than the result may be told.
+    content = answer(*series, *nodes).replace(b"]}]}}", b'] } ] , "stats": [{}]}, "infos":[]}')
+    known = {"file_name": "answer", "context": Context({})}
+    whole = read(content)
+    assert {table: len(rows) for table, rows in whole.items()} == {
+        "gpu_samples": 3 * 2 * 5,
+        "node_power_samples": 5,
+    }
+    monkeypatch.setattr(prometheus, "PART_BYTES", 1)
+    parts = [*prometheus.read_parts(content, **known)]
+    assert [len(part["gpu_samples"]) for part in parts] == [10, 10, 10]
+    for table, rows in read(content).items():
+        assert_frame_equal(rows, whole[table], check_row_order=False)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda text: text[:-1], "not valid JSON"),
+        (lambda text: text[:-5], "not valid JSON"),
+        (lambda text: text.replace(b"]}, {", b"]} {"), "not valid JSON"),
+        (lambda text: text.replace(b"]}, {", b"]},, {"), "not valid JSON"),
+        (lambda text: text.replace(b"matrix", b"scalar"), "expected matrix or vector"),
+        (lambda text: text.replace(b"success", b"error"), "answered with an error"),
+        (lambda text: text.replace(b"DCGM_FI_DEV_POWER_USAGE", b"up"), "found the metrics"),
+        (lambda text: text.replace(b"__name__", b"name"), "no __name__"),
+        (lambda text: text.replace(b'"values"', b'"histograms"'), "is not of the shape"),
+        (lambda text: text.replace(b'"50"', b"[" * 5000 + b"]" * 5000), "not valid JSON"),
+    ],
+)
+def test_a_large_answer_that_is_broken_is_refused_as_a_small_one(monkeypatch, broken, message):
+    series = [(board("DCGM_FI_DEV_POWER_USAGE", gpu=gpu), [[SECONDS, "50"]]) for gpu in "012"]
+    content = broken(answer(*series))
+    for part_bytes in (len(content), 1):
+        monkeypatch.setattr(prometheus, "PART_BYTES", part_bytes)
+        with pytest.raises(UnreadableFile, match=message):
+            read(content)
+
+
+def test_a_large_export_without_a_known_metric_is_refused(monkeypatch):
+    monkeypatch.setattr(prometheus, "PART_ROWS", 1)
+    rows = {"timestamp": [SECONDS] * 2, "__name__": ["up", "down"], "value": [1.0, 0.0]}
+    with pytest.raises(UnreadableFile, match=r"export: found the metrics \['up'\], expected at le"):
+        read(parquet(pl.DataFrame(rows)))

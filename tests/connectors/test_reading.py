@@ -36,7 +36,7 @@ def read(path: Path, content: bytes) -> list[tuple[str | None, str, int]]:
     sha256 = hashlib.sha256(content).hexdigest()
     return [
         (member, table, len(frame))
-        for member, tables in reading.read_members(path, "battery_csv/a.csv", sha256, CONTEXT)
+        for member, tables in reading.read_parts(path, "battery_csv/a.csv", sha256, CONTEXT)
         for table, frame in tables.items()
     ]
 
@@ -92,7 +92,7 @@ def test_a_file_that_changed_while_it_was_read_is_refused(tmp_path):
     path = tmp_path / "growing.csv"
     path.write_text(HEADER + ROW)
     with pytest.raises(UnreadableFile) as refused:
-        reading.read_members(path, "battery_csv/a.csv", hashlib.sha256(b"").hexdigest(), CONTEXT)
+        list(reading.read_parts(path, "battery_csv/a.csv", "0" * 64, CONTEXT))
     assert str(refused.value) == (
         "the file changed while it was read: load again when it is complete"
     )
@@ -100,7 +100,7 @@ def test_a_file_that_changed_while_it_was_read_is_refused(tmp_path):
 
 def test_a_file_that_vanished_says_so(tmp_path):
     with pytest.raises(UnreadableFile) as refused:
-        reading.read_members(tmp_path / "gone.csv", "battery_csv/gone.csv", "", CONTEXT)
+        list(reading.read_parts(tmp_path / "gone.csv", "battery_csv/gone.csv", "", CONTEXT))
     assert str(refused.value) == "it was there, and vanished before it was read: load again"
 
 
@@ -176,6 +176,14 @@ def test_three_megabytes_that_unpack_to_gigabytes_are_refused(reader, tmp_path):
     with pytest.raises(UnreadableFile) as refused:
         read_by(reader, tmp_path / "zeros.csv.gz", zeros, "battery_csv")
     assert "bytes when unpacked, expected fewer: split the file" in str(refused.value)
+
+
+def test_a_file_of_which_not_all_was_taken_leaves_nothing_to_the_next(reader, tmp_path):
+    days = tmp_path / "days.zip"
+    days.write_bytes(zipped(a=HEADER + ROW, b=HEADER + ROW))
+    sha256 = hashlib.sha256(days.read_bytes()).hexdigest()
+    assert next(reader.read(days, "battery_csv/days.zip", sha256))[0] == "a.csv"
+    assert read_by(reader, tmp_path / "c.csv", (HEADER + ROW).encode(), "battery_csv") == [None]
 
 
 def test_the_process_that_reads_ends_with_the_reader(tmp_path):

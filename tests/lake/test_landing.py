@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,10 +165,13 @@ def test_rows_are_numbered_on_across_members_and_say_since_when_they_are_known()
         loaded_at=LOADED,
         load_number=7,
     )
-    members = [("a.csv", {table: first}), ("b.csv", {table: second})]
     other = replace(file, source_file="battery_csv/c.csv", sha256="f" * 64, load_number=8)
-    read = [(file, members), (other, [(None, {table: second})])]
-    [(name, found)] = landing.rows_of(read).items()
+    read = [
+        (file, ("a.csv", {table: first})),
+        (file, ("b.csv", {table: second})),
+        (other, (None, {table: second})),
+    ]
+    [(name, found)] = landing.rows_of(read, Counter()).items()
     assert name == table
     assert found.columns == [*RAW_TABLES[table].schema.column_names(), *reasons]
     assert found.select(found.columns[:6]).rows() == [

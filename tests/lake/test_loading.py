@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from pipelines import lake
 from pipelines.book import PROJECT_REFERENCE, Book
@@ -544,6 +545,42 @@ def test_small_files_are_written_in_batches_that_are_kept(book, monkeypatch):
     assert counts(load(book)) == {
         "loaded": 1, "skipped": 4, "partial": 0, "failed": 1, "quarantined_rows": 0,
     }  # fmt: skip
+
+
+def test_a_file_with_many_rows_is_written_part_by_part_and_is_one_load(book, monkeypatch):
+    wrong = BATTERY + BATTERY_HEADER.replace("timestamp", "2026-04-07T00:00:00Z")
+    days = zipped(a_csv=BATTERY, b_csv=wrong, c_csv=BATTERY.replace("04-05", "04-08"))
+    put(book, "battery_csv/days.zip", days)
+    put(book, "battery_csv/one.csv", BATTERY.replace("-10", "-20"))
+    whole = load(book)
+    held = rows(book, "battery_samples"), quarantined(book)
+    shutil.rmtree(book.lake)
+    shutil.rmtree(book.quarantine)
+    monkeypatch.setattr(loading, "BATCH_ROWS", 2)
+    parts = load(book)
+    assert_frame_equal(rows(book, "battery_samples"), held[0], check_row_order=False)
+    assert quarantined(book) == held[1]
+    assert [(one.row_count, one.reason, one.touched_dates) for one in parts.records] == [
+        (one.row_count, one.reason, one.touched_dates) for one in whole.records
+    ]
+    files = [len(summary.records[0].data_files) for summary in (whole, parts)]
+    assert files == [2, 3]
+    assert counts(load(book))["skipped"] == 2
+    # Where one of its parts is lost, all are read again.
+    (book.data_dir / parts.records[0].data_files[0]["file"]).unlink()
+    assert counts(load(book))["skipped"] == 1
+    assert_frame_equal(rows(book, "battery_samples"), held[0], check_row_order=False)
+
+
+def test_a_file_whose_last_part_cannot_be_read_leaves_no_rows(book, monkeypatch):
+    monkeypatch.setattr(loading, "BATCH_ROWS", 1)
+    put(book, "battery_csv/days.zip", zipped(a_csv=BATTERY, b_csv="no table"))
+    put(book, "battery_csv/one.csv", BATTERY.replace("-10", "-20"))
+    assert counts(load(book)) == {
+        "loaded": 1, "skipped": 0, "partial": 0, "failed": 1, "quarantined_rows": 0,
+    }  # fmt: skip
+    assert rows(book, "battery_samples")["source_file"].to_list() == ["battery_csv/one.csv"]
+    assert holdings.damage(book, lake.read_load_records(book)) == []
 
 
 def test_an_interval_up_to_midnight_does_not_touch_the_next_day(book):
