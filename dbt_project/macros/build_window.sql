@@ -16,8 +16,11 @@
         select ... from {{ ref("...") }} where {{ in_build_dates("utc_date") }}
 #}
 
-{# First date to rebuild as an SQL literal; none when everything is rebuilt. #}
-{% macro build_from() %}
+{#
+    First date to rebuild as an SQL literal; none when everything is rebuilt. `day` is the date, or the instant in UTC,
+    of a row of the model.
+#}
+{% macro build_from(day="utc_date") %}
     {% if not var("build_dates") or not is_incremental() %}{{ return(none) }}{% endif %}
     {% set days = modules.datetime.timedelta %}
     {% set touched = modules.datetime.date.fromisoformat(var("build_dates") | map("string") | min) %}
@@ -25,7 +28,7 @@
     {# In a unit test `this` is no relation that could be queried while compiling. #}
     {% if execute and this is not string %}
         {# Days between the last one built and the first touched one had no data, and belong to the book too. #}
-        {% set last_built = run_query("select max(utc_date) from " ~ this).rows[0][0] %}
+        {% set last_built = run_query("select max(cast(" ~ day ~ " as date)) from " ~ this).rows[0][0] %}
         {% if last_built is not none %}
             {% do first.append(last_built + days(days=1)) %}
         {% endif %}
@@ -36,17 +39,54 @@
 {#
     Condition that holds for the days this run rebuilds. `expression` is a date, or an instant in UTC. The first
     days of the window belong to the month before: a model that looks at a whole month reads from `days_before`
-    earlier and filters its result without.
+    earlier and filters its result without. A model of local dates is rebuilt from a day before, one that looks ahead
+    from as many days before.
 #}
-{% macro in_build_dates(expression, days_before=0) %}
-    {%- set first = build_from() -%}
+{% macro in_build_dates(expression, days_before=0, day="utc_date") %}
+    {%- set first = build_from(day) -%}
     {%- if first -%}{{ expression }} >= {{ first }}{{ " - interval " ~ days_before ~ " days" if days_before }}
     {%- else -%}true{%- endif -%}
 {% endmacro %}
 
 {# Pre-hook of an incremental model: take out what the run will append again. #}
-{% macro delete_build_dates(column="utc_date") %}
+{% macro delete_build_dates(day="utc_date", days_before=0) %}
     {%- if is_incremental() -%}
-        delete from {{ this }} where {{ in_build_dates(column) }}
+        delete from {{ this }} where {{ in_build_dates(day, days_before, day) }}
+    {%- endif -%}
+{% endmacro %}
+
+{#
+    Instant at which the first week begins in which a figure of a delay can be another than before, for models with one
+    row per week; before all time when everything is rebuilt. A job's figures rest on what its hours cost and on the GPUs that are
+    free, up to two longest delays past its end, and on where the jobs before it went, which needs GPUs up to one
+    longest delay past theirs: three weeks. What a job came to counts in the week that it started in.
+#}
+{% macro first_delayed_week() %}
+    {%- set first = build_from(monday()) -%}
+    {%- if first -%}
+        (
+            select
+                date_trunc('week', min(moments.moment) at time zone any_value(organization.time_zone))
+                at time zone any_value(organization.time_zone)
+            from (
+                select cast({{ first }} - interval 1 day as timestamptz) as moment
+                union all
+                select started_at as moment
+                from {{ ref("stg_jobs") }}
+                where
+                    criticality = 'tolerant'
+                    and held_until_at >= {{ first }} - interval 21 days
+            ) as moments
+            cross join {{ source("raw", "organization") }} as organization
+        )
+    {%- else -%}
+        timestamptz '-infinity'
+    {%- endif -%}
+{% endmacro %}
+
+{# Pre-hook of a model with one row per week: take out what the run will append again. #}
+{% macro delete_delayed_weeks() %}
+    {%- if is_incremental() -%}
+        delete from {{ this }} where {{ monday() }} + interval 1 day >= {{ first_delayed_week() }}
     {%- endif -%}
 {% endmacro %}

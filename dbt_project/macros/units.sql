@@ -65,3 +65,6 @@
 
 {# ISO week of a local timestamp or date as 2026-W40. #}
 {% macro iso_week(expression) -%} strftime({{ expression }}, '%G-W%V') {%- endmacro %}
+
+{# The day that a week begins on, of a model with one row per ISO week. #}
+{% macro monday() -%} strptime(week || '-1', '%G-W%V-%u') {%- endmacro %}

@@ -1,9 +1,34 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_delayed_weeks() }}") }}
+
+{% set first = first_delayed_week() %}
+
 with
+
+-- The weeks to judge, and those before them whose jobs may stand before theirs: in weeks of which all is read.
+first_weeks as (
+
+    select
+        {{ first }} as judged_from_at,
+        (
+            select
+                date_trunc('week', min(jobs.started_at) at time zone any_value(organization.time_zone))
+                at time zone any_value(organization.time_zone)
+            from {{ ref("stg_jobs") }} as jobs
+            cross join {{ source("raw", "organization") }} as organization
+            where
+                jobs.criticality = 'tolerant'
+                and jobs.held_until_at >= {{ first }} - interval 7 days
+        ) as first_job_week_at,
+        least(judged_from_at, first_job_week_at) as read_from_at
+
+),
 
 windows as (
 
     select *
     from {{ ref("calc_delay_windows") }}
+    -- The hours that tell whether it pays begin up to two weeks before the start.
+    where to_timestamp(quarter * 900) >= (select first_weeks.read_from_at - interval 15 days from first_weeks)
 
 ),
 
@@ -40,6 +65,7 @@ jobs as (
     where
         jobs.gpu_count > 0
         and jobs.held_until_at > jobs.started_at
+        and jobs.started_at >= (select first_weeks.read_from_at from first_weeks)
 
 ),
 
@@ -234,3 +260,4 @@ select
     end as saved_location_based_kg,
     coverage_ratio
 from figures
+where {{ monday() }} + interval 1 day >= (select first_weeks.judged_from_at from first_weeks)

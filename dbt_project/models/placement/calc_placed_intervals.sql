@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates('interval_started_at') }}") }}
+
 with
 
 cloud_hours as (
@@ -9,6 +11,7 @@ cloud_hours as (
         allocated_gpu_hours,
         {{ exact_sum("on_demand_gpu_hours", over="(partition by site_id, hour_started_at)") }} as on_demand_gpu_hours
     from {{ ref("int_cloud_workload_hours") }}
+    where {{ in_build_dates("hour_started_at", day="interval_started_at") }}
 
 ),
 
@@ -23,7 +26,9 @@ work as (
         allocated_gpu_hours,
         allocated_gpu_hours as avoidable_gpu_hours
     from {{ ref("int_workload_intervals") }}
-    where allocated_gpu_hours > 0
+    where
+        allocated_gpu_hours > 0
+        and {{ in_build_dates("utc_date", day="interval_started_at") }}
 
     union all
 
@@ -57,3 +62,4 @@ left join {{ ref("calc_venue_intervals") }} as intervals
     on
         work.site_id = intervals.site_id
         and work.interval_started_at = intervals.interval_started_at
+        and {{ in_build_dates("intervals.interval_started_at", day="interval_started_at") }}

@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates('interval_started_at') }}") }}
+
 with
 
 idle as (
@@ -7,7 +9,9 @@ idle as (
         interval_started_at,
         idle_gpu_hours
     from {{ ref("int_workload_intervals") }}
-    where workload_id = 'idle'
+    where
+        workload_id = 'idle'
+        and {{ in_build_dates("utc_date", day="interval_started_at") }}
 
 ),
 
@@ -18,7 +22,9 @@ cloud_idle as (
         hour_started_at,
         idle_gpu_hours
     from {{ ref("int_cloud_workload_hours") }}
-    where workload_id = 'idle'
+    where
+        workload_id = 'idle'
+        and {{ in_build_dates("hour_started_at", days_before=1, day="interval_started_at") }}
 
 ),
 
@@ -32,7 +38,9 @@ cloud_quarters as (
             )
         ) as quarter_started_at
     from {{ ref("fct_marginal_cost") }}
-    where venue_kind = 'public_cloud'
+    where
+        venue_kind = 'public_cloud'
+        and {{ in_build_dates("utc_date", day="interval_started_at") }}
 
 )
 
@@ -55,11 +63,14 @@ left join {{ ref("fct_supply_capacity") }} as supply
     on
         marginal.site_id = supply.site_id
         and marginal.interval_started_at = supply.interval_started_at
+        and {{ in_build_dates("supply.utc_date", day="interval_started_at") }}
 left join idle
     on
         marginal.site_id = idle.site_id
         and marginal.interval_started_at = idle.interval_started_at
-where marginal.venue_kind <> 'public_cloud'
+where
+    marginal.venue_kind <> 'public_cloud'
+    and {{ in_build_dates("marginal.utc_date", day="interval_started_at") }}
 
 union all
 

@@ -9,7 +9,27 @@
     ("is_cost_known", none, "unknown_cost"),
 ] %}
 
+{{ config(materialized = "incremental", pre_hook = "{{ delete_delayed_weeks() }}") }}
+
+{% set first = first_delayed_week() %}
+
 with
+
+placed_intervals as (
+
+    select *
+    from {{ ref("calc_placed_intervals") }}
+    where interval_started_at >= {{ first }}
+
+),
+
+venue_intervals as (
+
+    select *
+    from {{ ref("calc_venue_intervals") }}
+    where interval_started_at >= {{ first }}
+
+),
 
 runs as (
 
@@ -19,7 +39,7 @@ runs as (
         placed.site_id,
         venues.gpu_models,
         {{ exact_sum("placed.allocated_gpu_hours") }} as allocated_gpu_hours
-    from {{ ref("calc_placed_intervals") }} as placed
+    from placed_intervals as placed
     inner join {{ ref("int_workload_venues") }} as venues
         on
             placed.workload_id = venues.workload_id
@@ -72,7 +92,7 @@ compared as (
         ) }}
         / nullif({{ exact_sum("placed.avoidable_gpu_hours") }}, 0) as avoided_g_per_gpu_hour
     from options
-    inner join {{ ref("calc_placed_intervals") }} as placed
+    inner join placed_intervals as placed
         on
             options.workload_id = placed.workload_id
             and options.week = placed.week
@@ -104,7 +124,7 @@ priced as (
                 then least(compared.avoidable_gpu_hours, intervals.spare_gpu_hours)
         end as movable_gpu_hours
     from compared
-    left join {{ ref("calc_venue_intervals") }} as intervals
+    left join venue_intervals as intervals
         on
             compared.site_id = intervals.site_id
             and compared.interval_started_at = intervals.interval_started_at
@@ -145,7 +165,7 @@ conditions as (
         count(availability_ratio) = count(*) as is_availability_known,
         min(availability_ratio) as minimum_availability_ratio,
         {{ sum_if_all_known("spare_gpu_hours") }} as spare_gpu_hours
-    from {{ ref("calc_venue_intervals") }}
+    from venue_intervals
     group by site_id, week
 
 ),

@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates('local_date', days_before=1) }}") }}
+
 {% set import_components = ["tariff_energy", "network", "levies"] %}
 {% set other_components = ["demand", "capacity", "export", "storage", "allocation", "ppa"] %}
 {% set paid_components = import_components + other_components %}
@@ -13,6 +15,16 @@ work as (
         count(energy_kwh) over (partition by site_id, interval_started_at)
         = count(*) over (partition by site_id, interval_started_at) as is_metered
     from {{ ref("int_workload_intervals") }}
+    where {{ in_build_dates("local_date", days_before=1, day="local_date") }}
+
+),
+
+-- What was paid in the intervals of the days to build.
+paid_costs as (
+
+    select *
+    from {{ ref("calc_paid_costs") }}
+    where {{ in_build_dates("local_date", days_before=1, day="local_date") }}
 
 ),
 
@@ -48,7 +60,7 @@ shares as (
         (1 - coalesce(paid.stored_ratio, 0)) * work_shares.energy_ratio as import_ratio,
         work_shares.energy_ratio as other_ratio,
         work_shares.energy_ratio as battery_ratio
-    from {{ ref("calc_paid_costs") }} as paid
+    from paid_costs as paid
     inner join work_shares
         on
             paid.site_id = work_shares.site_id
@@ -63,7 +75,7 @@ shares as (
         1 - coalesce(paid.stored_ratio, 0) as import_ratio,
         1 as other_ratio,
         1 as battery_ratio
-    from {{ ref("calc_paid_costs") }} as paid
+    from paid_costs as paid
     left join allocated_intervals
         on
             paid.site_id = allocated_intervals.site_id
@@ -79,7 +91,7 @@ shares as (
         coalesce(stored_ratio, 0) as import_ratio,
         0 as other_ratio,
         -1 as battery_ratio
-    from {{ ref("calc_paid_costs") }}
+    from paid_costs
     where stored_ratio > 0 or discharge_cost <> 0
 
 ),
@@ -104,7 +116,7 @@ paid_days as (
             "shares.battery_ratio * paid.discharge_cost", known="paid.discharge_cost"
         ) }}, 9) as battery_cost
     from shares
-    inner join {{ ref("calc_paid_costs") }} as paid
+    inner join paid_costs as paid
         on
             shares.site_id = paid.site_id
             and shares.interval_started_at = paid.interval_started_at
@@ -124,6 +136,7 @@ cloud_days as (
         on
             hours.site_id = sites.site_id
             and {{ is_valid_at("sites", "hours.hour_started_at") }}
+    where {{ in_build_dates("local_date", days_before=1, day="local_date") }}
     group by all
 
 ),
@@ -143,6 +156,7 @@ gpu_days as (
             else allocated_gpu_hours
         end as held_gpu_hours
     from {{ ref("fct_workload_energy") }}
+    where {{ in_build_dates("local_date", days_before=1, day="local_date") }}
 
 ),
 
@@ -177,6 +191,7 @@ standing_days as (
         {{ sum_if_all_known("costs.cost", condition="costs.kind = 'depreciation'", empty=0) }} as depreciation_cost,
         {{ sum_if_all_known("costs.cost", condition="costs.kind = 'operations'", empty=0) }} as operations_cost
     from {{ ref("int_standing_costs") }} as costs
+    where {{ in_build_dates("costs.local_date", days_before=1, day="local_date") }}
     group by costs.site_id, costs.local_date
 
 ),

@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates('local_date', days_before=1) }}") }}
+
 {% set amounts = [
     "energy_kwh",
     "market_valued_energy_cost",
@@ -34,6 +36,10 @@ intervals as (
         on
             work.site_id = sources.site_id
             and work.interval_started_at = sources.interval_started_at
+    where
+        {{ in_build_dates("work.local_date", days_before=1, day="local_date") }}
+        and {{ in_build_dates("balance.utc_date", days_before=3, day="local_date") }}
+        and {{ in_build_dates("sources.utc_date", days_before=3, day="local_date") }}
 
 )
 
