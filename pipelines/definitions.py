@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from pipelines import warehouse
+from pipelines import lake, warehouse
 from pipelines.orchestration import assets, checks, service
 from pipelines.orchestration.resources import (
     DAYS,
@@ -53,13 +53,6 @@ packs_of_the_week = dg.define_asset_job(
     selection=dg.AssetSelection.assets(assets.packs),
     description="Publish the week's packs and send them where channels are set.",
 )
-every_quarter_of_an_hour = dg.ScheduleDefinition(
-    name="every_quarter_of_an_hour",
-    job=landing_files,
-    cron_schedule="*/15 * * * *",
-    default_status=SCHEDULES,
-    description="Look for new files in landing/.",
-)
 every_morning = dg.build_schedule_from_partitioned_job(
     book_of_the_day,
     name="every_morning",
@@ -77,6 +70,19 @@ every_monday = dg.build_schedule_from_partitioned_job(
     description="Publish the packs of the week that ended, after the build of Sunday: on Monday at"
     f" {PACK_HOUR:02}:00 of the organization.",
 )
+
+
+@dg.schedule(
+    job=landing_files,
+    cron_schedule="*/15 * * * *",
+    default_status=SCHEDULES,
+    description="Loads what is new in landing/, where anything is.",
+)
+def every_quarter_of_an_hour(book: BookResource) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a run only where landing is not as it was last loaded: most looks find nothing."""
+    if lake.is_as_seen(book.book):
+        return dg.SkipReason("Nothing came to landing/ or went since it was last loaded.")
+    return dg.RunRequest()
 
 
 @dg.op

@@ -25,7 +25,7 @@ MAY_IMPORT = {
         *("simulator", "warehouse"),
     },
     "connectors": set(),
-    "definitions": {"orchestration", "warehouse"},
+    "definitions": {"lake", "orchestration", "warehouse"},
     "errors": set(),
     "lake": {"book", "connectors", "errors", "reference"},
     "orchestration": {"book", "lake", "pack", "published", "reference", "warehouse"},

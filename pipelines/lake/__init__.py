@@ -10,6 +10,7 @@ what a format means (`pipelines/connectors`), and anything that joins two tables
 from pipelines.lake.batch import DAILY_TABLES, JOB_NODES_SCHEMA
 from pipelines.lake.files import LakeError, lock, write_parquet, write_reference_tables
 from pipelines.lake.holdings import damage
+from pipelines.lake.landing import is_as_seen
 from pipelines.lake.loading import LoadSummary, load
 from pipelines.lake.quarantine import UNDECLARED_SCHEMA
 from pipelines.lake.records import (
@@ -29,6 +30,7 @@ __all__ = [
     "LakeError",
     "LoadSummary",
     "damage",
+    "is_as_seen",
     "load",
     "lock",
     "read_load_records",

@@ -85,18 +85,32 @@ def look(book: Book) -> Landing:
     landing = Landing()
     for path, name in _files(book.landing, landing):
         try:
-            status = path.stat()
-            modified_at = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, tz=UTC)
-            sha256 = before.get((name, status.st_size, modified_at))
+            size, modified_at = _size_and_time(path)
+            sha256 = before.get((name, size, modified_at))
             if sha256 is None:
                 with path.open("rb") as file:
                     sha256 = file_sha256(file, name)
         except OSError as error:
             landing.refused.append((name, f"{not_readable(error)}: load again"))
             continue
-        landing.files.append(SeenFile(path, name, status.st_size, modified_at, sha256))
+        landing.files.append(SeenFile(path, name, size, modified_at, sha256))
     landing.files.sort(key=lambda file: file.source_file)
     return landing
+
+
+def is_as_seen(book: Book) -> bool:
+    """Whether landing holds what it held when it was last loaded, by name, size and time."""
+    seen = _seen_before(book).select("source_file", "file_bytes", "modified_at")
+    try:
+        found = {(name, *_size_and_time(path)) for path, name in _files(book.landing, Landing())}
+    except OSError:
+        return False
+    return _seen_file(book).exists() and found == set(seen.iter_rows())
+
+
+def _size_and_time(path: Path) -> tuple[int, datetime]:
+    status = path.stat()
+    return status.st_size, datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, tz=UTC)
 
 
 def remember(book: Book, landing: Landing) -> None:

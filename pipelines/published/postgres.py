@@ -320,16 +320,38 @@ def _copy(
     target: str,
     parts: pl.DataFrame | None,
 ) -> None:
-    """Add the rows of the parts to a table."""
+    """Add the rows of the parts to a table.
+
+    Raises:
+        PostgresError: a value is none of PostgreSQL's.
+    """
     if parts is None:
         return
     columns = ", ".join(
-        f"cast({_name(name)} as varchar) as {_name(name)}" if kind == "text" else _name(name)
-        for name, kind in table.columns.items()
+        f"{_value(_name(name), kind)} as {_name(name)}" for name, kind in table.columns.items()
     )
     days = ", ".join(map(_text, parts["part"]))
     rows = files.sql(f"select {columns} from {_source(key)} where {_part(table)} in ({days})")
-    _append(cursor, key[0], target, rows.to_arrow_reader(100_000))
+    try:
+        _append(cursor, key[0], target, rows.to_arrow_reader(100_000))
+    except duckdb.Error as error:
+        raise PostgresError(
+            [
+                f"PostgreSQL: {key[0]}.{key[1]}: found what it cannot take"
+                f" ({' '.join(str(error).split())}): mend its model, build and publish again"
+            ]
+        ) from error
+
+
+def _value(column: str, kind: str) -> str:
+    """SQL of a column as PostgreSQL takes it."""
+    if kind == "text":
+        # A character that text of PostgreSQL cannot hold.
+        return f"replace(cast({column} as varchar), chr(0), '')"
+    if kind.startswith(("date", "timestamp")) and not kind.endswith("[]"):
+        # ADBC would make another time of it.
+        return f"case when isinf({column}) then error('found an infinite time') else {column} end"
+    return column
 
 
 def _delete(cursor: "Cursor", key: tuple[str, str], table: Table, parts: pl.DataFrame) -> None:

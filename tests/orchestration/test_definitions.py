@@ -87,6 +87,31 @@ def test_the_morning_schedule_builds_yesterday():
     assert [request.partition_key for request in requests] == ["2026-10-04"]
 
 
+def test_landing_is_loaded_where_anything_in_it_is_new_or_gone(book):
+    schedule = defs.resolve_schedule_def("every_quarter_of_an_hour")
+    file = book.landing / "nem12" / "a.csv"
+
+    def asks() -> bool:
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_schedule_context(
+                instance=instance,
+                resources={"book": resources.BookResource(data_dir=str(book.data_dir))},
+            )
+            return bool(schedule.evaluate_tick(context).run_requests)
+
+    found = [asks()]
+    for content in ("no NEM12", "nor this", None):
+        if content is None:
+            file.unlink()
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        found.append(asks())
+        lake.load(book)
+        found.append(asks())
+    assert found == [True, True, False, True, False, True, False]
+
+
 def test_packs_are_of_the_weeks_of_the_organization_and_need_what_is_published(graph):
     node = graph.get(dg.AssetKey(["published", "packs"]))
     assert (node.group_name, node.partitions_def) == ("published", resources.WEEKS)

@@ -441,6 +441,22 @@ def test_rows_that_somebody_else_took_away_are_told_of(built, server, database):
     assert tables_seen(server, database, "finance") == tables_of_the_file(built, "finance")
 
 
+def test_a_character_that_postgres_does_not_have_is_left_out(built, server, database):
+    with duckdb.connect(str(built.warehouse)) as connection:
+        connection.execute("update marts.dim_contracts set contract_id = 'c' || chr(0) || 'd'")
+    publishing.publish(built)
+    assert tables_seen(server, database, "finance")["dim_contracts"][1] == [("cd",)]
+
+
+def test_an_infinite_time_is_refused(built):
+    with duckdb.connect(str(built.warehouse)) as connection:
+        connection.execute(
+            "create or replace table marts.dim_contracts as select 'infinity'::date as ended_on"
+        )
+    with pytest.raises(postgres.PostgresError, match=r"finance.dim_contracts: .*infinite time"):
+        publishing.publish(built)
+
+
 def test_a_database_that_nobody_has_set_up_says_what_to_run(built, server, monkeypatch):
     monkeypatch.setenv("WATTBOOK_POSTGRES_DSN", server.dsn("postgres", "wattbook_publisher"))
     with pytest.raises(postgres.PostgresError) as error:
