@@ -1,8 +1,9 @@
 """Rolls telemetry up to 15 minutes: energy, busy time and throttling per GPU and per node.
 
 What belongs here: the two roll-ups, as Ibis expressions that any engine with windows and aggregates
-can run, and the run of UTC days on DuckDB. What does not: which days need it
-(`pipelines/warehouse`) and everything that grows with sites and no longer with GPUs (dbt).
+can run, and the run of UTC days on DuckDB. What does not: their run on a cluster (`spark.py`),
+which days need it (`pipelines/warehouse`) and everything that grows with sites and no longer with
+GPUs (dbt).
 
 A step is the time between two samples of one board or node. Steps longer than `MAX_STEP_S` are gaps
 and count nowhere. A step that crosses the start of an interval is split by time. Energy is the
@@ -27,7 +28,7 @@ there; boards whose samples came twice, or whose counter may have stood still, a
 said above, and no others.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -36,6 +37,7 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 import polars as pl
+import pyarrow as pa
 from ibis.expr.builders import WindowBuilder
 
 from pipelines.book import Book
@@ -59,6 +61,8 @@ SAMPLES_AT_ONCE = 8_000_000
 HOSTS_AT_ONCE = 750
 """So many days are rolled up beside one another, and of each as many hosts as have so many samples:
 this bounds the memory."""
+
+Keep = Callable[[str, ir.Table], ir.Table]
 
 _MICROSECONDS = 1_000_000
 _INTERVAL_US = INTERVAL_S * _MICROSECONDS
@@ -157,6 +161,8 @@ NODE_INTERVALS = pl.Schema(
 )
 """One row per node and 15 minutes: its boards together (GPU-seconds), and its own power meter."""
 
+ROLL_UPS = {"gpu_intervals": GPU_INTERVALS, "node_intervals": NODE_INTERVALS}
+
 
 def roll_up(
     book: Book,
@@ -184,9 +190,8 @@ def roll_up(
     Returns:
         Rows written, per roll-up.
     """
-    counts = {"gpu_intervals": 0, "node_intervals": 0}
-    write_parquet(GPU_INTERVALS.to_frame(), book.lake / "gpu_intervals" / "schema.parquet")
-    write_parquet(NODE_INTERVALS.to_frame(), book.lake / "node_intervals" / "schema.parquet")
+    counts = dict.fromkeys(ROLL_UPS, 0)
+    write_schemas(book)
     days = sorted(set(dates))
     with duckdb.connect() as engine, ThreadPoolExecutor(DAYS_AT_ONCE) as pool:
         engine.execute("set temp_directory = ?", [str(book.data_dir / "spill")])
@@ -196,12 +201,11 @@ def roll_up(
         def roll_up_day(day: date, statements: dict[str, str]) -> dict[str, int]:
             with engine.cursor() as own:
                 samples = {
-                    table: _samples(own, _files(book, table, day), day, as_of, left_out)
+                    table: _samples(own, sample_files(book, table, day), day, as_of, left_out)
                     for table in _KEYS
                 }
                 frames = _rolled_up(own, samples, statements, day)
-            for name, frame in frames.items():
-                write_parquet(frame, book.lake / name / f"{day}.parquet")
+            write_day(book, day, frames)
             return {name: frame.height for name, frame in frames.items()}
 
         statements = (_statements(_untold(engine, book, day)) for day in days)
@@ -215,21 +219,59 @@ def roll_up(
 
 def is_rolled_up(book: Book, day: date) -> bool:
     """Whether the roll-ups of a UTC date are there."""
-    folders = ("gpu_intervals", "node_intervals")
-    return all((book.lake / folder / f"{day}.parquet").is_file() for folder in folders)
+    return all((book.lake / folder / f"{day}.parquet").is_file() for folder in ROLL_UPS)
 
 
-def gpu_intervals(samples: ir.Table) -> ir.Table:
+def write_schemas(book: Book) -> None:
+    """Write what columns the roll-ups have, for days without any."""
+    for name, schema in ROLL_UPS.items():
+        write_parquet(schema.to_frame(), book.lake / name / "schema.parquet")
+
+
+def write_day(book: Book, day: date, frames: Mapping[str, pl.DataFrame]) -> None:
+    """Replace the roll-ups of a UTC date."""
+    for name, frame in frames.items():
+        write_parquet(frame, book.lake / name / f"{day}.parquet")
+
+
+def of_day(rows: pa.Table, name: str, day: date) -> pl.DataFrame:
+    """Rows of a roll-up in the intervals of a UTC day, as they are written."""
+    frame, schema = pl.DataFrame(rows), ROLL_UPS[name]
+    started_at = pl.col("interval_started_at")
+    if frame.schema["interval_started_at"] != schema["interval_started_at"]:
+        frame = frame.with_columns(started_at.dt.replace_time_zone("UTC").dt.cast_time_unit("us"))
+    key = [name for name in (*_BOARD, "interval_started_at") if name in schema]
+    rows_of_day = frame.select(schema.names()).cast(schema).sort(key)
+    return rows_of_day.filter(started_at.dt.date() == day)
+
+
+def not_kept(_name: str, rows: ir.Table) -> ir.Table:
+    """Leave it to the engine how often it works out what is read more than once."""
+    return rows
+
+
+def gpu_intervals(samples: ir.Table, keep: Keep = not_kept) -> ir.Table:
     """One row per board and interval, from `gpu_samples` of a UTC day and its edges.
 
-    The samples' time is `at_us`, in microseconds since 1970.
+    The samples' time is `at_us`, in microseconds since 1970. What is read more than once is given
+    to `keep`, with a name, and read from what it answers with.
     """
-    table = "gpu_samples"
-    return _gpu_totals(_parts(_by_time(samples, table, tuple(_METRICS[table])), table))
+    return _gpu_totals(_sorted_parts(samples, "gpu_samples", keep))
 
 
-def node_intervals(boards: ir.Table, power: ir.Table) -> ir.Table:
-    """One row per node and interval: `gpu_intervals` added up, beside the node's own energy."""
+def node_intervals(boards: ir.Table, samples: ir.Table, keep: Keep = not_kept) -> ir.Table:
+    """One row per node and interval, from `gpu_intervals` and `node_power_samples`."""
+    table = "node_power_samples"
+    return _node_totals(boards, _per_interval(_sorted_parts(samples, table, keep), table))
+
+
+def _sorted_parts(samples: ir.Table, table: str, keep: Keep) -> ir.Table:
+    rows = _by_time(samples, table, tuple(_METRICS[table]), keep)
+    return keep(f"{table}_parts", _parts(rows, table))
+
+
+def _node_totals(boards: ir.Table, power: ir.Table) -> ir.Table:
+    """The intervals of boards added up, beside the node's own energy."""
     gpus = boards.group_by("hostname", "interval_started_at").agg(
         gpu_count_reporting=boards.gpu_index.nunique(),
         **{
@@ -249,13 +291,13 @@ def node_intervals(boards: ir.Table, power: ir.Table) -> ir.Table:
     )
 
 
-def _distinct(samples: ir.Table, key: Sequence[str], metrics: Sequence[str]) -> ir.Table:
+def _distinct(samples: ir.Table, table: str, metrics: Sequence[str], keep: Keep) -> ir.Table:
     """One row per key and time, with the latest known value of each metric."""
-    grouped = samples.group_by(*key, "at_us").agg(
-        row_count=samples.count(), **{metric: samples[metric].max() for metric in metrics}
-    )
+    key = _KEYS[table]
+    grouped = samples.group_by(*key, "at_us").agg(row_count=samples.count())
     # Comparing versions costs ten times the rest, and hardly any sample has more than one.
-    repeated = grouped.filter(grouped.row_count > 1)
+    repeated = grouped.filter(grouped.row_count > 1).drop("row_count")
+    repeated = keep(f"{table}_repeated", repeated)
     versions = samples.semi_join(repeated, [*key, "at_us"])
     version = ibis.struct(
         {
@@ -270,14 +312,16 @@ def _distinct(samples: ir.Table, key: Sequence[str], metrics: Sequence[str]) -> 
             for metric in metrics
         }
     )
-    single = grouped.filter(grouped.row_count == 1).drop("row_count")
-    return ibis.union(single, latest)
+    single = samples.anti_join(repeated, [*key, "at_us"]).select(*key, "at_us", *metrics)
+    return ibis.union(single, keep(f"{table}_latest", latest))
 
 
-def _by_time(samples: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
+def _by_time(
+    samples: ir.Table, table: str, metrics: Sequence[str], keep: Keep = not_kept
+) -> ir.Table:
     """Each sample beside those of its board before and after it, whatever files they came in."""
     key = _KEYS[table]
-    distinct = _distinct(samples, key, metrics)
+    distinct = _distinct(samples, table, metrics, keep)
     window = ibis.window(group_by=key, order_by="at_us")
     beside = _beside(distinct, metrics, window).mutate(is_counted=ibis.literal(value=True))
     if _COUNTER not in metrics:
@@ -287,9 +331,8 @@ def _by_time(samples: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
         counter_after=beside[_COUNTER].lead(1).over(window),
         standstill_bucket=beside.at_us // _STANDSTILL_US,
     )
-    return beside.left_join(
-        _standstills(distinct), [*key, "standstill_bucket"], rname="{name}_of_standstill"
-    )
+    standstills = keep(f"{table}_standstills", _standstills(distinct))
+    return beside.left_join(standstills, [*key, "standstill_bucket"], rname="{name}_of_standstill")
 
 
 def _in_file_order(samples: ir.Table, table: str, metrics: Sequence[str]) -> ir.Table:
@@ -360,7 +403,7 @@ def _doubted(seams: ir.Table, parts: ir.Table, table: str) -> ir.Table:
             )
         )
         spans = spans.group_by(*key, "interval_us").agg(
-            told=spans.told.bit_or(), risen=spans.risen.bit_or()
+            told=_bit_or(spans.told), risen=_bit_or(spans.risen)
         )
         doubted = ibis.union(
             doubted,
@@ -414,9 +457,14 @@ def _parts(rows: ir.Table, table: str, **seams: ir.Value) -> ir.Table:
         began_us=rows.previous_at_us.min(),
         ended_us=rows.at_us.max(),
         sample_count=rows.count(where=rows.is_counted),
-        flags=rows.flags.bit_or(),
+        flags=_bit_or(rows.flags),
         **seams,
     )
+
+
+@ibis.udf.agg.builtin(name="bit_or")
+def _bit_or(flags: int) -> int:  # type: ignore[empty-body]
+    """Of all rows; Ibis has no `bit_or` for Spark, which has one."""
 
 
 def _doubts(rows: ir.Table) -> dict[str, ir.Value]:
@@ -557,7 +605,7 @@ def _contradicted(parts: ir.Table) -> ir.Table:
     )
     # The square of three standard errors of a sum of so many powers.
     variance = ibis.greatest(
-        boards.squared - boards.from_power * boards.from_power / boards.step_count, 0.0
+        boards.squared - boards.from_power * boards.from_power / boards.step_count.nullif(0), 0.0
     )
     allowed = (
         DISAGREEMENT_RATIO * ibis.greatest(boards.from_counter, boards.from_power)
@@ -684,7 +732,7 @@ def _statements(untold: frozenset[str]) -> dict[str, str]:
         totals[table] = ibis.union(parts.anti_join(doubted, key), anew)
     boards = make("gpu_intervals", _gpu_totals(totals["gpu_samples"]))
     power = _per_interval(totals["node_power_samples"], "node_power_samples")
-    make("node_intervals", node_intervals(boards, power))
+    make("node_intervals", _node_totals(boards, power))
     return {name: ibis.to_sql(rows, dialect="duckdb", pretty=False) for name, rows in made.items()}
 
 
@@ -698,8 +746,7 @@ def _rolled_up(
     # Samples are read in the order in which they lie in the files.
     engine.execute("set preserve_insertion_order = true")
     engine.execute("set timezone = 'UTC'; set enable_progress_bar = false")
-    schemas = {"gpu_intervals": GPU_INTERVALS, "node_intervals": NODE_INTERVALS}
-    frames = {name: [schema.to_frame()] for name, schema in schemas.items()}
+    frames = {name: [schema.to_frame()] for name, schema in ROLL_UPS.items()}
     for hosts in _hosts_at_once(samples):
         for table, rows in samples.items():
             shown = rows.filter(hosts).sql_query()
@@ -711,8 +758,9 @@ def _rolled_up(
                 if not engine.sql(f"from {table}_doubted limit 1").fetchall():
                     made = f"from {table}_seam_parts limit 0"
             engine.execute(f"create or replace temp table {name} as {made}")
-        for name, schema in schemas.items():
-            frames[name].append(_collected(engine, name, schema, day))
+        for name in ROLL_UPS:
+            rows = engine.sql(f"from {name}").to_arrow_table()
+            frames[name].append(of_day(rows, name, day))
     return {name: pl.concat(of_hosts) for name, of_hosts in frames.items()}
 
 
@@ -743,7 +791,7 @@ def _hosts_at_once(samples: dict[str, duckdb.DuckDBPyRelation]) -> list[duckdb.E
     ]
 
 
-def _files(book: Book, table: str, day: date) -> list[str]:
+def sample_files(book: Book, table: str, day: date) -> list[str]:
     """Files with samples of a day and those next to it."""
     near = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
     files = [
@@ -760,7 +808,7 @@ def _untold(engine: duckdb.DuckDBPyConnection, book: Book, day: date) -> frozens
     told = engine.execute(
         "select distinct path_in_schema from parquet_metadata(?)"
         " where coalesce(stats_null_count < num_values, true)",
-        [_files(book, "gpu_samples", day)],
+        [sample_files(book, "gpu_samples", day)],
     )
     return _SELDOM_TOLD.difference(name for (name,) in told.fetchall())
 
@@ -787,16 +835,3 @@ def _samples(
     if as_of is not None:
         samples = samples.filter(known_at <= as_of)
     return samples.project("*, epoch_us(sampled_at) as at_us")
-
-
-def _collected(
-    engine: duckdb.DuckDBPyConnection, name: str, schema: pl.Schema, day: date
-) -> pl.DataFrame:
-    """Rows of a roll-up in the intervals of a UTC day."""
-    frame = pl.DataFrame(engine.sql(f"select * from {name}").to_arrow_table())
-    started_at = pl.col("interval_started_at")
-    if frame.schema["interval_started_at"] != schema["interval_started_at"]:
-        frame = frame.with_columns(started_at.dt.replace_time_zone("UTC").dt.cast_time_unit("us"))
-    key = [name for name in (*_BOARD, "interval_started_at") if name in schema]
-    rows = frame.select(schema.names()).cast(schema).sort(key)
-    return rows.filter(started_at.dt.date() == day)

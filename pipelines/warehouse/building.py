@@ -20,6 +20,7 @@ from pipelines.lake import (
     lock,
     read_load_records,
     rollup,
+    spark,
     withdrawn_loads,
     write_reference_tables,
 )
@@ -116,6 +117,16 @@ def roll_up(todo: Plan, progress: Progress | None = None) -> None:
         near = {day + timedelta(days=offset) for day in dates for offset in (-1, 0, 1)}
         with_telemetry = [day for day in with_telemetry if day in near]
     left_out = withdrawn_loads(read_load_records(todo.book), todo.as_of)
+    if master := os.environ.get(spark.SPARK_VARIABLE):
+        spark.roll_up(
+            todo.book,
+            with_telemetry,
+            master,
+            as_of=todo.as_of,
+            left_out=left_out,
+            progress=progress,
+        )
+        return
     try:
         rollup.roll_up(
             todo.book,

@@ -20,7 +20,7 @@ import duckdb
 import polars as pl
 
 from pipelines.book import Book
-from pipelines.lake import DAILY_TABLES, IN_BOOK, read_load_records, rollup
+from pipelines.lake import DAILY_TABLES, IN_BOOK, read_load_records, rollup, spark
 from pipelines.lake.schemas import RAW_TABLES
 from pipelines.warehouse.dbt import PROJECT_DIR, WarehouseError, dbt_dir
 
@@ -254,7 +254,7 @@ def _marks(book: Book, built: set[str]) -> set[str]:
     digests = {
         "reference": _digest(book.reference),
         "project": project_digest(),
-        "rollup": _digest_of([Path(rollup.__file__)]),
+        "rollup": _digest_of([Path(rollup.__file__), Path(spark.__file__)]),
     }
     marks = set()
     for name, digest in digests.items():

@@ -296,6 +296,20 @@ def test_roll_ups_of_a_book_as_of_an_instant_leave_those_of_the_book(book):
     assert list(book.lake.glob("*_intervals")) == []
 
 
+def test_a_spark_master_rolls_the_days_up_and_fails_the_build_where_it_is_not_there(
+    book, monkeypatch
+):
+    lake.load(book)
+    (book.lake / "gpu_samples" / str(FIRST)).mkdir()
+    monkeypatch.setenv("WATTBOOK_SPARK_MASTER", "spark://127.0.0.1:1")
+    with pytest.raises(lake.LakeError, match=r"SPARK_MASTER=\S+: no Spark master answers"):
+        warehouse.build(book)
+    called = []
+    monkeypatch.setattr(building.spark, "roll_up", lambda *args, **options: called.append(args))
+    warehouse.roll_up(warehouse.plan(book))
+    assert called == [(book, [FIRST], "spark://127.0.0.1:1")]
+
+
 def test_a_book_as_of_an_instant_is_replaced_whole_or_not_at_all(book, monkeypatch):
     seen = []
     answers = iter([True, True, False, True])
