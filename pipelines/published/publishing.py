@@ -61,6 +61,21 @@ class PublishedTable:
     masks: dict[str, confidential.Mask] = field(default_factory=dict)
     """Column -> how it is shown, where it is not as it is."""
 
+    def query(self, source: str) -> str:
+        """Its rows of a table, in their order."""
+        columns = ", ".join(
+            f"{self.masks[name].sql(_name(name))} as {_name(name)}"
+            if name in self.masks
+            else _name(name)
+            for name in self.columns
+        )
+        order = f" order by {', '.join(map(_name, self.key))}" if self.key else ""
+        return f"select {columns} from {source} as seen{order}"
+
+
+Made = dict[str, tuple[str, Path]]
+"""Query of a table -> the team that has its rows already, and the folder they are in."""
+
 
 def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[str, list[str]]:
     """Publish for each team its DuckDB file and Parquet files; return team -> table names.
@@ -84,11 +99,12 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
         manifest = json.loads(manifest_path(book).read_text())
         audiences = team_tables(manifest, _warehouse_columns(book.warehouse))
         group_ids = groups(book)
+        made: Made = {}
         for team, tables in audiences.items():
             if progress is not None:
                 progress(f"publish {team}")
             every = [*tables, _raw_loads(team, manifest)]
-            _publish_team(book, team, every, _basis(book, basis, team), group_ids.get(team))
+            _publish_team(book, team, every, _basis(book, basis, team), group_ids.get(team), made)
         if dsn := os.environ.get(postgres.DSN_VARIABLE):
             if progress is not None:
                 progress("publish into PostgreSQL")
@@ -274,7 +290,12 @@ def _warehouse_columns(warehouse: Path) -> dict[str, list[str]]:
 
 
 def _publish_team(
-    book: Book, team: str, tables: Sequence[PublishedTable], basis: str, group_id: int | None
+    book: Book,
+    team: str,
+    tables: Sequence[PublishedTable],
+    basis: str,
+    group_id: int | None,
+    made: Made,
 ) -> None:
     """Write a new version of a team's files, and let its paths lead there once it is whole."""
     versions = _versions(book, team)
@@ -286,7 +307,7 @@ def _publish_team(
     draft.mkdir(mode=0o700)
     is_written = False
     try:
-        _write_version(book, team, tables, basis, draft)
+        _write_version(book, team, tables, basis, draft, made)
         for path in (*draft.rglob("*"), draft, versions):
             restrict(path, group_id)
         is_written = True
@@ -331,8 +352,9 @@ def _lead(link: Path, target: str) -> None:
 
 
 def _write_version(
-    book: Book, team: str, tables: Sequence[PublishedTable], basis: str, folder: Path
+    book: Book, team: str, tables: Sequence[PublishedTable], basis: str, folder: Path, made: Made
 ) -> None:
+    """Write a team's files into a folder, taking over what another team has in the same rows."""
     (folder / "tables").mkdir()
     file = folder / f"{team}.duckdb"
     with duckdb.connect(":memory:") as connection:
@@ -341,15 +363,28 @@ def _write_version(
         connection.execute(
             f"attach {_text(file.resolve())} as team (storage_version '{STORAGE_VERSION}')"
         )
+        sources = {
+            table.name: "book.raw.raw_loads"
+            if table.name == "raw_loads"
+            else f"book.marts.{_name(table.name)}"
+            for table in tables
+        }
+        queries = [table.query(sources[table.name]) for table in tables]
+        for other, holder in {made[query] for query in queries if query in made}:
+            held = _text((holder / f"{other}.duckdb").resolve())
+            connection.execute(f"attach {held} as {_name(f'of_{other}')} (read_only)")
         for macro in confidential.macros(_rounding_ratio(book)):
             connection.execute(macro)
         # Every comment would be a transaction of its own.
         connection.execute("begin")
         connection.execute("create schema team.marts")
-        for table in tables:
-            schema = "raw" if table.name == "raw_loads" else "marts"
-            source = f"book.{schema}.{_name(table.name)}"
-            _copy(connection, table, source, folder / "tables")
+        for table, query in zip(tables, queries, strict=True):
+            other, holder = made.setdefault(query, (team, folder))
+            if other == team:
+                _copy(connection, table, query, folder / "tables")
+            else:
+                query = f"from {_name(f'of_{other}')}.marts.{_name(table.name)}"
+                _copy(connection, table, query, folder / "tables", holder / "tables")
         connection.execute("commit")
         connection.execute("checkpoint team")
         connection.execute("detach team")
@@ -369,22 +404,23 @@ def _write_version(
 
 
 def _copy(
-    connection: duckdb.DuckDBPyConnection, table: PublishedTable, source: str, folder: Path
+    connection: duckdb.DuckDBPyConnection,
+    table: PublishedTable,
+    query: str,
+    folder: Path,
+    made: Path | None = None,
 ) -> None:
+    """Write a table into the team's database and, unless it was made already, to Parquet."""
     target = f"team.marts.{_name(table.name)}"
-    order = f" order by {', '.join(map(_name, table.key))}" if table.key else ""
-    columns = ", ".join(
-        f"{table.masks[name].sql(_name(name))} as {_name(name)}"
-        if name in table.masks
-        else _name(name)
-        for name in table.columns
-    )
-    connection.execute(f"create table {target} as select {columns} from {source} as seen{order}")
+    connection.execute(f"create table {target} as {query}")
     connection.execute(f"comment on table {target} is {_text(table.comment)}")
     for column, comment in table.columns.items():
         connection.execute(f"comment on column {target}.{_name(column)} is {_text(comment)}")
     file = folder / f"{table.name}.parquet"
-    connection.execute(f"copy {target} to {_text(file)} (format parquet)")
+    if made is None:
+        connection.execute(f"copy {target} to {_text(file)} (format parquet)")
+    else:
+        shutil.copyfile(made / file.name, file)
     _sync(file)
 
 

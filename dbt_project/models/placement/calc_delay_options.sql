@@ -4,22 +4,34 @@
 
 with
 
--- The weeks to judge, and those before them whose jobs may stand before theirs: in weeks of which all is read.
+-- The weeks to judge.
+judged_weeks as (
+
+    select {{ first }} as judged_from_at
+
+),
+
+-- From the weeks on of which all is read, since their jobs may stand before those to judge.
 first_weeks as (
 
     select
-        {{ first }} as judged_from_at,
-        (
-            select
-                date_trunc('week', min(jobs.started_at) at time zone any_value(organization.time_zone))
-                at time zone any_value(organization.time_zone)
-            from {{ ref("stg_jobs") }} as jobs
-            cross join {{ source("raw", "organization") }} as organization
-            where
-                jobs.criticality = 'tolerant'
-                and jobs.held_until_at >= {{ first }} - interval 7 days
-        ) as first_job_week_at,
-        least(judged_from_at, first_job_week_at) as read_from_at
+        judged_weeks.judged_from_at,
+        least(
+            judged_weeks.judged_from_at,
+            date_trunc('week', min(jobs.started_at) at time zone organization.time_zone)
+            at time zone organization.time_zone
+        ) as read_from_at
+    from judged_weeks
+    cross join {{ source("raw", "organization") }} as organization
+    left join {{ ref("stg_jobs") }} as jobs
+        on
+            jobs.held_until_at >= judged_weeks.judged_from_at - interval 7 days
+            and jobs.workload_id in (
+                select tolerant.workload_id
+                from {{ source("raw", "workloads") }} as tolerant
+                where tolerant.criticality = 'tolerant'
+            )
+    group by judged_weeks.judged_from_at, organization.time_zone
 
 ),
 

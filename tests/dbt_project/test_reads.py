@@ -1,0 +1,83 @@
+"""What the models read when a day is built, on the demo: a day must cost a day."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipelines import warehouse
+from pipelines.book import Book
+
+LOOK_BACK = timedelta(days=65)
+"""A build goes from the last day of the month before on, and looks up to a month before that."""
+DAYS = ("utc_date", "local_date", "interval_started_at", "hour_started_at")
+"""Columns that tell of which day a row is, the first that a table has."""
+READ_WHOLE = {
+    ("calc_slowed_work", "int_node_intervals"): "usual work under a limit is that of months before",
+}
+"""Models, and tables that grow by the day of which they read all, and why."""
+
+
+@pytest.fixture(scope="module")
+def scans(demo_book: Book, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, int]]:
+    """Model, table, and rows that come out of the scan of it, as the last day is built again."""
+    book = Book(tmp_path_factory.mktemp("reads"))
+    shutil.copyfile(demo_book.warehouse, book.warehouse)
+    day = max(warehouse.touched_dates(demo_book)).isoformat()
+    told = {"lake_dir": str(demo_book.lake.resolve()), "build_dates": [day], "load_ids": []}
+    answer = warehouse.invoke_dbt(book, book.warehouse, ["compile", "--vars", json.dumps(told)])
+    assert answer.success
+    found = []
+    with duckdb.connect(str(book.warehouse), read_only=True) as connection:
+        connection.execute("set timezone = 'UTC'")
+        for result in answer.result.results:
+            node = result.node
+            if node.resource_type == "model" and node.config.materialized == "incremental":
+                query = f"explain (analyze, format json) {node.compiled_code}"
+                [(_, profile)] = connection.execute(query).fetchall()
+                found += [(node.name, *scan) for scan in scans_of(json.loads(profile))]
+    return found
+
+
+def scans_of(operator: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Table and rows that come out of each scan of a query profile."""
+    table = (operator.get("extra_info") or {}).get("Table")
+    if table:
+        yield table.split(".")[-1].strip('"'), operator["operator_cardinality"]
+    for child in operator.get("children", []):
+        yield from scans_of(child)
+
+
+def recent_rows(book: Book) -> dict[str, tuple[int, int]]:
+    """Per table of days: rows of the days that a build may look back on, and all rows."""
+    with duckdb.connect(str(book.warehouse), read_only=True) as connection:
+        connection.execute("set timezone = 'UTC'")
+        tables = connection.execute(
+            "select schema_name, table_name, list(column_name) from duckdb_columns()"
+            " where table_name in (select table_name from duckdb_tables()) and schema_name <> 'raw'"
+            " group by all"
+        ).fetchall()
+        first = max(warehouse.touched_dates(book)) - LOOK_BACK
+        return {
+            table: connection.execute(
+                f"select count(*) filter (where {day} >= ?), count(*) from {schema}.{table}",
+                [first],
+            ).fetchall()[0]
+            for schema, table, columns in tables
+            for day in [day for day in DAYS if day in columns][:1]
+        }
+
+
+def test_a_day_is_built_without_reading_the_history(scans, demo_book):
+    rows = recent_rows(demo_book)
+    assert len({model for model, _, _ in scans}) > 50
+    assert {table for _, table, _ in scans} > {"fct_energy_balance", "int_workload_intervals"}
+    assert {
+        (model, table): f"{read} of {rows[table][1]} rows, {rows[table][0]} of late"
+        for model, table, read in scans
+        if table in rows and read > rows[table][0] and (model, table) not in READ_WHOLE
+    } == {}
