@@ -323,6 +323,16 @@ def test_a_column_name_has_one_description_over_all_marts(models):
     assert {column: texts for column, texts in described.items() if len(texts) > 1} == {}
 
 
+def test_a_model_that_is_built_whole_every_day_says_why_that_does(models):
+    built_whole = {
+        name
+        for name, model in models.items()
+        if model["config"]["materialized"] not in ("incremental", "view")
+    }
+    says_so = {name for name, model in models.items() if model["config"]["meta"].get("built_whole")}
+    assert built_whole == says_so
+
+
 def test_every_mart_names_its_audience(models):
     assert [
         name

@@ -11,6 +11,7 @@
 
 {{ config(materialized = "incremental", pre_hook = "{{ delete_delayed_weeks() }}") }}
 
+-- depends_on: {{ ref("stg_jobs") }}
 {% set first = first_delayed_week() %}
 
 with
