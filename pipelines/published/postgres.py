@@ -224,9 +224,7 @@ def _replace(
     )
     for key, table in wanted.items():
         if key in renewed:
-            _create(cursor, key, table)
-            _copy(cursor, files, key, table, f"{key[1]}.new", come.get(key))
-            _describe(cursor, key, f"{key[1]}.new", table, None)
+            _make(cursor, files, key, table, come.get(key))
             continue
         if key in gone:
             _delete(cursor, key, table, gone[key])
@@ -303,13 +301,22 @@ def _part(table: Table) -> str:
     return "''" if table.day is None else f"coalesce(cast({_name(table.day)}::date as varchar), '')"
 
 
-def _create(cursor: "Cursor", key: tuple[str, str], table: Table) -> None:
+def _make(
+    cursor: "Cursor",
+    files: duckdb.DuckDBPyConnection,
+    key: tuple[str, str],
+    table: Table,
+    parts: pl.DataFrame | None,
+) -> None:
     """Write a table beside the one it will replace: created there, readers' rights are its own."""
-    name = f"{_name(key[0])}.{_name(f'{key[1]}.new')}"
+    name = f"{key[1]}.new"
+    target = f"{_name(key[0])}.{_name(name)}"
     columns = ", ".join(f"{_name(column)} {kind}" for column, kind in table.columns.items())
-    cursor.execute(f"create table {name} ({columns})")
+    cursor.execute(f"create table {target} ({columns})")
+    _copy(cursor, files, key, table, name, parts)
     if table.day is not None:
-        cursor.execute(f"create index on {name} ({_name(table.day)})")
+        cursor.execute(f"create index on {target} ({_name(table.day)})")
+    _describe(cursor, key, name, table, None)
 
 
 def _copy(

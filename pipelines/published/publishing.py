@@ -128,15 +128,13 @@ def is_current(book: Book) -> bool:
 
 
 def published_at(book: Book) -> datetime | None:
-    """When the teams' files were published, those of the team that waits longest; None before."""
+    """When the teams' files were written, those of the team that waits longest; None before."""
     try:
         return min(
-            datetime.fromisoformat(
-                json.loads((_versions(book, team) / CURRENT / MARK).read_text())["published_at"]
-            )
+            datetime.fromtimestamp((_versions(book, team) / CURRENT / MARK).stat().st_mtime, UTC)
             for team in TEAMS
         )
-    except (OSError, ValueError, KeyError):
+    except OSError:
         return None
 
 
@@ -396,10 +394,7 @@ def _write_version(
         if path.is_file()
     }
     mark = folder / MARK
-    published_at = datetime.now(UTC).isoformat()
-    mark.write_text(
-        json.dumps({"built_from": basis, "published_at": published_at, "files": files}, indent=1)
-    )
+    mark.write_text(json.dumps({"built_from": basis, "files": files}, indent=1))
     _sync(mark)
 
 

@@ -303,6 +303,13 @@ def test_the_units_are_in_order(tmp_path):
         assert answer.returncode == 0
 
 
+def test_the_manual_tells_of_every_schedule_and_sensor():
+    manual = (DEPLOY.parent / "docs" / "service.md").read_text()
+    told = re.findall(r"^\| .* \| `(\w+)` \|$", manual, re.MULTILINE)
+    there = [one.name for one in (*defs.schedules, *defs.sensors)]
+    assert sorted(told) == sorted(there)
+
+
 def test_nothing_listens_beyond_the_machine():
     started_with = (DEPLOY / "wattbook-web.service").read_text()
     assert "--host 127.0.0.1" in started_with
