@@ -116,8 +116,9 @@ def _session(master: str) -> Iterator["SparkSession"]:
         found = said.partition("\n")[0]
         raise LakeError(
             [
-                f"{where}: telemetry could not be rolled up there ({found}): see Spark's own log,"
-                f" or unset {SPARK_VARIABLE} to roll up on this machine"
+                f"{where}: telemetry could not be rolled up there ({found}): see Spark's own log;"
+                " if a file of the lake is damaged, `wattbook load --checksums` reads its rows"
+                f" again; without {SPARK_VARIABLE} this machine rolls up"
             ]
         ) from error
 

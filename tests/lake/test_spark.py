@@ -233,8 +233,9 @@ def test_a_damaged_file_stops_the_day_and_leaves_its_earlier_roll_up(
     (cause,) = raised.value.causes
     assert re.fullmatch(
         r"WATTBOOK_SPARK_MASTER=local\[2\]: telemetry could not be rolled up there \(.*reading file"
-        rf" \S*/gpu_samples/{DAY}/{damaged.name}.*\): see Spark's own log, or unset \S+ to roll up"
-        r" on this machine",
+        rf" \S*/gpu_samples/{DAY}/{damaged.name}.*\): see Spark's own log; if a file of the lake is"
+        r" damaged, `wattbook load --checksums` reads its rows again; without \S+ this machine"
+        r" rolls up",
         cause,
     )
     assert_same(book, before)
