@@ -10,6 +10,7 @@ book_ends as (
 
     select max(interval_ended_at) as ended_at
     from {{ ref("int_site_intervals") }}
+    where {{ in_build_dates("utc_date", days_before=32) }}
 
 ),
 
@@ -57,6 +58,7 @@ job_slices as (
             cut_jobs.load_id = suspended.load_id
             and cut_jobs.source_row = suspended.source_row
             and cut_jobs.slice_started_at = suspended.interval_started_at
+            and {{ in_build_dates("suspended.utc_date") }}
 
 )
 {%- endmacro %}

@@ -47,10 +47,12 @@ joined as (
         on
             balance.site_id = generation.site_id
             and balance.interval_started_at = generation.interval_started_at
+            and {{ in_build_dates("generation.utc_date") }}
     left join {{ ref("calc_site_discharges") }} as discharges
         on
             balance.site_id = discharges.site_id
             and balance.interval_started_at = discharges.interval_started_at
+            and {{ in_build_dates("discharges.utc_date") }}
 
 ),
 

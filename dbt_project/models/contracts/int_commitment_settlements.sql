@@ -91,6 +91,7 @@ book_ends as (
 
     select max(interval_ended_at) as ended_at
     from {{ ref("int_site_intervals") }}
+    where {{ in_build_dates("utc_date", days_before=32) }}
 
 ),
 

@@ -14,8 +14,24 @@ site_readings as (
         on
             readings.meter_id = meters.meter_id
             and readings.flow = meters.flow
-    where meters.role <> 'ppa_generation'
+    where
+        meters.role <> 'ppa_generation'
+        and {{ in_build_dates("readings.utc_date") }}
     group by meters.site_id
+    {% if is_incremental() %}
+    union all
+
+    -- A site that was there on the day before goes on, whether or not its meters do.
+    select
+        site_id,
+        min(interval_started_at) as first_started_at,
+        max(interval_ended_at) as last_ended_at
+    from {{ this }}
+    where
+        {{ in_build_dates("utc_date", days_before=1) }}
+        and not {{ in_build_dates("utc_date") }}
+    group by site_id
+    {% endif %}
 
 ),
 
@@ -25,9 +41,10 @@ spans as (
 
     select
         site_id,
-        date_trunc('day', first_started_at) as first_started_at,
-        max(last_ended_at) over () as last_ended_at
+        date_trunc('day', min(first_started_at)) as first_started_at,
+        max(max(last_ended_at)) over () as last_ended_at
     from site_readings
+    group by site_id
 
 ),
 

@@ -82,4 +82,7 @@ select
     margins.capacity_weighted_cost_per_gpu_hour,
     sums.measured_power_ratio
 from sums
-left join {{ ref("calc_work_margins") }} as margins on sums.interval_started_at = margins.interval_started_at
+left join {{ ref("calc_work_margins") }} as margins
+    on
+        sums.interval_started_at = margins.interval_started_at
+        and {{ in_build_dates("margins.utc_date") }}

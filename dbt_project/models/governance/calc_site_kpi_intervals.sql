@@ -130,18 +130,22 @@ own as (
         on
             intervals.site_id = marginal.site_id
             and intervals.interval_started_at = marginal.interval_started_at
+            and {{ in_build_dates("marginal.utc_date") }}
     left join {{ ref("calc_energy_costs") }} as costs
         on
             intervals.site_id = costs.site_id
             and intervals.interval_started_at = costs.interval_started_at
+            and {{ in_build_dates("costs.utc_date") }}
     left join {{ ref("fct_carbon") }} as carbon
         on
             intervals.site_id = carbon.site_id
             and intervals.interval_started_at = carbon.interval_started_at
+            and {{ in_build_dates("carbon.utc_date") }}
     left join {{ ref("int_generation_carbon") }} as generation
         on
             intervals.site_id = generation.site_id
             and intervals.interval_started_at = generation.interval_started_at
+            and {{ in_build_dates("generation.utc_date") }}
     left join {{ ref("int_grid_carbon") }} as grid_carbon
         on
             intervals.site_id = grid_carbon.site_id

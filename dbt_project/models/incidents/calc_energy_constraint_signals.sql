@@ -31,18 +31,22 @@ conditions as (
         on
             intervals.site_id = supply.site_id
             and intervals.interval_started_at = supply.interval_started_at
+            and {{ in_build_dates("supply.utc_date") }}
     left join {{ ref("fct_energy_balance") }} as balance
         on
             intervals.site_id = balance.site_id
             and intervals.interval_started_at = balance.interval_started_at
+            and {{ in_build_dates("balance.utc_date") }}
     left join {{ ref("int_supply_prices") }} as prices
         on
             intervals.site_id = prices.site_id
             and intervals.interval_started_at = prices.interval_started_at
+            and {{ in_build_dates("prices.utc_date") }}
     left join {{ ref("int_site_telemetry_intervals") }} as telemetry
         on
             intervals.site_id = telemetry.site_id
             and intervals.interval_started_at = telemetry.interval_started_at
+            and {{ in_build_dates("telemetry.utc_date") }}
 
 ),
 

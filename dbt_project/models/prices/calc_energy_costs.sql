@@ -55,6 +55,7 @@ costs as (
         on
             balance.site_id = discharges.site_id
             and balance.interval_started_at = discharges.interval_started_at
+            and {{ in_build_dates("discharges.utc_date") }}
     left join generation
         on
             balance.site_id = generation.site_id

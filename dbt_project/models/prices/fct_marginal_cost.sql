@@ -100,6 +100,7 @@ joined as (
         on
             sources.site_id = costs.site_id
             and sources.interval_started_at = costs.interval_started_at
+            and {{ in_build_dates("costs.utc_date") }}
     left join allocated
         on
             sources.site_id = allocated.site_id

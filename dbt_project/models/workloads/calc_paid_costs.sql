@@ -70,8 +70,10 @@ left join {{ ref("fct_energy_balance") }} as balance
     on
         intervals.site_id = balance.site_id
         and intervals.interval_started_at = balance.interval_started_at
+        and {{ in_build_dates("balance.utc_date") }}
 left join {{ ref("calc_site_discharges") }} as discharges
     on
         intervals.site_id = discharges.site_id
         and intervals.interval_started_at = discharges.interval_started_at
+        and {{ in_build_dates("discharges.utc_date") }}
 where {{ in_build_dates("intervals.utc_date") }}

@@ -136,7 +136,9 @@ cloud_days as (
         on
             hours.site_id = sites.site_id
             and {{ is_valid_at("sites", "hours.hour_started_at") }}
-    where {{ in_build_dates("local_date", days_before=1, day="local_date") }}
+    where
+        {{ in_build_dates("hours.hour_started_at", days_before=3, day="local_date") }}
+        and {{ in_build_dates("local_date", days_before=1, day="local_date") }}
     group by all
 
 ),
