@@ -28,7 +28,7 @@ COMMAND = Path(sys.executable).with_name("wattbook")
 SAME = 1e-9
 
 _CALL = """
-import importlib, json, resource, sys, time
+import importlib, json, re, resource, sys, time
 from {module} import {name} as call
 arguments = json.loads(sys.argv[1])
 for module in getattr(call, "modules", ()):
@@ -38,7 +38,9 @@ told = call(*arguments)
 after, wall_s = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter() - start
 cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 told, more_s = told if isinstance(told, tuple) else (told, 0.0)
-print(json.dumps([told, cpu_s + more_s, wall_s, after.ru_maxrss]))
+# The peak that getrusage tells is at least that of the process that started this one.
+peak_kb = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+print(json.dumps([told, cpu_s + more_s, wall_s, peak_kb]))
 """
 
 
