@@ -59,7 +59,7 @@ def write_files(folder: str, scale: float) -> None:
         "focus/bill.csv": focus.write_focus(charges(int(60_000 * scale) + 1)),
         "sacct/jobs.txt": sacct.write_sacct(jobs(int(30_000 * scale) + 1), time_zone="UTC"),
         "entsoe/prices.xml": entsoe.write_prices(
-            prices(int(400 * scale) + 1), domain_code="10Y1001A1001A82H", created_at=START
+            prices(int(364 * scale) + 1), domain_code="10Y1001A1001A82H", created_at=START
         ),
         "green_button/usage.xml": green_button.write_green_button(
             readings(int(600 * scale) + 1), published_at=START + timedelta(days=9999)
