@@ -2,6 +2,7 @@
 PYTHON ?= python3
 DATA_DIR ?= data
 PORT ?= 3000
+SIZE ?= usual
 UV_VERSION := 0.13.9
 
 BIN := .venv/bin
@@ -14,7 +15,7 @@ UV := env $$(index="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: demo check test unit ui lint lock setup
+.PHONY: demo check test unit ui lint lock setup bench
 
 demo: $(STAMP)  ## simulate three sites, run the whole pipeline, print the week
 	$(BIN)/wattbook --data-dir $(DATA_DIR) demo
@@ -24,6 +25,9 @@ check: lint  ## what a change must pass before it is committed: style, types, an
 
 test: $(STAMP)  ## all tests, on at most four processes
 	$(PYTEST)
+
+bench: $(STAMP)  ## measure beside other ways and write docs/performance.md: make bench SIZE=quick, usual or large
+	$(BIN)/python -m benchmarks --size $(SIZE)
 
 unit: $(STAMP)  ## unit tests of one model, on a built book: make unit MODEL=fct_marginal_cost
 	WATTBOOK_WAREHOUSE=$(abspath $(DATA_DIR))/warehouse.duckdb $(BIN)/dbt --quiet test \
