@@ -122,6 +122,7 @@ own as (
         on
             intervals.site_id = balance.site_id
             and intervals.interval_started_at = balance.interval_started_at
+            and {{ in_build_dates("balance.utc_date") }}
     left join {{ ref("fct_supply_capacity") }} as supply
         on
             intervals.site_id = supply.site_id

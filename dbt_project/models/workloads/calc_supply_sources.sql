@@ -138,6 +138,7 @@ served as (
         on
             shares.site_id = prices.site_id
             and shares.interval_started_at = prices.interval_started_at
+            and {{ in_build_dates("prices.utc_date") }}
     left join {{ ref("int_grid_carbon") }} as grid
         on
             shares.site_id = grid.site_id
