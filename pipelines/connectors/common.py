@@ -15,7 +15,7 @@ LEFT_OUT_REASON = "left_out_reason"
 BUSY_ABOVE_RATIO = 0.05
 """A GPU, or an instance of one, that is used for more than this share of the time is busy."""
 
-PART_ROWS = 500_000
+PART_ROWS = 250_000
 """Of a large file so many rows are read at once: this bounds the memory of reading."""
 
 Tables = dict[str, pl.DataFrame]

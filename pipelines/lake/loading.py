@@ -62,7 +62,7 @@ from pipelines.lake.withdrawals import DELETED, WITHDRAWN, follow_landing
 
 Progress = Callable[[str], None]
 
-BATCH_ROWS = 1_000_000
+BATCH_ROWS = 500_000
 BATCH_FILES = 1_000
 """These bound the memory of a load and, but for a file with more rows, the work that is lost when
 it is killed."""
