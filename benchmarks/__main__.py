@@ -133,9 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             shutil.rmtree(folder / str(number), ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    command = f"`python -m benchmarks {' '.join(sys.argv[1:])}`".replace(" `", "`")
-    page = [_HEAD, f"Measured by {command} on {machine()}.", "", *rows, ""]
-    told.page.write_text("\n".join(page))
+        command = f"`python -m benchmarks {' '.join(sys.argv[1:])}`".replace(" `", "`")
+        page = [_HEAD, f"Measured by {command} on {machine()}.", "", *rows, ""]
+        told.page.write_text("\n".join(page))
 
 
 if __name__ == "__main__":

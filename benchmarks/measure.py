@@ -151,16 +151,21 @@ def beside(
     """Run the ways in turn, so many times each; the first one is Wattbook's."""
     there = [way for way in ways if way.is_there]
     costs: dict[str, list[Cost]] = {way.name: [] for way in there}
+    failed = {}
     for _ in range(turns):
         for way in there:
-            costs[way.name].append(way.run())
-    medians = {name: median(of_way) for name, of_way in costs.items()}
-    ours = medians[ways[0].name]
+            try:
+                if way.name not in failed:
+                    costs[way.name].append(way.run())
+            except subprocess.CalledProcessError as error:
+                failed[way.name] = f"ended with exit status {error.returncode}"
+    medians = {name: median(of_way) for name, of_way in costs.items() if name not in failed}
+    ours = medians.get(ways[0].name)
     lines = []
     for way in ways:
         cost = medians.get(way.name)
-        if cost is None:
-            lines.append(Line(work, way.name, None, note="not installed"))
+        if cost is None or ours is None:
+            lines.append(Line(work, way.name, cost, note=failed.get(way.name, "not installed")))
         elif not _is_same(cost.told, ours.told):
             differs = f"comes to {cost.told}, not {ours.told}"
             lines.append(Line(work, way.name, cost, note=differs))

@@ -352,7 +352,8 @@ def job_energy(folder: str) -> float:
     """
     model = (Path(folder) / "model.sql").read_text()
     with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'; attach ':memory:' as warehouse")
+        connection.execute("set timezone = 'UTC'; set memory_limit = '4GB'")
+        connection.execute(f"set temp_directory = '{folder}/spill'; attach ':memory:' as warehouse")
         for schema in ("raw", "staging", "intermediate"):
             connection.execute(f"create schema warehouse.{schema}")
         for file in Path(folder).glob("*.parquet"):
