@@ -43,6 +43,7 @@ joined as (
         on
             balance.site_id = grid.site_id
             and balance.interval_started_at = grid.interval_started_at
+            and {{ in_build_dates("grid.utc_date") }}
     left join {{ ref("int_generation_carbon") }} as generation
         on
             balance.site_id = generation.site_id

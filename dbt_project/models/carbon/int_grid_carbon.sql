@@ -74,6 +74,7 @@ shares as (
         on
             volumes.carbon_zone = zone_carbon.zone
             and volumes.interval_started_at = zone_carbon.interval_started_at
+            and {{ in_build_dates("zone_carbon.utc_date") }}
     left join factors as residual_mix
         on
             volumes.carbon_zone = residual_mix.zone

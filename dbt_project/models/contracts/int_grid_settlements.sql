@@ -53,6 +53,7 @@ accounts as (
         on
             intervals.site_id = roles.site_id
             and intervals.interval_started_at = roles.interval_started_at
+            and {{ in_build_dates("roles.utc_date") }}
     left join metered
         on
             intervals.site_id = metered.site_id
@@ -94,6 +95,7 @@ supplied as (
             accounts.site_id = prices.site_id
             and accounts.contract_id = prices.contract_id
             and accounts.interval_started_at = prices.interval_started_at
+            and {{ in_build_dates("prices.utc_date") }}
 
 ),
 
@@ -119,6 +121,7 @@ credited as (
         on
             supplied.site_id = volumes.site_id
             and supplied.interval_started_at = volumes.interval_started_at
+            and {{ in_build_dates("volumes.utc_date") }}
     inner join {{ source("raw", "contract_kinds") }} as kinds
         on
             volumes.contract_kind = kinds.contract_kind
@@ -217,6 +220,7 @@ lines as (
         on
             connected.contract_id = peaks.contract_id
             and connected.interval_started_at = peaks.interval_started_at
+            and {{ in_build_dates("peaks.utc_date") }}
 
     union all
 

@@ -62,14 +62,17 @@ sourced as (
         on
             batteries.site_id = prices.site_id
             and batteries.interval_started_at = prices.interval_started_at
+            and {{ in_build_dates("prices.utc_date") }}
     left join {{ ref("int_grid_carbon") }} as carbon
         on
             batteries.site_id = carbon.site_id
             and batteries.interval_started_at = carbon.interval_started_at
+            and {{ in_build_dates("carbon.utc_date") }}
     left join {{ ref("int_generation_carbon") }} as generation
         on
             batteries.site_id = generation.site_id
             and batteries.interval_started_at = generation.interval_started_at
+            and {{ in_build_dates("generation.utc_date") }}
     left join generation_costs
         on
             batteries.site_id = generation_costs.site_id

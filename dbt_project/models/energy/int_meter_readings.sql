@@ -24,6 +24,16 @@ off_register as (
 
 ),
 
+{% for relation in ["stg_meter_readings", "int_meter_findings"] %}
+recent_{{ relation.split("_")[2] }} as (
+
+    select *
+    from {{ ref(relation) }}
+    where {{ in_build_dates("utc_date", days_before=7 * weeks + 1) }}
+
+),
+
+{% endfor %}
 -- What was read, and what never came.
 expected as (
 
@@ -40,8 +50,8 @@ expected as (
         readings.is_estimated,
         readings.is_profiled,
         readings.known_at
-    from {{ ref("stg_meter_readings") }} as readings
-    full join {{ ref("int_meter_findings") }} as findings
+    from recent_readings as readings
+    full join recent_findings as findings
         on
             readings.meter_id = findings.meter_id
             and readings.flow = findings.flow
@@ -51,7 +61,6 @@ expected as (
             readings.meter_id = off_register.meter_id
             and readings.flow = off_register.flow
             and readings.interval_started_at = off_register.interval_started_at
-    where {{ in_build_dates("coalesce(readings.utc_date, findings.utc_date)", days_before=7 * weeks + 1) }}
 
 ),
 

@@ -127,6 +127,7 @@ own as (
         on
             intervals.site_id = supply.site_id
             and intervals.interval_started_at = supply.interval_started_at
+            and {{ in_build_dates("supply.utc_date") }}
     left join {{ ref("fct_marginal_cost") }} as marginal
         on
             intervals.site_id = marginal.site_id
@@ -151,6 +152,7 @@ own as (
         on
             intervals.site_id = grid_carbon.site_id
             and intervals.interval_started_at = grid_carbon.interval_started_at
+            and {{ in_build_dates("grid_carbon.utc_date") }}
     left join site_gpus on intervals.site_id = site_gpus.site_id
     left join work
         on

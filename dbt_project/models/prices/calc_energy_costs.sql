@@ -51,6 +51,7 @@ costs as (
         on
             balance.site_id = prices.site_id
             and balance.interval_started_at = prices.interval_started_at
+            and {{ in_build_dates("prices.utc_date") }}
     left join {{ ref("calc_site_discharges") }} as discharges
         on
             balance.site_id = discharges.site_id

@@ -77,6 +77,7 @@ merit_order as (
         on
             balance.site_id = capacity.site_id
             and balance.interval_started_at = capacity.interval_started_at
+            and {{ in_build_dates("capacity.utc_date") }}
     left join batteries
         on
             balance.site_id = batteries.site_id
@@ -85,6 +86,7 @@ merit_order as (
         on
             balance.site_id = generation.site_id
             and balance.interval_started_at = generation.interval_started_at
+            and {{ in_build_dates("generation.utc_date") }}
 
 )
 
@@ -123,11 +125,14 @@ inner join {{ ref("int_supply_prices") }} as prices
     on
         merit_order.site_id = prices.site_id
         and merit_order.interval_started_at = prices.interval_started_at
+        and {{ in_build_dates("prices.utc_date") }}
 left join {{ ref("int_grid_carbon") }} as grid
     on
         merit_order.site_id = grid.site_id
         and merit_order.interval_started_at = grid.interval_started_at
+        and {{ in_build_dates("grid.utc_date") }}
 left join {{ ref("int_demand_peaks") }} as peaks
     on
         merit_order.site_id = peaks.site_id
         and merit_order.interval_started_at = peaks.interval_started_at
+        and {{ in_build_dates("peaks.utc_date") }}

@@ -88,10 +88,12 @@ joined as (
         on
             sources.site_id = intervals.site_id
             and sources.interval_started_at = intervals.interval_started_at
+            and {{ in_build_dates("intervals.utc_date") }}
     inner join {{ ref("fct_supply_capacity") }} as capacity
         on
             sources.site_id = capacity.site_id
             and sources.interval_started_at = capacity.interval_started_at
+            and {{ in_build_dates("capacity.utc_date") }}
     left join {{ ref("int_incremental_energy") }} as energy
         on
             sources.site_id = energy.site_id
@@ -117,6 +119,7 @@ joined as (
         on
             sources.site_id = prices.site_id
             and sources.interval_started_at = prices.interval_started_at
+            and {{ in_build_dates("prices.utc_date") }}
     left join {{ ref("stg_fx_rates") }} as supply_rates
         on
             prices.contract_currency_code = supply_rates.currency_code

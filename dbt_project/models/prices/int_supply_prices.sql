@@ -128,6 +128,7 @@ priced as (
             and tariffed.price_market = spot.market
             and tariffed.price_sequence = spot.sequence
             and tariffed.interval_started_at = spot.interval_started_at
+            and {{ in_build_dates("spot.utc_date") }}
 
 ),
 

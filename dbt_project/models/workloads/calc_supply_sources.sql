@@ -58,6 +58,7 @@ sources as (
         on
             volumes.contract_id = effects.contract_id
             and volumes.interval_started_at = effects.interval_started_at
+            and {{ in_build_dates("effects.utc_date") }}
     where {{ in_build_dates("volumes.utc_date") }}
 
     union all
@@ -130,10 +131,12 @@ served as (
         on
             shares.site_id = intervals.site_id
             and shares.interval_started_at = intervals.interval_started_at
+            and {{ in_build_dates("intervals.utc_date") }}
     inner join {{ ref("fct_energy_balance") }} as balance
         on
             shares.site_id = balance.site_id
             and shares.interval_started_at = balance.interval_started_at
+            and {{ in_build_dates("balance.utc_date") }}
     left join {{ ref("int_supply_prices") }} as prices
         on
             shares.site_id = prices.site_id
@@ -143,6 +146,7 @@ served as (
         on
             shares.site_id = grid.site_id
             and shares.interval_started_at = grid.interval_started_at
+            and {{ in_build_dates("grid.utc_date") }}
 
 )
 

@@ -131,6 +131,7 @@ metered as (
         on
             intervals.site_id = meters.site_id
             and intervals.interval_started_at = meters.interval_started_at
+            and {{ in_build_dates("meters.utc_date") }}
 
 )
 
