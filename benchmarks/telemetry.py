@@ -8,11 +8,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -114,15 +115,23 @@ def _loading(book: Book, folder: Path, nodes: int, order: str) -> Iterator[Line]
     declare(book, nodes)
     file = book.landing / "prometheus" / f"{order}.parquet"
     called(write_export, file, nodes, order)
+    yield from _loaded(
+        book, file, f"Parquet, {order} by {order}", "Polars, bare", read_bare_parquet
+    )
+
+
+def _loaded(
+    book: Book, file: Path, what: str, bare: str, read_bare: Callable[[str], Any]
+) -> Iterator[Line]:
     megabytes = file.stat().st_size / 1e6
     cost = wattbook(book.data_dir, "load")
-    yardstick = called(read_bare_parquet, file)
-    work = f"load {megabytes:.0f} MB of Parquet, {order} by {order}"
+    yardstick = called(read_bare, file)
+    work = f"load {megabytes:.0f} MB of {what}"
     allowed = max(2 * megabytes, 500)
     yield Line(
         work, "Wattbook", cost, 1.0, f"{megabytes / cost.cpu_s:.0f} MB/s; goal {allowed:.0f} MB"
     )
-    yield Line(work, "Polars, bare", yardstick, cost.cpu_s / max(yardstick.cpu_s, 1e-3))
+    yield Line(work, bare, yardstick, cost.cpu_s / max(yardstick.cpu_s, 1e-3))
 
 
 def json_lines(folder: Path, nodes: int) -> Iterator[Line]:
@@ -131,15 +140,7 @@ def json_lines(folder: Path, nodes: int) -> Iterator[Line]:
     declare(book, nodes)
     file = book.landing / "prometheus" / "answer.json"
     called(write_answer, file, nodes)
-    megabytes = file.stat().st_size / 1e6
-    cost = wattbook(book.data_dir, "load")
-    yardstick = called(read_bare_json, file)
-    work = f"load {megabytes:.0f} MB of JSON, one query_range"
-    allowed = max(2 * megabytes, 500)
-    yield Line(
-        work, "Wattbook", cost, 1.0, f"{megabytes / cost.cpu_s:.0f} MB/s; goal {allowed:.0f} MB"
-    )
-    yield Line(work, "orjson, bare", yardstick, cost.cpu_s / max(yardstick.cpu_s, 1e-3))
+    yield from _loaded(book, file, "JSON, one query_range", "orjson, bare", read_bare_json)
 
 
 def declare(book: Book, nodes: int) -> None:

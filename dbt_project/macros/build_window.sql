@@ -57,9 +57,9 @@
 
 {#
     Instant at which the first week begins in which a figure of a delay can be another than before, for models with one
-    row per week; before all time when everything is rebuilt. A job's figures rest on what its hours cost and on the GPUs that are
-    free, up to two longest delays past its end, and on where the jobs before it went, which needs GPUs up to one
-    longest delay past theirs: three weeks. What a job came to counts in the week that it started in.
+    row per week; before all time when everything is rebuilt. A job's figures rest on what its hours cost and on the
+    GPUs that are free, up to two longest delays past its end, and on where the jobs before it went, which needs GPUs
+    up to one longest delay past theirs: three weeks. What a job came to counts in the week that it started in.
 #}
 {% macro first_delayed_week() %}
     {%- set first = build_from(monday()) -%}

@@ -4,7 +4,8 @@ What belongs here: the interface between the loader and the connectors. What doe
 format needs alone.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -26,6 +27,15 @@ for this book: they are counted and not kept. So every line is loaded, quarantin
 line is what a format tells one thing in: a row of a CSV, the reading of an interval, an interval of
 an event for one target, the samples of a board at one moment.
 """
+
+
+def joined(parts: Iterable[Tables]) -> Tables:
+    """The rows of all parts of a file, in their order."""
+    tables: dict[str, list[pl.DataFrame]] = defaultdict(list)
+    for part in parts:
+        for table, rows in part.items():
+            tables[table].append(rows)
+    return {table: pl.concat(rows) for table, rows in tables.items()}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pipelines.connectors.common import (
     Context,
     Tables,
     UnreadableFile,
+    joined,
 )
 from pipelines.connectors.parsing import (
     CUT_OFF,
@@ -87,8 +88,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     Raises:
         UnreadableFile: neither CSV nor Parquet, or a mandatory column is missing.
     """
-    parts = list(read_parts(content, file_name=file_name, context=context))
-    return {table: pl.concat(part[table] for part in parts) for table in parts[0]}
+    return joined(read_parts(content, file_name=file_name, context=context))
 
 
 def read_parts(content: bytes, *, file_name: str, context: Context) -> Iterator[Tables]:

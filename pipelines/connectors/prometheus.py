@@ -25,6 +25,7 @@ from pipelines.connectors.common import (
     Context,
     Tables,
     UnreadableFile,
+    joined,
 )
 from pipelines.connectors.parsing import (
     DAMAGED_TABLE,
@@ -137,11 +138,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     Raises:
         UnreadableFile: the file is no answer or export of Prometheus, or has no metric known here.
     """
-    tables: dict[str, list[pl.DataFrame]] = defaultdict(list)
-    for part in read_parts(content, file_name=file_name, context=context):
-        for table, rows in part.items():
-            tables[table].append(rows)
-    return {table: pl.concat(rows) for table, rows in tables.items()}
+    return joined(read_parts(content, file_name=file_name, context=context))
 
 
 def read_parts(content: bytes, *, file_name: str, context: Context) -> Iterator[Tables]:

@@ -364,7 +364,6 @@ def _held_anew(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.LazyFrame:
         pl.scan_parquet(book.lake / table.name / "*.parquet")
         .filter(among.fill_null(value=submitted.has_nulls()), ~pl.col("load_id").is_in(out))
         .select("load_id", "loaded_at", "known_at", "load_number", "source_row", end, *job)
-        .join(listed.select(table.key), on=table.key, how="semi", nulls_equal=True)
     )
     held = (
         listed.select("load_id", *table.key)

@@ -23,6 +23,7 @@ import polars as pl
 
 from pipelines.book import Book
 from pipelines.errors import BookError
+from pipelines.published.sql import sql_name, sql_text
 
 if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Connection, Cursor
@@ -203,7 +204,7 @@ def _replace(
     cursor: "Cursor", files: duckdb.DuckDBPyConnection, made_from: Mapping[str, str]
 ) -> None:
     """Make the teams' tables those of the files; what is the same stays untouched."""
-    schemas = ", ".join(map(_text, made_from))
+    schemas = ", ".join(map(sql_text, made_from))
     found, wanted = _tables_found(cursor, schemas), _tables_wanted(files, made_from)
     renewed = [
         key
@@ -240,7 +241,7 @@ def _files(book: Book, teams: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     connection.execute("set timezone = 'UTC'; set enable_progress_bar = false")
     for team in teams:
         file = (book.published / f"{team}.duckdb").resolve()
-        connection.execute(f"attach {_text(file)} as {_name(team)} (read_only)")
+        connection.execute(f"attach {sql_text(file)} as {sql_name(team)} (read_only)")
     return connection
 
 
@@ -298,7 +299,9 @@ def _parts(files: duckdb.DuckDBPyConnection, key: tuple[str, str], table: Table)
 
 def _part(table: Table) -> str:
     """SQL of the UTC day of a row, empty where it has none."""
-    return "''" if table.day is None else f"coalesce(cast({_name(table.day)}::date as varchar), '')"
+    return (
+        "''" if table.day is None else f"coalesce(cast({sql_name(table.day)}::date as varchar), '')"
+    )
 
 
 def _make(
@@ -310,12 +313,12 @@ def _make(
 ) -> None:
     """Write a table beside the one it will replace: created there, readers' rights are its own."""
     name = f"{key[1]}.new"
-    target = f"{_name(key[0])}.{_name(name)}"
-    columns = ", ".join(f"{_name(column)} {kind}" for column, kind in table.columns.items())
+    target = f"{sql_name(key[0])}.{sql_name(name)}"
+    columns = ", ".join(f"{sql_name(column)} {kind}" for column, kind in table.columns.items())
     cursor.execute(f"create table {target} ({columns})")
     _copy(cursor, files, key, table, name, parts)
     if table.day is not None:
-        cursor.execute(f"create index on {target} ({_name(table.day)})")
+        cursor.execute(f"create index on {target} ({sql_name(table.day)})")
     _describe(cursor, key, name, table, None)
 
 
@@ -335,9 +338,10 @@ def _copy(
     if parts is None:
         return
     columns = ", ".join(
-        f"{_value(_name(name), kind)} as {_name(name)}" for name, kind in table.columns.items()
+        f"{_value(sql_name(name), kind)} as {sql_name(name)}"
+        for name, kind in table.columns.items()
     )
-    days = ", ".join(map(_text, parts["part"]))
+    days = ", ".join(map(sql_text, parts["part"]))
     rows = files.sql(f"select {columns} from {_source(key)} where {_part(table)} in ({days})")
     try:
         _append(cursor, key[0], target, rows.to_arrow_reader(100_000))
@@ -383,7 +387,7 @@ def _of_parts(table: Table, parts: pl.Series) -> str:
     """SQL of whether a row is of the parts, in ranges that the index of the column serves."""
     if table.day is None:
         return "true"
-    day = _name(table.day)
+    day = sql_name(table.day)
     return " or ".join(
         f"{day} >= date '{part}' and {day} < date '{part}' + 1" if part else f"{day} is null"
         for part in parts
@@ -394,14 +398,14 @@ def _describe(
     cursor: "Cursor", key: tuple[str, str], name: str, table: Table, found: Table | None
 ) -> None:
     """Comment a table and its columns, where that was not said of them yet."""
-    target = f"{_name(key[0])}.{_name(name)}"
+    target = f"{sql_name(key[0])}.{sql_name(name)}"
     if table.comment != (found and found.comment):
-        cursor.execute(f"comment on table {target} is {_text(table.comment)}")
+        cursor.execute(f"comment on table {target} is {sql_text(table.comment)}")
     for column, comment in table.comments.items():
         if comment != (found and found.comments[column]):
             cursor.execute(
-                f"comment on column {target}.{_name(column)} is"
-                f" {'null' if comment is None else _text(comment)}"
+                f"comment on column {target}.{sql_name(column)} is"
+                f" {'null' if comment is None else sql_text(comment)}"
             )
 
 
@@ -412,10 +416,10 @@ def _keep_account(
 ) -> None:
     """Write down which parts the tables hold now."""
     for (schema, table), parts in gone.items():
-        names = ", ".join(map(_text, parts["part"]))
+        names = ", ".join(map(sql_text, parts["part"]))
         cursor.execute(
-            f"delete from wattbook.parts where schema_name = {_text(schema)}"
-            f" and table_name = {_text(table)} and part in ({names})"
+            f"delete from wattbook.parts where schema_name = {sql_text(schema)}"
+            f" and table_name = {sql_text(table)} and part in ({names})"
         )
     if come:
         _append(cursor, "wattbook", "parts", pl.concat(come.values()).to_arrow())
@@ -430,10 +434,10 @@ def _swap(
     """Give new tables their names, and take away those that are no longer published."""
     old = [_source(key, "") for key in (*renewed, *removed) if key in found]
     if old:
-        cursor.execute(DROP.format(tables=", ".join(map(_text, old)), tries=LOCK_TRIES))
+        cursor.execute(DROP.format(tables=", ".join(map(sql_text, old)), tries=LOCK_TRIES))
     for schema, table in renewed:
         cursor.execute(
-            f"alter table {_name(schema)}.{_name(f'{table}.new')} rename to {_name(table)}"
+            f"alter table {sql_name(schema)}.{sql_name(f'{table}.new')} rename to {sql_name(table)}"
         )
 
 
@@ -535,12 +539,4 @@ def _append(cursor: "Cursor", schema: str, table: str, rows: Any) -> None:
 
 
 def _source(key: tuple[str, str], schema: str = "marts.") -> str:
-    return f"{_name(key[0])}.{schema}{_name(key[1])}"
-
-
-def _name(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def _text(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
+    return f"{sql_name(key[0])}.{schema}{sql_name(key[1])}"

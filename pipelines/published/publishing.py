@@ -35,6 +35,7 @@ from pipelines.errors import BookError
 from pipelines.published import confidential, postgres
 from pipelines.published.access import groups, restrict
 from pipelines.published.query import TEAMS, WITH_CONTRACT_PRICES
+from pipelines.published.sql import sql_name, sql_text
 from pipelines.warehouse import build_lock, built_from, manifest_path, whole_lake
 
 # DuckDB 1.2 to 1.5, which most BI tools ship, cannot open files in the default format of 2.0.
@@ -64,12 +65,12 @@ class PublishedTable:
     def query(self, source: str) -> str:
         """Its rows of a table, in their order."""
         columns = ", ".join(
-            f"{self.masks[name].sql(_name(name))} as {_name(name)}"
+            f"{self.masks[name].sql(sql_name(name))} as {sql_name(name)}"
             if name in self.masks
-            else _name(name)
+            else sql_name(name)
             for name in self.columns
         )
-        order = f" order by {', '.join(map(_name, self.key))}" if self.key else ""
+        order = f" order by {', '.join(map(sql_name, self.key))}" if self.key else ""
         return f"select {columns} from {source} as seen{order}"
 
 
@@ -99,16 +100,17 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
         manifest = json.loads(manifest_path(book).read_text())
         audiences = team_tables(manifest, _warehouse_columns(book.warehouse))
         group_ids = groups(book)
+        made_from = _made_from(book, basis)
         made: Made = {}
         for team, tables in audiences.items():
             if progress is not None:
                 progress(f"publish {team}")
             every = [*tables, _raw_loads(team, manifest)]
-            _publish_team(book, team, every, _basis(book, basis, team), group_ids.get(team), made)
+            _publish_team(book, team, every, made_from[team], group_ids.get(team), made)
         if dsn := os.environ.get(postgres.DSN_VARIABLE):
             if progress is not None:
                 progress("publish into PostgreSQL")
-            postgres.publish(dsn, book, {team: _basis(book, basis, team) for team in TEAMS})
+            postgres.publish(dsn, book, made_from)
     return {
         team: sorted([*(table.name for table in tables), "raw_loads"])
         for team, tables in audiences.items()
@@ -120,7 +122,7 @@ def is_current(book: Book) -> bool:
     built = built_from(book) if book.warehouse.exists() else None
     if built is None:
         return False
-    made_from = {team: _basis(book, built, team) for team in TEAMS}
+    made_from = _made_from(book, built)
     dsn = os.environ.get(postgres.DSN_VARIABLE)
     return all(_is_whole(book, team, basis) for team, basis in made_from.items()) and (
         not dsn or postgres.is_current(dsn, made_from)
@@ -138,9 +140,10 @@ def published_at(book: Book) -> datetime | None:
         return None
 
 
-def _basis(book: Book, built: str, team: str) -> str:
-    """What a team's publication is made from: the build, its group, and how it is rounded."""
-    return f"{built}.{groups(book).get(team)}.{_rounding_ratio(book)}"
+def _made_from(book: Book, built: str) -> dict[str, str]:
+    """What each team's publication is made from: the build, its group, and how it is rounded."""
+    group_ids, ratio = groups(book), _rounding_ratio(book)
+    return {team: f"{built}.{group_ids.get(team)}.{ratio}" for team in TEAMS}
 
 
 def _rounding_ratio(book: Book) -> float:
@@ -357,20 +360,20 @@ def _write_version(
     file = folder / f"{team}.duckdb"
     with duckdb.connect(":memory:") as connection:
         connection.execute("set timezone = 'UTC'")
-        connection.execute(f"attach {_text(book.warehouse.resolve())} as book (read_only)")
+        connection.execute(f"attach {sql_text(book.warehouse.resolve())} as book (read_only)")
         connection.execute(
-            f"attach {_text(file.resolve())} as team (storage_version '{STORAGE_VERSION}')"
+            f"attach {sql_text(file.resolve())} as team (storage_version '{STORAGE_VERSION}')"
         )
         sources = {
             table.name: "book.raw.raw_loads"
             if table.name == "raw_loads"
-            else f"book.marts.{_name(table.name)}"
+            else f"book.marts.{sql_name(table.name)}"
             for table in tables
         }
         queries = [table.query(sources[table.name]) for table in tables]
         for other, holder in {made[query] for query in queries if query in made}:
-            held = _text((holder / f"{other}.duckdb").resolve())
-            connection.execute(f"attach {held} as {_name(f'of_{other}')} (read_only)")
+            held = sql_text((holder / f"{other}.duckdb").resolve())
+            connection.execute(f"attach {held} as {sql_name(f'of_{other}')} (read_only)")
         for macro in confidential.macros(_rounding_ratio(book)):
             connection.execute(macro)
         # Every comment would be a transaction of its own.
@@ -381,7 +384,7 @@ def _write_version(
             if other == team:
                 _copy(connection, table, query, folder / "tables")
             else:
-                query = f"from {_name(f'of_{other}')}.marts.{_name(table.name)}"
+                query = f"from {sql_name(f'of_{other}')}.marts.{sql_name(table.name)}"
                 _copy(connection, table, query, folder / "tables", holder / "tables")
         connection.execute("commit")
         connection.execute("checkpoint team")
@@ -406,14 +409,14 @@ def _copy(
     made: Path | None = None,
 ) -> None:
     """Write a table into the team's database and, unless it was made already, to Parquet."""
-    target = f"team.marts.{_name(table.name)}"
+    target = f"team.marts.{sql_name(table.name)}"
     connection.execute(f"create table {target} as {query}")
-    connection.execute(f"comment on table {target} is {_text(table.comment)}")
+    connection.execute(f"comment on table {target} is {sql_text(table.comment)}")
     for column, comment in table.columns.items():
-        connection.execute(f"comment on column {target}.{_name(column)} is {_text(comment)}")
+        connection.execute(f"comment on column {target}.{sql_name(column)} is {sql_text(comment)}")
     file = folder / f"{table.name}.parquet"
     if made is None:
-        connection.execute(f"copy {target} to {_text(file)} (format parquet)")
+        connection.execute(f"copy {target} to {sql_text(file)} (format parquet)")
     else:
         shutil.copyfile(made / file.name, file)
     _sync(file)
@@ -442,11 +445,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _name(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def _text(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"

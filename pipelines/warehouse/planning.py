@@ -89,13 +89,13 @@ def plan(
     if as_of is not None:
         return Plan(_as_of_book(book, as_of), as_of_path(book, as_of), None, as_of=as_of)
     loads = read_load_records(book).filter(pl.col("status") != "failed")
-    loads = loads.with_columns(build_id=_build_id())
+    loads = _up_to_data(loads).with_columns(build_id=_build_id())
     built = built_loads(book)
     marks = _marks(book, built)
     new = loads.filter(~pl.col("build_id").is_in(list(built)))
-    touched = _touched(new, loads)
+    touched = _touched(new)
     is_telemetry = pl.col("tables").list.set_intersection(list(DAILY_TABLES)).list.len() > 0
-    with_telemetry = _touched(new.filter(is_telemetry), loads)
+    with_telemetry = _touched(new.filter(is_telemetry))
     if any(mark.startswith("rollup.") for mark in built):
         # Of a day whose roll-up is gone the book would know nothing.
         lost = [day for day in dates_with_telemetry(book) if not rollup.is_rolled_up(book, day)]
@@ -118,8 +118,7 @@ def plan(
     to_roll_up = days if dates else with_telemetry
     if marks - built:
         return Plan(book, warehouse, days, telemetry_dates=to_roll_up)
-    touched_by = pl.col("touched_dates").list.eval(_with_data(pl.element(), loads))
-    left = touched_by.list.set_difference(pl.lit(list(days), pl.List(pl.Date)))
+    left = pl.col("touched_dates").list.set_difference(pl.lit(list(days), pl.List(pl.Date)))
     if nameable is not None:
         left = left.list.set_intersection(pl.lit(list(nameable), pl.List(pl.Date)))
     covered = new.filter(left.list.len() == 0)
@@ -141,25 +140,27 @@ def dates_with_telemetry(book: Book) -> list[date]:
 
 def touched_dates(book: Book) -> list[date]:
     """The UTC dates that any load touched, up to the last day with data."""
-    records = read_load_records(book)
-    return list(_touched(records.filter(pl.col("status").is_in(IN_BOOK)), records))
+    records = _up_to_data(read_load_records(book))
+    return list(_touched(records.filter(pl.col("status").is_in(IN_BOOK))))
 
 
-def _touched(loads: pl.DataFrame, all_loads: pl.DataFrame) -> tuple[date, ...]:
-    dates = loads.select(day=pl.col("touched_dates").explode()).drop_nulls()
-    return tuple(dates.select(_with_data(pl.col("day"), all_loads).unique().sort())["day"])
+def _touched(loads: pl.DataFrame) -> tuple[date, ...]:
+    return tuple(loads["touched_dates"].explode().drop_nulls().unique().sort())
 
 
-def _with_data(day: pl.Expr, all_loads: pl.DataFrame) -> pl.Expr:
-    """A date, or the last day with data where that is earlier.
+def _up_to_data(loads: pl.DataFrame) -> pl.DataFrame:
+    """Loads whose dates end with the last day with data.
 
     A certificate may hold to the end of the year, a price for tomorrow: there is nothing to build
     of days of which nothing else is known, and a build goes on to the end of the book anyway.
     """
     ahead = [name for name, table in RAW_TABLES.items() if table.may_lie_ahead]
-    happened = all_loads.filter(pl.col("tables").list.set_difference(ahead).list.len() > 0)
+    happened = loads.filter(pl.col("tables").list.set_difference(ahead).list.len() > 0)
     last = happened.select(pl.col("touched_dates").explode().max()).item()
-    return day if last is None else pl.min_horizontal(day, pl.lit(last, pl.Date))
+    if last is None:
+        return loads
+    within = pl.min_horizontal(pl.element(), pl.lit(last, pl.Date))
+    return loads.with_columns(pl.col("touched_dates").list.eval(within))
 
 
 def built_loads(book: Book) -> set[str]:
