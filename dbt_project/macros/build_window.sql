@@ -1,14 +1,10 @@
 {#
-    Which days a run rebuilds.
-
-    var build_dates names the UTC dates that new data touched. Some figures remember: a battery's average cost
-    carries over to every later interval, a demand charge knows the month's peak, and an instrument's
-    market-based share is that of the whole local month. So a run rebuilds the days from the start of the month of the first touched
-    date to the end, in every interval model alike, and the result is the same as a full refresh. Its cost
-    does not grow with the history; that of a late correction grows with how late it is.
-
-    The local month may begin up to a day before the UTC month, and the first touched date may still belong to
-    the local month before: hence the two days of margin.
+    Which days a run rebuilds: those from var build_from on, which `pipelines/warehouse/planning.py` works out of the
+    UTC dates that new data touched. Some figures remember: a battery's average cost carries over to every later
+    interval, a demand charge knows the month's peak, and an instrument's market-based share is that of the whole local
+    month. So a run rebuilds the days from the start of the month of the first touched date to the end, in every
+    interval model alike, and the result is the same as a full refresh. Its cost does not grow with the history; that of
+    a late correction grows with how late it is.
 
     An interval model is declared like this:
 
@@ -16,24 +12,10 @@
         select ... from {{ ref("...") }} where {{ in_build_dates("utc_date") }}
 #}
 
-{#
-    First date to rebuild as an SQL literal; none when everything is rebuilt. `day` is the date, or the instant in UTC,
-    of a row of the model.
-#}
-{% macro build_from(day="utc_date") %}
-    {% if not var("build_dates") or not is_incremental() %}{{ return(none) }}{% endif %}
-    {% set days = modules.datetime.timedelta %}
-    {% set touched = modules.datetime.date.fromisoformat(var("build_dates") | map("string") | min) %}
-    {% set first = [(touched - days(days=1)).replace(day=1) - days(days=1)] %}
-    {# In a unit test `this` is no relation that could be queried while compiling. #}
-    {% if execute and this is not string %}
-        {# Days between the last one built and the first touched one had no data, and belong to the book too. #}
-        {% set last_built = run_query("select max(cast(" ~ day ~ " as date)) from " ~ this).rows[0][0] %}
-        {% if last_built is not none %}
-            {% do first.append(last_built + days(days=1)) %}
-        {% endif %}
-    {% endif %}
-    {{ return("date '" ~ first | min ~ "'") }}
+{# First date to rebuild as an SQL literal; none when everything is rebuilt. #}
+{% macro build_from() %}
+    {%- if var("build_from") and is_incremental() -%}{{ return("date '" ~ var("build_from") ~ "'") }}{%- endif -%}
+    {{ return(none) }}
 {% endmacro %}
 
 {#
@@ -42,8 +24,8 @@
     earlier and filters its result without. A model of local dates is rebuilt from a day before, one that looks ahead
     from as many days before.
 #}
-{% macro in_build_dates(expression, days_before=0, day="utc_date") %}
-    {%- set first = build_from(day) -%}
+{% macro in_build_dates(expression, days_before=0) %}
+    {%- set first = build_from() -%}
     {%- if first -%}{{ expression }} >= {{ first }}{{ " - interval " ~ days_before ~ " days" if days_before }}
     {%- else -%}true{%- endif -%}
 {% endmacro %}
@@ -51,7 +33,7 @@
 {# Pre-hook of an incremental model: take out what the run will append again. #}
 {% macro delete_build_dates(day="utc_date", days_before=0) %}
     {%- if is_incremental() -%}
-        delete from {{ this }} where {{ in_build_dates(day, days_before, day) }}
+        delete from {{ this }} where {{ in_build_dates(day, days_before) }}
     {%- endif -%}
 {% endmacro %}
 
@@ -62,7 +44,7 @@
     up to one longest delay past theirs: three weeks. What a job came to counts in the week that it started in.
 #}
 {% macro first_delayed_week() %}
-    {%- set first = build_from(monday()) -%}
+    {%- set first = build_from() -%}
     {%- if first -%}
         (
             select

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Plan:
     """UTC dates whose telemetry to roll up; None rolls up all of it."""
     as_of: datetime | None = None
     is_full_refresh: bool = False
+    last_built: date | None = None
+    """Last UTC date with data that the warehouse holds."""
 
     @property
     def is_needed(self) -> bool:
@@ -50,12 +52,27 @@ class Plan:
         return replace(self, load_ids=())
 
     @property
+    def build_from(self) -> date | None:
+        """First UTC date that dbt rebuilds; None rebuilds everything.
+
+        Models remember up to the start of the month (macros/build_window.sql). The local month may
+        begin up to a day before that of UTC, and the first date may still belong to the local
+        month before: hence the two days of margin. Days between the last one built and the first
+        one touched had no data, and belong to the book too.
+        """
+        if not self.dates:
+            return None
+        margin = timedelta(days=1)
+        first = (min(self.dates) - margin).replace(day=1) - margin
+        return first if self.last_built is None else min(first, self.last_built + margin)
+
+    @property
     def dbt_vars(self) -> dict[str, Any]:
         """The vars of the dbt run."""
         return {
             "lake_dir": str(self.book.lake.resolve()),
             "as_of": self.as_of.isoformat() if self.as_of else None,
-            "build_dates": [day.isoformat() for day in self.dates or ()],
+            "build_from": self.build_from.isoformat() if self.build_from else None,
             "load_ids": list(self.load_ids),
         }
 
@@ -115,16 +132,21 @@ def plan(
             is_full_refresh=warehouse.exists(),
         )
     days = tuple(sorted(dates)) if dates else touched
-    to_roll_up = days if dates else with_telemetry
+    in_warehouse = pl.col("build_id").is_in(list(built)) & pl.col("status").is_in(IN_BOOK)
+    todo = Plan(
+        book,
+        warehouse,
+        days,
+        telemetry_dates=days if dates else with_telemetry,
+        last_built=max(_touched(_happened(loads.filter(in_warehouse))), default=None),
+    )
     if marks - built:
-        return Plan(book, warehouse, days, telemetry_dates=to_roll_up)
+        return todo
     left = pl.col("touched_dates").list.set_difference(pl.lit(list(days), pl.List(pl.Date)))
     if nameable is not None:
         left = left.list.set_intersection(pl.lit(list(nameable), pl.List(pl.Date)))
     covered = new.filter(left.list.len() == 0)
-    return Plan(
-        book, warehouse, days, tuple(covered["build_id"].sort()), telemetry_dates=to_roll_up
-    )
+    return replace(todo, load_ids=tuple(covered["build_id"].sort()))
 
 
 def dates_with_telemetry(book: Book) -> list[date]:
@@ -148,15 +170,19 @@ def _touched(loads: pl.DataFrame) -> tuple[date, ...]:
     return tuple(loads["touched_dates"].explode().drop_nulls().unique().sort())
 
 
+def _happened(loads: pl.DataFrame) -> pl.DataFrame:
+    """Loads that tell of more than what may lie ahead."""
+    ahead = [name for name, table in RAW_TABLES.items() if table.may_lie_ahead]
+    return loads.filter(pl.col("tables").list.set_difference(ahead).list.len() > 0)
+
+
 def _up_to_data(loads: pl.DataFrame) -> pl.DataFrame:
     """Loads whose dates end with the last day with data.
 
     A certificate may hold to the end of the year, a price for tomorrow: there is nothing to build
     of days of which nothing else is known, and a build goes on to the end of the book anyway.
     """
-    ahead = [name for name, table in RAW_TABLES.items() if table.may_lie_ahead]
-    happened = loads.filter(pl.col("tables").list.set_difference(ahead).list.len() > 0)
-    last = happened.select(pl.col("touched_dates").explode().max()).item()
+    last = max(_touched(_happened(loads)), default=None)
     if last is None:
         return loads
     within = pl.min_horizontal(pl.element(), pl.lit(last, pl.Date))

@@ -290,7 +290,7 @@ def rebuild(models: Models, touched: date) -> None:
     file = Path(path)
     models.connection.close()
     book = Book(file.parent)
-    variables = {"lake_dir": str(book.lake.resolve()), "build_dates": [touched.isoformat()]}
+    variables = warehouse.Plan(book, file, (touched,)).dbt_vars
     answer = warehouse.invoke_dbt(
         book,
         file,

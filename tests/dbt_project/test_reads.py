@@ -36,9 +36,9 @@ def scans(demo_book: Book, tmp_path_factory: pytest.TempPathFactory) -> list[tup
     """Model, table, and rows that come out of the scan of it, as the last day is built again."""
     book = Book(tmp_path_factory.mktemp("reads"))
     shutil.copyfile(demo_book.warehouse, book.warehouse)
-    day = max(warehouse.touched_dates(demo_book)).isoformat()
-    told = {"lake_dir": str(demo_book.lake.resolve()), "build_dates": [day], "load_ids": []}
-    answer = warehouse.invoke_dbt(book, book.warehouse, ["compile", "--vars", json.dumps(told)])
+    last = max(warehouse.touched_dates(demo_book))
+    told = json.dumps(warehouse.Plan(demo_book, book.warehouse, (last,)).dbt_vars)
+    answer = warehouse.invoke_dbt(book, book.warehouse, ["compile", "--vars", told])
     assert answer.success
     found = []
     with duckdb.connect(str(book.warehouse), read_only=True) as connection:

@@ -149,6 +149,28 @@ def test_days_ahead_of_the_last_with_data_are_built_once_they_are_there(book):
     assert (todo.dates, todo.load_ids) == ((FIRST, SECOND), ("bill", "year"))
 
 
+def test_a_build_goes_back_to_the_month_and_to_the_last_day_built_which_ever_is_earlier(book):
+    write_loads(book, ("a", "loaded", [date(2026, 8, 20)]), ("ahead", "loaded", [date(2026, 9, 1)]))
+    assert warehouse.plan(book).build_from is None
+    mark_built(book, warehouse.plan(book).load_ids)
+    loads = [
+        ("a", "loaded", [date(2026, 8, 20)]),
+        ("ahead", "loaded", [date(2026, 12, 31)]),
+        ("gone", "withdrawn", [date(2026, 9, 20)]),
+    ]
+    ahead = {"ahead": ["certificates"]}
+    for touched, first in (
+        # The hours of 1 September may be those of August where the site stands.
+        (date(2026, 9, 1), date(2026, 7, 31)),
+        (date(2026, 8, 21), date(2026, 7, 31)),
+        (date(2026, 9, 2), date(2026, 8, 21)),
+        (date(2026, 10, 30), date(2026, 8, 21)),
+        (date(2026, 7, 31), date(2026, 6, 30)),
+    ):
+        write_loads(book, *loads, ("new", "loaded", [touched]), tables=ahead)
+        assert warehouse.plan(book).build_from == first
+
+
 def test_a_file_that_waited_for_reference_data_is_built_again_when_it_is_let_in(book):
     write_loads(book, ("a", "partial", [FIRST]))
     mark_built(book, warehouse.plan(book).load_ids)
@@ -264,7 +286,7 @@ def test_the_vars_of_dbt_name_days_loads_and_the_instant():
     assert todo.dbt_vars == {
         "lake_dir": "/books/one/lake",
         "as_of": "2026-10-05T00:00:00+00:00",
-        "build_dates": ["2026-10-01"],
+        "build_from": "2026-08-31",
         "load_ids": ["a"],
     }
 

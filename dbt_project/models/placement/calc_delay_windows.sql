@@ -21,7 +21,7 @@ quarters as (
         intervals.spare_gpu_hours * 4 as spare_gpu_count
     from {{ ref("calc_venue_intervals") }} as intervals
     semi join {{ source("raw", "clusters") }} as clusters on intervals.site_id = clusters.site_id
-    where {{ in_build_dates("intervals.interval_started_at", days_before=7, day="to_timestamp(quarter * 900)") }}
+    where {{ in_build_dates("intervals.interval_started_at", days_before=7) }}
 
 ),
 

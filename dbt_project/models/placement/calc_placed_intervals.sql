@@ -11,7 +11,7 @@ cloud_hours as (
         allocated_gpu_hours,
         {{ exact_sum("on_demand_gpu_hours", over="(partition by site_id, hour_started_at)") }} as on_demand_gpu_hours
     from {{ ref("int_cloud_workload_hours") }}
-    where {{ in_build_dates("hour_started_at", day="interval_started_at") }}
+    where {{ in_build_dates("hour_started_at") }}
 
 ),
 
@@ -28,7 +28,7 @@ work as (
     from {{ ref("int_workload_intervals") }}
     where
         allocated_gpu_hours > 0
-        and {{ in_build_dates("utc_date", day="interval_started_at") }}
+        and {{ in_build_dates("utc_date") }}
 
     union all
 
@@ -62,4 +62,4 @@ left join {{ ref("calc_venue_intervals") }} as intervals
     on
         work.site_id = intervals.site_id
         and work.interval_started_at = intervals.interval_started_at
-        and {{ in_build_dates("intervals.interval_started_at", day="interval_started_at") }}
+        and {{ in_build_dates("intervals.interval_started_at") }}

@@ -11,7 +11,7 @@ idle as (
     from {{ ref("int_workload_intervals") }}
     where
         workload_id = 'idle'
-        and {{ in_build_dates("utc_date", day="interval_started_at") }}
+        and {{ in_build_dates("utc_date") }}
 
 ),
 
@@ -24,7 +24,7 @@ cloud_idle as (
     from {{ ref("int_cloud_workload_hours") }}
     where
         workload_id = 'idle'
-        and {{ in_build_dates("hour_started_at", days_before=1, day="interval_started_at") }}
+        and {{ in_build_dates("hour_started_at", days_before=1) }}
 
 ),
 
@@ -40,7 +40,7 @@ cloud_quarters as (
     from {{ ref("fct_marginal_cost") }}
     where
         venue_kind = 'public_cloud'
-        and {{ in_build_dates("utc_date", day="interval_started_at") }}
+        and {{ in_build_dates("utc_date") }}
 
 )
 
@@ -63,14 +63,14 @@ left join {{ ref("fct_supply_capacity") }} as supply
     on
         marginal.site_id = supply.site_id
         and marginal.interval_started_at = supply.interval_started_at
-        and {{ in_build_dates("supply.utc_date", day="interval_started_at") }}
+        and {{ in_build_dates("supply.utc_date") }}
 left join idle
     on
         marginal.site_id = idle.site_id
         and marginal.interval_started_at = idle.interval_started_at
 where
     marginal.venue_kind <> 'public_cloud'
-    and {{ in_build_dates("marginal.utc_date", day="interval_started_at") }}
+    and {{ in_build_dates("marginal.utc_date") }}
 
 union all
 

@@ -15,7 +15,7 @@ work as (
         count(energy_kwh) over (partition by site_id, interval_started_at)
         = count(*) over (partition by site_id, interval_started_at) as is_metered
     from {{ ref("int_workload_intervals") }}
-    where {{ in_build_dates("local_date", days_before=1, day="local_date") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
 
 ),
 
@@ -24,7 +24,7 @@ paid_costs as (
 
     select *
     from {{ ref("calc_paid_costs") }}
-    where {{ in_build_dates("local_date", days_before=1, day="local_date") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
 
 ),
 
@@ -137,8 +137,8 @@ cloud_days as (
             hours.site_id = sites.site_id
             and {{ is_valid_at("sites", "hours.hour_started_at") }}
     where
-        {{ in_build_dates("hours.hour_started_at", days_before=3, day="local_date") }}
-        and {{ in_build_dates("local_date", days_before=1, day="local_date") }}
+        {{ in_build_dates("hours.hour_started_at", days_before=3) }}
+        and {{ in_build_dates("local_date", days_before=1) }}
     group by all
 
 ),
@@ -158,7 +158,7 @@ gpu_days as (
             else allocated_gpu_hours
         end as held_gpu_hours
     from {{ ref("fct_workload_energy") }}
-    where {{ in_build_dates("local_date", days_before=1, day="local_date") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
 
 ),
 
@@ -193,7 +193,7 @@ standing_days as (
         {{ sum_if_all_known("costs.cost", condition="costs.kind = 'depreciation'", empty=0) }} as depreciation_cost,
         {{ sum_if_all_known("costs.cost", condition="costs.kind = 'operations'", empty=0) }} as operations_cost
     from {{ ref("int_standing_costs") }} as costs
-    where {{ in_build_dates("costs.local_date", days_before=1, day="local_date") }}
+    where {{ in_build_dates("costs.local_date", days_before=1) }}
     group by costs.site_id, costs.local_date
 
 ),

@@ -37,9 +37,9 @@ intervals as (
             work.site_id = sources.site_id
             and work.interval_started_at = sources.interval_started_at
     where
-        {{ in_build_dates("work.local_date", days_before=1, day="local_date") }}
-        and {{ in_build_dates("balance.utc_date", days_before=3, day="local_date") }}
-        and {{ in_build_dates("sources.utc_date", days_before=3, day="local_date") }}
+        {{ in_build_dates("work.local_date", days_before=1) }}
+        and {{ in_build_dates("balance.utc_date", days_before=3) }}
+        and {{ in_build_dates("sources.utc_date", days_before=3) }}
 
 )
 
