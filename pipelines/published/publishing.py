@@ -36,7 +36,13 @@ from pipelines.published import confidential, postgres
 from pipelines.published.access import groups, restrict
 from pipelines.published.query import TEAMS, WITH_CONTRACT_PRICES
 from pipelines.published.sql import sql_name, sql_text
-from pipelines.warehouse import build_lock, built_from, manifest_path, whole_lake
+from pipelines.warehouse import (
+    MEMORY_VARIABLE,
+    build_lock,
+    built_from,
+    manifest_path,
+    whole_lake,
+)
 
 # DuckDB 1.2 to 1.5, which most BI tools ship, cannot open files in the default format of 2.0.
 STORAGE_VERSION = "v1.2.0"
@@ -360,6 +366,9 @@ def _write_version(
     file = folder / f"{team}.duckdb"
     with duckdb.connect(":memory:") as connection:
         connection.execute("set timezone = 'UTC'")
+        connection.execute("set temp_directory = ?", [str(book.data_dir / "spill")])
+        if memory_limit := os.environ.get(MEMORY_VARIABLE):
+            connection.execute("set memory_limit = ?", [memory_limit])
         connection.execute(f"attach {sql_text(book.warehouse.resolve())} as book (read_only)")
         connection.execute(
             f"attach {sql_text(file.resolve())} as team (storage_version '{STORAGE_VERSION}')"

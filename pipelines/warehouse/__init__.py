@@ -7,6 +7,7 @@ files (`pipelines/lake`), handing tables to teams (`pipelines/published`).
 
 from pipelines.warehouse.building import BuildResult, build, build_lock, roll_up, whole_lake
 from pipelines.warehouse.dbt import (
+    MEMORY_VARIABLE,
     PROJECT_DIR,
     WarehouseError,
     close_connections,
@@ -27,6 +28,7 @@ from pipelines.warehouse.planning import (
 )
 
 __all__ = [
+    "MEMORY_VARIABLE",
     "PROJECT_DIR",
     "BuildResult",
     "Plan",
