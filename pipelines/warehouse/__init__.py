@@ -16,6 +16,7 @@ from pipelines.warehouse.dbt import (
     keep_manifest,
     manifest_path,
     parse,
+    project_digest,
     warehouse_variable,
 )
 from pipelines.warehouse.planning import (
@@ -23,7 +24,6 @@ from pipelines.warehouse.planning import (
     built_from,
     built_loads,
     plan,
-    project_digest,
     touched_dates,
 )
 

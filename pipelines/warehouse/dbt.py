@@ -4,12 +4,14 @@ What belongs here: the calls of dbt and the files it leaves. What does not: whic
 (`planning.py`), and any formula (`dbt_project/`).
 """
 
+import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,14 +124,37 @@ def parse(book: Book) -> dict[str, Any]:
     Raises:
         WarehouseError: the project cannot be read.
     """
-    # Several processes may load the same code location at once.
+    # Each run of Dagster is a process of its own, which asks, and several may ask at once.
     dbt_dir(book).mkdir(parents=True, exist_ok=True)
+    parsed = manifest_path(book).with_suffix(".parsed")
+    now = f"{project_digest()} {version('dbt-core')} {version('dbt-duckdb')}"
     with FileLock(dbt_dir(book) / "parse.lock"):
-        answer = invoke_dbt(book, book.warehouse.resolve(), ["parse"])
-        if not answer.success:
-            raise WarehouseError(causes_of(answer, [], book.warehouse))
+        if not manifest_path(book).exists() or not parsed.exists() or parsed.read_text() != now:
+            answer = invoke_dbt(book, book.warehouse.resolve(), ["parse"])
+            if not answer.success:
+                raise WarehouseError(causes_of(answer, [], book.warehouse))
+            parsed.write_text(now)
         manifest: dict[str, Any] = json.loads(manifest_path(book).read_text())
     return manifest
+
+
+def project_digest() -> str:
+    """Digest of the dbt project as it stands."""
+    return digest_of_folder(PROJECT_DIR)
+
+
+def digest_of_folder(folder: Path) -> str:
+    """Digest of the settings and models below a folder."""
+    kinds = (".csv", ".sql", ".yml")
+    return digest_of([file for file in folder.rglob("*") if file.suffix in kinds])
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """Digest of the names and contents of files."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def causes_of(answer: "dbtRunnerResult", results: list[Any], warehouse: Path) -> list[str]:

@@ -8,7 +8,6 @@ them one id for the reference data and one for the models and roll-up it was bui
 change of either rebuilds everything.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,13 @@ import polars as pl
 from pipelines.book import Book
 from pipelines.lake import DAILY_TABLES, IN_BOOK, read_load_records, rollup, spark
 from pipelines.lake.schemas import RAW_TABLES
-from pipelines.warehouse.dbt import PROJECT_DIR, WarehouseError, dbt_dir
+from pipelines.warehouse.dbt import (
+    WarehouseError,
+    dbt_dir,
+    digest_of,
+    digest_of_folder,
+    project_digest,
+)
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ def built_from(book: Book) -> str | None:
     if not builds or not builds[0][1]:
         return None
     loads = (book.lake / "loads").glob("*.parquet")
-    return f"{builds[0][0]}.{_digest_of([file for file in loads if file.stem != 'schema'])}"
+    return f"{builds[0][0]}.{digest_of([file for file in loads if file.stem != 'schema'])}"
 
 
 def _rows(book: Book, table: str, query: str) -> list[tuple[Any, ...]]:
@@ -279,9 +284,9 @@ def _marks(book: Book, built: set[str]) -> set[str]:
     Each is numbered, since what was changed back is another change.
     """
     digests = {
-        "reference": _digest(book.reference),
+        "reference": digest_of_folder(book.reference),
         "project": project_digest(),
-        "rollup": _digest_of([Path(rollup.__file__), Path(spark.__file__)]),
+        "rollup": digest_of([Path(rollup.__file__), Path(spark.__file__)]),
     }
     marks = set()
     for name, digest in digests.items():
@@ -289,21 +294,3 @@ def _marks(book: Book, built: set[str]) -> set[str]:
         number, latest = max(((int(part[1]), part[2]) for part in earlier), default=(0, ""))
         marks.add(f"{name}.{number if latest == digest else number + 1}.{digest}")
     return marks
-
-
-def project_digest() -> str:
-    """Digest of the dbt project as it stands."""
-    return _digest(PROJECT_DIR)
-
-
-def _digest(folder: Path) -> str:
-    """Digest of the settings and models below a folder."""
-    kinds = (".csv", ".sql", ".yml")
-    return _digest_of([file for file in folder.rglob("*") if file.suffix in kinds])
-
-
-def _digest_of(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]

@@ -413,6 +413,24 @@ models:
     ]
 
 
+def test_the_project_is_parsed_anew_only_once_it_has_changed(book, monkeypatch):
+    calls = []
+
+    def parse(of: Book, *_: object) -> SimpleNamespace:
+        calls.append(dbt.project_digest())
+        dbt.manifest_path(of).parent.mkdir(parents=True, exist_ok=True)
+        dbt.manifest_path(of).write_text(f'{{"parsed": {len(calls)}}}')
+        return SimpleNamespace(success=True)
+
+    monkeypatch.setattr(dbt, "invoke_dbt", parse)
+    assert [dbt.parse(book), dbt.parse(book)] == [{"parsed": 1}] * 2
+    monkeypatch.setattr(dbt, "project_digest", lambda: "another")
+    assert [dbt.parse(book), dbt.parse(book)] == [{"parsed": 2}] * 2
+    dbt.manifest_path(book).unlink()
+    assert dbt.parse(book) == {"parsed": 3}
+    assert calls[1:] == ["another"] * 2
+
+
 def test_a_second_run_of_the_demo_builds_nothing(demo_book):
     before = demo_book.warehouse.stat().st_mtime_ns
     summary = lake.load(demo_book)
