@@ -16,6 +16,7 @@ from threading import Thread
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus as Status
+from dagster._core.workspace.load import location_origins_from_yaml_paths
 
 from pipelines import warehouse
 from pipelines.definitions import CATCH_UP_INTERVAL, defs, failed_runs, late_files
@@ -281,7 +282,8 @@ def test_schedules_and_sensors_are_on_where_a_setting_says_so(monkeypatch, setti
 
 def test_the_units_are_in_order(tmp_path):
     units = sorted(DEPLOY.glob("*.service"))
-    assert [unit.name for unit in units] == ["wattbook-daemon.service", "wattbook-web.service"]
+    names = ["wattbook-code.service", "wattbook-daemon.service", "wattbook-web.service"]
+    assert [unit.name for unit in units] == names
     for unit in units:
         settings = configparser.ConfigParser(strict=False, interpolation=None)
         settings.optionxform = str
@@ -311,6 +313,24 @@ def test_the_manual_tells_of_every_schedule_and_sensor():
 
 
 def test_nothing_listens_beyond_the_machine():
-    started_with = (DEPLOY / "wattbook-web.service").read_text()
-    assert "--host 127.0.0.1" in started_with
-    assert "0.0.0.0" not in started_with
+    started_with = [unit.read_text() for unit in sorted(DEPLOY.glob("*.service"))]
+    assert "--host 127.0.0.1" in started_with[2]
+    assert "0.0.0.0" not in "".join(started_with)
+    # Who reaches the process of runs may start some: nothing but a socket below a closed folder leads there.
+    [socket] = re.findall(r"--socket (\S+)", started_with[0])
+    assert "--port" not in started_with[0]
+    assert [text.count(f"WATTBOOK_CODE_SOCKET={socket}\n") for text in started_with] == [0, 1, 1]
+
+
+def test_daemon_and_ui_ask_the_process_of_runs_and_read_nothing_anew(tmp_path, monkeypatch):
+    """With a module they would start a process of their own, the daemon one a minute."""
+    units = [(DEPLOY / f"wattbook-{name}.service").read_text() for name in ("daemon", "web")]
+    workspace = "--workspace /opt/wattbook/deploy/workspace.yaml"
+    assert [workspace in unit and "--module-name" not in unit for unit in units] == [True, True]
+    monkeypatch.setenv("WATTBOOK_CODE_SOCKET", "/nowhere/code.sock")
+    [origin] = location_origins_from_yaml_paths([str(DEPLOY / "workspace.yaml")])
+    assert (origin.location_name, origin.socket, origin.port) == (
+        "wattbook",
+        "/nowhere/code.sock",
+        None,
+    )
