@@ -316,7 +316,7 @@ def test_nothing_listens_beyond_the_machine():
     started_with = [unit.read_text() for unit in sorted(DEPLOY.glob("*.service"))]
     assert "--host 127.0.0.1" in started_with[2]
     assert "0.0.0.0" not in "".join(started_with)
-    # Who reaches the process of runs may start some: nothing but a socket below a closed folder leads there.
+    # Who reaches the process of runs may start some: a socket in a closed folder leads there alone.
     [socket] = re.findall(r"--socket (\S+)", started_with[0])
     assert "--port" not in started_with[0]
     assert [text.count(f"WATTBOOK_CODE_SOCKET={socket}\n") for text in started_with] == [0, 1, 1]
