@@ -1,20 +1,24 @@
 """Where a book lives.
 
-What belongs here: the folders of one book. What does not: what is in them, and `truth/`, which
-only the simulator and the tests know.
+What belongs here: the folders of one book, and the names that its load records have for files.
+What does not: what is in them, and `truth/`, which only the simulator and the tests know.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipelines import bucket
 
 PROJECT_REFERENCE = Path(__file__).parents[1] / "data" / "reference"
 
 
 @dataclass(frozen=True)
 class Book:
-    """The folders of one book, all below `data_dir`; nothing is created here."""
+    """The folders of one book, all but the lake below `data_dir`; nothing is created here."""
 
     data_dir: Path
+    lake_url: str | None = None
+    """s3://bucket/prefix of a lake in a bucket; else it lies below `data_dir`, too."""
 
     @property
     def landing(self) -> Path:
@@ -22,9 +26,14 @@ class Book:
         return self.data_dir / "landing"
 
     @property
-    def lake(self) -> Path:
+    def lake(self) -> bucket.Place:
         """Parquet of the raw tables, load records, reference tables and roll-ups."""
-        return self.data_dir / "lake"
+        return bucket.place(self.lake_url) if self.lake_url else self.data_dir / "lake"
+
+    @property
+    def roll_ups(self) -> bucket.Place:
+        """One folder per roll-up of telemetry."""
+        return self.lake
 
     @property
     def quarantine(self) -> Path:
@@ -51,3 +60,35 @@ class Book:
         """The book's own reference data if it has any, else the project's."""
         own = self.data_dir / "reference"
         return own if own.is_dir() else PROJECT_REFERENCE
+
+    def file(self, name: str) -> bucket.Place:
+        """A file of the lake or of quarantine by its name in load records, `lake/...`."""
+        folder, _, path = name.partition("/")
+        return {"lake": self.lake, "quarantine": self.quarantine}[folder] / path
+
+
+@dataclass(frozen=True)
+class EarlierBook(Book):
+    """A book as it was known at an instant: it shares the lake of the one of today.
+
+    Roll-ups are its own, since they depend on what was known.
+    """
+
+    today: Book | None = None
+
+    @property
+    def lake(self) -> bucket.Place:
+        """The lake of the book of today."""
+        assert self.today is not None
+        return self.today.lake
+
+    @property
+    def roll_ups(self) -> bucket.Place:
+        """One folder per roll-up of telemetry as it was known."""
+        return self.data_dir / "roll_ups"
+
+    @property
+    def reference(self) -> Path:
+        """The reference data of the book of today."""
+        assert self.today is not None
+        return self.today.reference

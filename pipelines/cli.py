@@ -26,6 +26,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from pipelines.book import Book
+from pipelines.bucket import LAKE_VARIABLE
 from pipelines.errors import BookError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def choose_book(
     ] = Path("data"),
 ) -> None:
     """Choose the book that the command works on."""
-    context.obj = Book(data_dir.resolve())
+    context.obj = Book(data_dir.resolve(), os.environ.get(LAKE_VARIABLE))
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -1,6 +1,6 @@
 {#
     Show the lake as schema raw: one view per table of sources.yml. `meta.lake_path` is the glob below
-    lake_dir. A table of which the lake holds no file yet is shown with its declared columns and no rows,
+    lake_dir, `meta.roll_up_path` that below roll_up_dir, where a book as of an instant has its own. A table of which the lake holds no file yet is shown with its declared columns and no rows,
     so that a book without, say, telemetry builds. Rows of files that are out of the book are left out, unless it is
     built as it was known before.
 #}
@@ -17,11 +17,16 @@
             ) %}
             {% do run_query("insert into raw.builds values ('" ~ invocation_id ~ "', current_timestamp, false)") %}
         {% endif %}
+        {# In a bucket, what is listed here is not looked up again, file by file, by every model that reads it. #}
+        {% do run_query("select count(*) from glob('" ~ (var("lake_dir") ~ "/reference/*") | replace("'", "''") ~ "')") %}
         {% set withdrawn = withdrawn_loads() %}
         {% for source_table in graph.sources.values() if source_table.source_name == "raw" %}
-            {% set path = source_table.config.meta.get("lake_path") or source_table.meta.get("lake_path") %}
-            {% if path %}
-                {% do run_query(raw_view_sql(source_table, var("lake_dir") ~ "/" ~ path, withdrawn)) %}
+            {% set meta = source_table.config.meta or source_table.meta %}
+            {% if "lake_path" in meta %}
+                {% do run_query(raw_view_sql(source_table, var("lake_dir") ~ "/" ~ meta.lake_path, withdrawn)) %}
+            {% elif "roll_up_path" in meta %}
+                {% set folder = var("roll_up_dir", var("lake_dir")) %}
+                {% do run_query(raw_view_sql(source_table, folder ~ "/" ~ meta.roll_up_path, withdrawn)) %}
             {% endif %}
         {% endfor %}
     {% endif %}

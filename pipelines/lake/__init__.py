@@ -8,7 +8,7 @@ what a format means (`pipelines/connectors`), and anything that joins two tables
 """
 
 from pipelines.lake.batch import DAILY_TABLES, JOB_NODES_SCHEMA
-from pipelines.lake.files import LakeError, lock, write_parquet, write_reference_tables
+from pipelines.lake.files import LakeError, listing, lock, write_parquet, write_reference_tables
 from pipelines.lake.holdings import damage
 from pipelines.lake.landing import is_as_seen
 from pipelines.lake.loading import LoadSummary, load
@@ -31,6 +31,7 @@ __all__ = [
     "LoadSummary",
     "damage",
     "is_as_seen",
+    "listing",
     "load",
     "lock",
     "read_load_records",

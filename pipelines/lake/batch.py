@@ -104,7 +104,7 @@ class Batch:
         """Remove the rows that were written: a file is in the lake as a whole or not at all."""
         for files in self._written:
             for file in files["file"].unique():
-                (book.data_dir / file).unlink()
+                book.file(file).unlink()
 
     @property
     def _name(self) -> str:
@@ -146,7 +146,7 @@ class Batch:
             )
             files.append(_write_table(book, table, good, name))
             if not bad.is_empty():
-                files.append(write_rows(book, bad, book.quarantine / table / f"{name}.parquet"))
+                files.append(write_rows(book, bad, f"quarantine/{table}/{name}.parquet"))
             self._bad.append(_counted(bad, table))
             self._left_out.append(_counted(left_out, table))
 
@@ -279,17 +279,17 @@ def _expand_nodes(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _write_table(book: Book, table: str, rows: pl.DataFrame, batch: str) -> pl.DataFrame:
     """Write the rows of a table; per load the files that hold some of them."""
-    folder = book.lake / table
+    folder = f"lake/{table}"
     if rows.is_empty():
         return NOTHING_WRITTEN
     if table not in DAILY_TABLES:
-        return write_rows(book, rows, folder / f"{batch}.parquet")
+        return write_rows(book, rows, f"{folder}/{batch}.parquet")
     date = rows["sampled_at"].dt.date()
     return pl.concat(
         write_rows(
             book,
             _in_order(rows.filter(date == day), RAW_TABLES[table].key),
-            folder / f"{day}" / f"{batch}.parquet",
+            f"{folder}/{day}/{batch}.parquet",
         )
         for day in date.unique().sort()
     )
@@ -317,7 +317,7 @@ def _touched(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.DataFrame:
     span = {"start": table.span[0], "end": table.span[1]}
     spans = rows.lazy().select("load_id", row_count=1, **span)
     if table.span[0] not in table.key:
-        versions = pl.scan_parquet(book.lake / table.name / "*.parquet").select(*table.key, **span)
+        versions = _rows_of(book, table.name).select(*table.key, **span)
         revised = (
             rows.lazy()
             .select("load_id", *table.key, row_count=0)
@@ -361,7 +361,7 @@ def _held_anew(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.LazyFrame:
     out = withdrawn_loads(read_load_records(book))
     listed = rows.lazy().select("load_id", *job)
     held = (
-        pl.scan_parquet(book.lake / table.name / "*.parquet")
+        _rows_of(book, table.name)
         .filter(among.fill_null(value=submitted.has_nulls()), ~pl.col("load_id").is_in(out))
         .select("load_id", "loaded_at", "known_at", "load_number", "source_row", end, *job)
     )
@@ -423,7 +423,7 @@ def _between_reads(book: Book, rows: pl.DataFrame, table: RawTable) -> pl.LazyFr
     A read is the end of one span and the start of the next.
     """
     meter = ["meter_id", "flow"]
-    held = pl.read_parquet(book.lake / "register_reads" / "*.parquet")
+    held = _rows_of(book, "register_reads").collect()
     out = withdrawn_loads(read_load_records(book)) if len(held) else []
     reads = held.lazy().filter(~pl.col("load_id").is_in(out)).select(*meter, "read_at")
     start, end = (pl.col(name) for name in table.span)
@@ -496,8 +496,7 @@ def _unlisted(book: Book, listings: pl.DataFrame) -> pl.DataFrame:
     """
     table = RAW_TABLES["grid_events"]
     events, earlier = (
-        pl.scan_parquet(book.lake / name / "*.parquet").collect()
-        for name in (table.name, "grid_event_listings")
+        _rows_of(book, name).collect() for name in (table.name, "grid_event_listings")
     )
     event_id, number = pl.col("whole_event_id"), pl.col("load_number")
     found = [
@@ -531,11 +530,16 @@ def stale_dates(book: Book, load_ids: Sequence[str]) -> pl.DataFrame:
     found = [pl.DataFrame(schema={"load_id": pl.String, "stale_dates": pl.List(pl.Date)})]
     for table in RAW_TABLES.values():
         if table.span[0] not in table.key or table.name in _OF_REGISTERS:
-            files = pl.scan_parquet(book.lake / table.name / "*.parquet")
+            files = _rows_of(book, table.name)
             rows = files.filter(pl.col("load_id").is_in(load_ids)).collect()
             touched = _touched(book, rows, table)
             found.append(touched.select("load_id", stale_dates="touched_dates"))
     return pl.concat(found).group_by("load_id").agg(pl.col("stale_dates").explode().unique().sort())
+
+
+def _rows_of(book: Book, table: str) -> pl.LazyFrame:
+    """What the lake holds of a table that does not lie in folders by day."""
+    return pl.scan_parquet(str(book.lake / table / "*.parquet"))
 
 
 def _end_of_book(book: Book) -> pl.Expr:

@@ -1,11 +1,14 @@
-"""Writing Parquet files of the lake so that each is there whole or not at all.
+"""Files of the lake, in a folder or a bucket: listed, and written whole or not at all.
 
 What belongs here: the one way in which a file is put in place, and the reference data as files.
-What does not: which other files there are (`loading.py`, `rollup.py`), and the columns of the
-reference tables (`pipelines/reference`).
+What does not: which place the lake is (`pipelines/bucket.py`), which other files there are
+(`loading.py`, `rollup.py`), and the columns of the reference tables (`pipelines/reference`).
 """
 
+import io
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +16,7 @@ from filelock import FileLock
 
 from pipelines import reference
 from pipelines.book import Book
+from pipelines.bucket import Place, reached
 from pipelines.connectors.parsing import DAMAGED_TABLE
 from pipelines.errors import BookError
 
@@ -21,26 +25,48 @@ class LakeError(BookError):
     """The lake cannot be written or is damaged; `causes` has one sentence per file."""
 
 
-def lock(book: Book) -> FileLock:
-    """Held while the lake is changed, and while a book is built from it."""
-    book.lake.mkdir(parents=True, exist_ok=True)
-    return FileLock(book.lake / ".lock")
+@contextmanager
+def lock(book: Book) -> Iterator[None]:
+    """Held while the lake is changed, and while a book is built from it.
+
+    Raises:
+        BookError: the lake is in a bucket that cannot be had.
+    """
+    book.data_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(book.data_dir / "lake.lock"), reached(book.lake):
+        yield
 
 
-def write_parquet(frame: pl.DataFrame, file: Path) -> None:
-    """Write the frame beside the file and rename it; readers see the old or the new file.
+def write_parquet(frame: pl.DataFrame, file: Place) -> bytes:
+    """Write the frame; readers see the old or the new file.
+
+    Object storage shows nothing before it has all; in a folder, a finished file is renamed.
+
+    Returns:
+        What was written.
 
     Raises:
         LakeError: there is no room for it, or no leave to write it; the old file is as it was.
     """
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", compression_level=1)
+    content = buffer.getvalue()
+    if isinstance(file, Path):
+        _put(content, file)
+    else:
+        file.write_bytes(content)
+    return content
+
+
+def _put(content: bytes, file: Path) -> None:
     draft = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
             draft = Path(temporary.name)
-            frame.write_parquet(temporary.name, compression="zstd", compression_level=1)
+            temporary.write(content)
         draft.replace(file)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except OSError as error:
         raise LakeError(
             [
                 f"{file}: could not be written ({error}): make room or give leave to write, and run"
@@ -52,10 +78,32 @@ def write_parquet(frame: pl.DataFrame, file: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
-def readable_parquet(file: Path) -> pl.DataFrame | None:
+def drafts(folder: Place) -> list[Path]:
+    """What a writer that was cut off left below a folder; in a bucket nothing."""
+    return list(folder.rglob("*.tmp")) if isinstance(folder, Path) else []
+
+
+def listing(folder: Place) -> dict[str, int]:
+    """Parquet files below a folder with their bytes, in order, by their paths below it."""
+    if isinstance(folder, Path):
+        sizes = {
+            file.relative_to(folder).as_posix(): file.stat().st_size
+            for file in folder.rglob("*.parquet")
+        }
+    else:
+        start = f"{folder.path.rstrip('/')}/"
+        sizes = {
+            path.removeprefix(start): file["size"]
+            for path, file in folder.fs.find(start, detail=True).items()
+            if path.endswith(".parquet")
+        }
+    return dict(sorted(sizes.items()))
+
+
+def readable_parquet(file: Place) -> pl.DataFrame | None:
     """A file's rows, None where it is not there or is no whole Parquet file."""
     try:
-        return pl.read_parquet(file)
+        return pl.read_parquet(str(file))
     except (FileNotFoundError, *DAMAGED_TABLE):
         return None
 

@@ -5,14 +5,14 @@ what they were, and those that no record knows. What does not: what becomes of t
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
 from pipelines.book import Book
-from pipelines.lake.files import write_parquet
+from pipelines.bucket import Place
+from pipelines.lake.files import listing, write_parquet
 from pipelines.lake.records import DATA_FILE_SCHEMA, IN_BOOK
 from pipelines.lake.schemas import RAW_TABLES
 
@@ -31,25 +31,26 @@ class Hole:
     load_ids: tuple[str, ...]
 
 
-def write_rows(book: Book, rows: pl.DataFrame, file: Path) -> pl.DataFrame:
+def write_rows(book: Book, rows: pl.DataFrame, name: str) -> pl.DataFrame:
     """Write rows of the lake or quarantine; per load the file as a load record keeps it."""
-    write_parquet(rows, file)
+    content = write_parquet(rows, book.file(name))
     return rows.select(
         pl.col("load_id").unique(maintain_order=True),
-        file=pl.lit(file.relative_to(book.data_dir).as_posix()),
+        file=pl.lit(name),
         row_count=pl.lit(len(rows), pl.Int64),
-        file_bytes=pl.lit(file.stat().st_size, pl.Int64),
-        sha256=pl.lit(_sha256(file)),
+        file_bytes=pl.lit(len(content), pl.Int64),
+        sha256=pl.lit(hashlib.sha256(content).hexdigest()),
     )
 
 
-def data_files(book: Book) -> Iterator[Path]:
-    """Files with raw rows, in the lake and in quarantine."""
-    for folder in (book.lake, book.quarantine):
-        for name in ROW_TABLES:
-            for file in (folder / name).rglob("*.parquet"):
-                if file.name != "schema.parquet":
-                    yield file
+def data_files(book: Book) -> dict[str, int]:
+    """Files with raw rows in the lake and in quarantine, by name, with their bytes."""
+    return {
+        f"{folder}/{path}": size
+        for folder, place in (("lake", book.lake), ("quarantine", book.quarantine))
+        for path, size in listing(place).items()
+        if path.split("/")[0] in ROW_TABLES and not path.endswith("/schema.parquet")
+    }
 
 
 def expected(records: pl.DataFrame) -> pl.DataFrame:
@@ -74,15 +75,17 @@ def with_data_files(records: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def leftovers(book: Book, records: pl.DataFrame) -> list[Path]:
+def leftovers(files: Collection[str], records: pl.DataFrame) -> list[str]:
     """Files with raw rows that no record knows: what a load that was cut off left."""
-    known = {book.data_dir / file for file in expected(records)["file"].unique()}
-    return [file for file in data_files(book) if file not in known]
+    known = {*expected(records)["file"]}
+    return [file for file in files if file not in known]
 
 
-def holes(book: Book, records: pl.DataFrame, *, with_checksums: bool = False) -> list[Hole]:
+def holes(
+    book: Book, files: Mapping[str, int], records: pl.DataFrame, *, with_checksums: bool = False
+) -> list[Hole]:
     """Files of the lake that are gone or differ from what was written, by size or by checksum."""
-    files = (
+    known = (
         expected(records)
         .filter(pl.col("file").str.starts_with("lake/"))
         .group_by("file", "file_bytes", "sha256")
@@ -90,14 +93,14 @@ def holes(book: Book, records: pl.DataFrame, *, with_checksums: bool = False) ->
         .sort("file")
     )
     found = []
-    for name, file_bytes, sha256, load_ids in files.iter_rows():
-        file = book.data_dir / name
-        if not file.is_file():
+    for name, file_bytes, sha256, load_ids in known.iter_rows():
+        size = files.get(name)
+        if size is None:
             found.append(Hole(name, "no file", tuple(load_ids)))
-        elif (size := file.stat().st_size) != file_bytes:
+        elif size != file_bytes:
             what = f"{size} bytes, expected {file_bytes}"
             found.append(Hole(name, what, tuple(load_ids)))
-        elif with_checksums and _sha256(file) != sha256:
+        elif with_checksums and _sha256(book.file(name)) != sha256:
             found.append(Hole(name, "other bytes than were written", tuple(load_ids)))
     return found
 
@@ -127,12 +130,12 @@ def damage(book: Book, records: pl.DataFrame, *, as_of: bool = False) -> list[st
 
     Cheap: it looks at the sizes of files, not into them.
     """
-    causes = lost_rows(records, holes(book, records), as_of=as_of)
-    if leftovers(book, records):
+    files = data_files(book)
+    causes = lost_rows(records, holes(book, files, records), as_of=as_of)
+    if leftovers(files, records):
         causes.append(f"{book.lake}: the last load was cut off: run `wattbook load` first")
     return causes
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def _sha256(file: Place) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.book import Book
+from pipelines.bucket import Place
 from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON
 from pipelines.connectors.reading import Part, file_sha256, not_readable
 from pipelines.lake.files import readable_parquet, write_parquet
@@ -122,7 +123,7 @@ def remember(book: Book, landing: Landing) -> None:
         write_parquet(seen, _seen_file(book))
 
 
-def _seen_file(book: Book) -> Path:
+def _seen_file(book: Book) -> Place:
     return book.lake / "landing.parquet"
 
 

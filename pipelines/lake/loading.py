@@ -30,6 +30,7 @@ from pipelines.connectors.reading import FaultyReading, Part, Reader
 from pipelines.lake.batch import JOB_NODES_SCHEMA, Batch
 from pipelines.lake.files import (
     LakeError,
+    drafts,
     lock,
     readable_parquet,
     write_parquet,
@@ -38,6 +39,7 @@ from pipelines.lake.files import (
 from pipelines.lake.holdings import (
     ROW_TABLES,
     Hole,
+    data_files,
     expected,
     holes,
     leftovers,
@@ -137,7 +139,7 @@ def load(
         before = records
         records, notes = follow_landing(book, records, landing, declared.kept_days, now)
         notes += _told(before, records)
-        gaps = holes(book, records, with_checksums=with_checksums)
+        gaps = holes(book, data_files(book), records, with_checksums=with_checksums)
         new, skipped = _find_new(landing, records, gaps, declared.digest, now)
         _forget(book, records, new, {hole.file for hole in gaps})
         _set_aside(book, gaps)
@@ -157,7 +159,7 @@ def load(
         notes += _replaced(records, written)
         written += failed
         records = read_load_records(book)
-        lost = lost_rows(records, holes(book, records)) if gaps else []
+        lost = lost_rows(records, holes(book, data_files(book), records)) if gaps else []
     return LoadSummary(
         loaded=sum(record.status == "loaded" for record in written),
         skipped=skipped,
@@ -208,7 +210,7 @@ def _write_empty_tables(book: Book) -> None:
     empty["loads"] = pl.DataFrame(schema=LOAD_RECORD_SCHEMA)
     for name, frame in empty.items():
         file = book.lake / name / "schema.parquet"
-        if not file.exists() or pl.read_parquet_schema(file) != frame.schema:
+        if not file.exists() or pl.read_parquet_schema(str(file)) != frame.schema:
             write_parquet(frame, file)
 
 
@@ -221,15 +223,15 @@ def _remove_leftovers(book: Book, records: pl.DataFrame, landing: Landing) -> No
     Raises:
         LakeError: such rows are of files that are not in landing, so that they are there alone.
     """
-    drafts = list(book.lake.glob("*.tmp"))
+    own = (*ROW_TABLES, "loads")
     for folder in (book.lake, book.quarantine):
-        for name in (*ROW_TABLES, "loads"):
-            drafts += (folder / name).rglob("*.tmp")
-    for draft in drafts:
-        draft.unlink()
+        for draft in drafts(folder):
+            if draft.relative_to(str(folder)).parts[0] in (draft.name, *own):
+                draft.unlink()
     known = {file.sha256[:16] for file in landing.files} | set(records["load_id"])
     causes = []
-    for file in leftovers(book, records):
+    for name in leftovers(data_files(book), records):
+        file = book.file(name)
         rows = readable_parquet(file)
         if rows is not None and not known.issuperset(rows["load_id"].unique()):
             causes.append(
@@ -320,9 +322,9 @@ def _forget(
 def _set_aside(book: Book, gaps: Sequence[Hole]) -> None:
     """Keep files that are not what they were from being read; the records still ask for them."""
     for hole in gaps:
-        file = book.data_dir / hole.file
+        file = book.file(hole.file)
         if file.exists():
-            file.replace(file.with_suffix(".damaged"))
+            file.rename(str(file.with_suffix(".damaged")))
 
 
 def _take_out(
@@ -339,22 +341,22 @@ def _take_out(
     held_by_kept = [held.filter(~is_again, pl.col("file").is_in(sorted(untrue)))]
     old_files = []
     for file in sorted({*held["file"]} - untrue):
-        path = book.data_dir / file
-        rows = pl.read_parquet(path).filter(~is_again)
+        rows = pl.read_parquet(str(book.file(file))).filter(~is_again)
         if not rows.is_empty():
+            folder, _, old_name = file.rpartition("/")
             # What follows the name of a batch is the number of its part.
-            kept_file = path.with_name(f"{name}{path.name[len(name) :]}")
+            kept_file = f"{folder}/{name}{old_name[len(name) :]}"
             held_by_kept.append(write_rows(book, rows, kept_file))
-        old_files.append(path)
+        old_files.append(file)
     loads = book.lake / "loads" / f"{batch}.parquet"
     if kept.is_empty():
         loads.unlink()
     else:
         write_parquet(with_data_files(kept, pl.concat(held_by_kept)), loads)
     still_held = pl.concat(held_by_kept)["file"]
-    old_files += [book.data_dir / file for file in untrue if file not in still_held]
-    for path in old_files:
-        path.unlink(missing_ok=True)
+    old_files += [file for file in untrue if file not in still_held]
+    for file in old_files:
+        book.file(file).unlink(missing_ok=True)
 
 
 def _load_batches(
@@ -427,7 +429,7 @@ def _write_failed(book: Book, failed: pl.DataFrame) -> None:
     file = book.lake / "loads" / f"{FAILED}.parquet"
     if failed.is_empty():
         file.unlink(missing_ok=True)
-    elif not file.exists() or not pl.read_parquet(file).equals(failed):
+    elif not file.exists() or not pl.read_parquet(str(file)).equals(failed):
         write_parquet(failed, file)
 
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from pipelines.book import Book
 from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON, Context
+from pipelines.lake.files import listing
 from pipelines.lake.records import read_load_records, withdrawn_loads
 from pipelines.lake.schemas import PROVENANCE_COLUMNS, RawTable, reaches
 
@@ -60,7 +61,10 @@ class Declared:
     def read(cls, book: Book) -> "Declared":
         """From the reference tables in the lake."""
         folder = book.lake / "reference"
-        tables = {file.stem: pl.read_parquet(file) for file in sorted(folder.glob("*.parquet"))}
+        tables = {
+            name.removesuffix(".parquet"): pl.read_parquet(str(folder / name))
+            for name in listing(folder)
+        }
         clusters = tables["clusters"]
         hosts = tables["nodes"].select("hostname").unique()
         in_sites = "hostnames of node_groups of a file in data/reference/sites"

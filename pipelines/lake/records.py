@@ -7,14 +7,14 @@ and when its record is written (`loading.py`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from pipelines.book import Book
+from pipelines.bucket import Place
 from pipelines.connectors.parsing import DAMAGED_TABLE
-from pipelines.lake.files import LakeError
+from pipelines.lake.files import LakeError, listing
 from pipelines.lake.landing import LandedFile
 
 DATA_FILE_SCHEMA: dict[str, pl.DataType] = {
@@ -92,14 +92,14 @@ def read_load_records(book: Book) -> pl.DataFrame:
     Raises:
         LakeError: a file of records is damaged, or was written by another version of Wattbook.
     """
-    files = sorted((book.lake / "loads").glob("*.parquet"))
-    frames = [_records_in(file) for file in files]
+    folder = book.lake / "loads"
+    frames = [_records_in(folder / name) for name in listing(folder)]
     return pl.concat([pl.DataFrame(schema=LOAD_RECORD_SCHEMA), *frames])
 
 
-def _records_in(file: Path) -> pl.DataFrame:
+def _records_in(file: Place) -> pl.DataFrame:
     try:
-        records = pl.read_parquet(file)
+        records = pl.read_parquet(str(file))
     except DAMAGED_TABLE as error:
         raise LakeError(
             [

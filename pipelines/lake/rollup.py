@@ -41,8 +41,9 @@ import pyarrow as pa
 from ibis.expr.builders import WindowBuilder
 
 from pipelines.book import Book
+from pipelines.bucket import show
 from pipelines.connectors.common import BUSY_ABOVE_RATIO
-from pipelines.lake.files import write_parquet
+from pipelines.lake.files import listing, write_parquet
 from pipelines.lake.schemas import RAW_TABLES
 
 INTERVAL_S = 900
@@ -194,6 +195,7 @@ def roll_up(
     write_schemas(book)
     days = sorted(set(dates))
     with duckdb.connect() as engine, ThreadPoolExecutor(DAYS_AT_ONCE) as pool:
+        show(engine, book.lake)
         engine.execute("set temp_directory = ?", [str(book.data_dir / "spill")])
         if memory_limit is not None:
             engine.execute("set memory_limit = ?", [memory_limit])
@@ -217,21 +219,29 @@ def roll_up(
     return counts
 
 
-def is_rolled_up(book: Book, day: date) -> bool:
-    """Whether the roll-ups of a UTC date are there."""
-    return all((book.lake / folder / f"{day}.parquet").is_file() for folder in ROLL_UPS)
+def rolled_up(book: Book) -> set[date]:
+    """UTC dates whose roll-ups are there."""
+    days = [
+        {
+            date.fromisoformat(name.removesuffix(".parquet"))
+            for name in listing(book.roll_ups / folder)
+            if name != "schema.parquet"
+        }
+        for folder in ROLL_UPS
+    ]
+    return set.intersection(*days)
 
 
 def write_schemas(book: Book) -> None:
     """Write what columns the roll-ups have, for days without any."""
     for name, schema in ROLL_UPS.items():
-        write_parquet(schema.to_frame(), book.lake / name / "schema.parquet")
+        write_parquet(schema.to_frame(), book.roll_ups / name / "schema.parquet")
 
 
 def write_day(book: Book, day: date, frames: Mapping[str, pl.DataFrame]) -> None:
     """Replace the roll-ups of a UTC date."""
     for name, frame in frames.items():
-        write_parquet(frame, book.lake / name / f"{day}.parquet")
+        write_parquet(frame, book.roll_ups / name / f"{day}.parquet")
 
 
 def of_day(rows: pa.Table, name: str, day: date) -> pl.DataFrame:
@@ -795,9 +805,9 @@ def sample_files(book: Book, table: str, day: date) -> list[str]:
     """Files with samples of a day and those next to it."""
     near = [day + timedelta(days=offset) for offset in (-1, 0, 1)]
     files = [
-        file
+        folder / name
         for folder in (book.lake / table / str(near_day) for near_day in near)
-        for file in sorted(folder.glob("*.parquet"))
+        for name in listing(folder)
     ]
     # Files of an earlier version lack columns that the schema has.
     return [str(file) for file in (book.lake / table / "schema.parquet", *files)]

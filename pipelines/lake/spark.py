@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -57,8 +58,16 @@ def roll_up(
         progress: told each date that is done.
 
     Raises:
-        LakeError: the cluster could not be had or gave up; days not written are as before.
+        LakeError: the lake is in a bucket, or the cluster could not be had or gave up; days not
+            written are as before.
     """
+    if not isinstance(book.lake, Path):
+        raise LakeError(
+            [
+                f"{SPARK_VARIABLE}={master}: found the lake in a bucket ({book.lake}), expected a"
+                " folder that the workers see too: unset the variable to roll up on this machine"
+            ]
+        )
     rollup.write_schemas(book)
     if not dates:
         return

@@ -329,7 +329,7 @@ def availability(book: Book, team: str) -> str:
 
 def reference_metadata(book: Book, table: str) -> dict[str, Any]:
     """What shows beside a table of the reference data."""
-    rows = pl.scan_parquet(book.lake / "reference" / f"{table}.parquet")
+    rows = pl.scan_parquet(str(book.lake / "reference" / f"{table}.parquet"))
     return {"dagster/row_count": rows.select(pl.len()).collect().item()}
 
 
@@ -353,7 +353,7 @@ def daily_rows(book: Book, table: str) -> pl.DataFrame:
 
 def _lake_rows(book: Book, table: str) -> pl.LazyFrame:
     folder = book.lake / ("loads" if table == "raw_loads" else table)
-    return pl.scan_parquet(folder / "**" / "*.parquet", missing_columns="insert")
+    return pl.scan_parquet(str(folder / "**" / "*.parquet"), missing_columns="insert")
 
 
 def table_metadata(book: Book, table: str) -> dict[str, Any]:

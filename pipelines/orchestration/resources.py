@@ -18,6 +18,7 @@ from dagster_dbt import DbtCliResource
 
 from pipelines import reference, warehouse
 from pipelines.book import Book
+from pipelines.bucket import LAKE_VARIABLE
 from pipelines.orchestration.columns import Columns
 from pipelines.pack.delivery import Channels, Webhook, channels, webhook_of
 
@@ -30,7 +31,7 @@ class BookResource(dg.ConfigurableResource):
     @property
     def book(self) -> Book:
         """The folders of the book."""
-        return Book(Path(self.data_dir))
+        return Book(Path(self.data_dir), os.environ.get(LAKE_VARIABLE))
 
     def channels(self) -> Channels:
         """Where packs are sent; read when needed, so that no secret is part of a run's settings."""

@@ -31,6 +31,7 @@ import duckdb
 
 from pipelines import reference
 from pipelines.book import Book
+from pipelines.bucket import show
 from pipelines.errors import BookError
 from pipelines.published import confidential, postgres
 from pipelines.published.access import groups, restrict
@@ -369,6 +370,8 @@ def _write_version(
         connection.execute("set temp_directory = ?", [str(book.data_dir / "spill")])
         if memory_limit := os.environ.get(MEMORY_VARIABLE):
             connection.execute("set memory_limit = ?", [memory_limit])
+        # Load records are shown as they lie there.
+        show(connection, book.lake)
         connection.execute(f"attach {sql_text(book.warehouse.resolve())} as book (read_only)")
         connection.execute(
             f"attach {sql_text(file.resolve())} as team (storage_version '{STORAGE_VERSION}')"

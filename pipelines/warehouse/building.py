@@ -147,7 +147,7 @@ def _run_dbt(todo: Plan, warehouse: Path, progress: Progress | None) -> BuildRes
     answer = invoke_dbt(todo.book, warehouse, todo.dbt_arguments, progress)
     results = list(getattr(answer.result, "results", None) or [])
     if not answer.success:
-        raise WarehouseError(causes_of(answer, results, warehouse))
+        raise WarehouseError(causes_of(todo.book, answer, results, warehouse))
     return BuildResult(
         warehouse,
         is_built=True,

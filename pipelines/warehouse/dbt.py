@@ -19,6 +19,7 @@ import duckdb
 from filelock import FileLock
 
 from pipelines.book import Book
+from pipelines.bucket import Place, show
 from pipelines.errors import BookError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def parse(book: Book) -> dict[str, Any]:
         if not manifest_path(book).exists() or not parsed.exists() or parsed.read_text() != now:
             answer = invoke_dbt(book, book.warehouse.resolve(), ["parse"])
             if not answer.success:
-                raise WarehouseError(causes_of(answer, [], book.warehouse))
+                raise WarehouseError(causes_of(book, answer, [], book.warehouse))
             parsed.write_text(now)
         manifest: dict[str, Any] = json.loads(manifest_path(book).read_text())
     return manifest
@@ -149,19 +150,22 @@ def digest_of_folder(folder: Path) -> str:
     return digest_of([file for file in folder.rglob("*") if file.suffix in kinds])
 
 
-def digest_of(files: Sequence[Path]) -> str:
+def digest_of(files: Sequence[Place]) -> str:
     """Digest of the names and contents of files."""
     digest = hashlib.sha256()
-    for file in sorted(files):
+    for file in sorted(files, key=str):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
-def causes_of(answer: "dbtRunnerResult", results: list[Any], warehouse: Path) -> list[str]:
+def causes_of(
+    book: Book, answer: "dbtRunnerResult", results: list[Any], warehouse: Path
+) -> list[str]:
     """Why a dbt run failed, one sentence per cause; of a test with the first rows that fail it."""
     failed = ("error", "fail", "runtime error")
     causes = [
-        cause_of(result) + (_failing_rows(result, warehouse) if result.status == "fail" else "")
+        cause_of(result)
+        + (_failing_rows(book, result, warehouse) if result.status == "fail" else "")
         for result in results
         if result.status in failed
     ]
@@ -172,8 +176,9 @@ def causes_of(answer: "dbtRunnerResult", results: list[Any], warehouse: Path) ->
     ]
 
 
-def _failing_rows(result: Any, warehouse: Path) -> str:
+def _failing_rows(book: Book, result: Any, warehouse: Path) -> str:
     with duckdb.connect(str(warehouse), read_only=True) as connection:
+        show(connection, book.lake)
         rows = connection.sql(result.node.compiled_code).limit(5).pl()
     shown = (
         ", ".join(f"{column} {value}" for column, value in row.items())

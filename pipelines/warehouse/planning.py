@@ -18,8 +18,8 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from pipelines.book import Book
-from pipelines.lake import DAILY_TABLES, IN_BOOK, read_load_records, rollup, spark
+from pipelines.book import Book, EarlierBook
+from pipelines.lake import DAILY_TABLES, IN_BOOK, listing, read_load_records, rollup, spark
 from pipelines.lake.schemas import RAW_TABLES
 from pipelines.warehouse.dbt import (
     WarehouseError,
@@ -76,6 +76,7 @@ class Plan:
         """The vars of the dbt run."""
         return {
             "lake_dir": str(self.book.lake.resolve()),
+            "roll_up_dir": str(self.book.roll_ups.resolve()),
             "as_of": self.as_of.isoformat() if self.as_of else None,
             "build_from": self.build_from.isoformat() if self.build_from else None,
             "load_ids": list(self.load_ids),
@@ -109,7 +110,8 @@ def plan(
     are: a certificate of the whole year touches days before the book and days to come.
     """
     if as_of is not None:
-        return Plan(_as_of_book(book, as_of), as_of_path(book, as_of), None, as_of=as_of)
+        earlier = EarlierBook(dbt_dir(book) / f"as-of-{_stamp(as_of)}", today=book)
+        return Plan(earlier, as_of_path(book, as_of), None, as_of=as_of)
     loads = read_load_records(book).filter(pl.col("status") != "failed")
     loads = _up_to_data(loads).with_columns(build_id=_build_id())
     built = built_loads(book)
@@ -120,7 +122,7 @@ def plan(
     with_telemetry = _touched(new.filter(is_telemetry))
     if any(mark.startswith("rollup.") for mark in built):
         # Of a day whose roll-up is gone the book would know nothing.
-        lost = [day for day in dates_with_telemetry(book) if not rollup.is_rolled_up(book, day)]
+        lost = {*dates_with_telemetry(book)} - rollup.rolled_up(book)
         touched, with_telemetry = (
             tuple(sorted({*days, *lost})) for days in (touched, with_telemetry)
         )
@@ -158,9 +160,10 @@ def dates_with_telemetry(book: Book) -> list[date]:
     """The UTC dates of which the lake holds telemetry."""
     return sorted(
         {
-            date.fromisoformat(folder.name)
+            date.fromisoformat(file.split("/")[0])
             for table in DAILY_TABLES
-            for folder in (book.lake / table).glob("????-??-??")
+            for file in listing(book.lake / table)
+            if file != "schema.parquet"
         }
     )
 
@@ -215,8 +218,9 @@ def built_from(book: Book) -> str | None:
     builds = _rows(book, "builds", latest)
     if not builds or not builds[0][1]:
         return None
-    loads = (book.lake / "loads").glob("*.parquet")
-    return f"{builds[0][0]}.{digest_of([file for file in loads if file.stem != 'schema'])}"
+    folder = book.lake / "loads"
+    loads = [folder / name for name in listing(folder) if name != "schema.parquet"]
+    return f"{builds[0][0]}.{digest_of(loads)}"
 
 
 def _rows(book: Book, table: str, query: str) -> list[tuple[Any, ...]]:
@@ -257,21 +261,6 @@ def _build_id() -> pl.Expr:
         waits.otherwise(pl.lit("")),
         pl.when(times > 0).then(pl.format(".w{}", times)).otherwise(pl.lit("")),
     )
-
-
-def _as_of_book(book: Book, as_of: datetime) -> Book:
-    """A book that shares the lake but for the roll-ups, which depend on what was known."""
-    folder = dbt_dir(book) / f"as-of-{_stamp(as_of)}"
-    own_lake = folder / "lake"
-    own_lake.mkdir(parents=True, exist_ok=True)
-    for shared in sorted(book.lake.resolve().iterdir()):
-        link = own_lake / shared.name
-        if shared.name not in ("gpu_intervals", "node_intervals") and not link.exists():
-            link.symlink_to(shared, target_is_directory=True)
-    own_reference = book.data_dir.resolve() / "reference"
-    if own_reference.exists() and not (folder / "reference").exists():
-        (folder / "reference").symlink_to(own_reference, target_is_directory=True)
-    return Book(data_dir=folder)
 
 
 def _stamp(as_of: datetime) -> str:

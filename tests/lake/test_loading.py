@@ -821,14 +821,14 @@ def stop_before_each_change(patch: pytest.MonkeyPatch, stop: Callable[..., None]
     """Call `stop` before a load writes a file and before it removes one."""
     unlink = Path.unlink
 
-    def write(frame: pl.DataFrame, file: Path) -> None:
+    def write(frame: pl.DataFrame, file: Path) -> bytes:
         try:
             stop()
         except KilledError:
             file.parent.mkdir(parents=True, exist_ok=True)
             (file.parent / "half.tmp").touch()
             raise
-        lake.write_parquet(frame, file)
+        return lake.write_parquet(frame, file)
 
     def remove(path: Path, *, missing_ok: bool = False) -> None:
         if path.suffix != ".tmp":
