@@ -50,7 +50,7 @@ def place(url: str) -> UPath:
 
 
 def show(connection: duckdb.DuckDBPyConnection, lake: Place) -> None:
-    """Let a connection of DuckDB's read the lake, as dbt's profile does for dbt's.
+    """Let a connection of DuckDB's read the lake.
 
     What is listed once stays so for it: the lake does not change while it is read.
     """

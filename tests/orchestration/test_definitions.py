@@ -231,6 +231,7 @@ def test_only_a_run_of_all_models_makes_loads_part_of_the_book(
     assert asked == [
         {
             "lake_dir": str(book.lake.resolve()),
+            "roll_up_dir": str(book.lake.resolve()),
             "as_of": None,
             "build_from": "2026-08-31",
             "load_ids": load_ids,

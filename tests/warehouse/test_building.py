@@ -199,6 +199,7 @@ def test_a_file_that_goes_out_of_the_book_or_comes_back_is_built_anew(book):
 def test_a_day_whose_roll_up_is_gone_is_rolled_up_and_built_again(book):
     write_loads(book, ("a", "loaded", [FIRST]), tables={"a": ["gpu_samples"]})
     (book.lake / "gpu_samples" / str(FIRST)).mkdir(parents=True)
+    (book.lake / "gpu_samples" / str(FIRST) / "batch.parquet").touch()
     mark_built(book, warehouse.plan(book).load_ids)
     for table in ("gpu_intervals", "node_intervals"):
         assert (warehouse.plan(book).dates, warehouse.plan(book).telemetry_dates) == (
@@ -285,6 +286,7 @@ def test_the_vars_of_dbt_name_days_loads_and_the_instant():
     )
     assert todo.dbt_vars == {
         "lake_dir": "/books/one/lake",
+        "roll_up_dir": "/books/one/lake",
         "as_of": "2026-10-05T00:00:00+00:00",
         "build_from": "2026-08-31",
         "load_ids": ["a"],
@@ -296,33 +298,39 @@ INSTANT = datetime(2026, 10, 5, 12, tzinfo=UTC)
 
 def test_a_book_as_of_an_instant_shares_the_lake_but_for_its_roll_ups(book):
     write_loads(book, ("a", "loaded", [FIRST]))
-    for table in ("gpu_samples", "gpu_intervals", "node_intervals"):
-        (book.lake / table).mkdir()
-    for todo in (warehouse.plan(book, as_of=INSTANT), warehouse.plan(book, as_of=INSTANT)):
-        own = todo.book.lake
-        assert {file.name: file.resolve() for file in own.iterdir()} == {
-            name: (book.lake / name).resolve() for name in ("gpu_samples", "loads")
-        }
-        assert (own.resolve(), todo.book.quarantine.exists()) == (own, False)
-        assert (todo.dates, todo.as_of, todo.warehouse.name) == (
-            None,
-            INSTANT,
-            "warehouse.as-of-2026-10-05T120000Z.duckdb",
-        )
+    todo = warehouse.plan(book, as_of=INSTANT)
+    own = todo.book
+    assert (own.lake, own.reference) == (book.lake, book.reference)
+    assert own.roll_ups == own.data_dir / "roll_ups"
+    assert todo.dbt_vars["lake_dir"] == str(book.lake.resolve())
+    assert todo.dbt_vars["roll_up_dir"] == str(own.roll_ups.resolve())
+    assert (todo.dates, todo.as_of, todo.warehouse.name) == (
+        None,
+        INSTANT,
+        "warehouse.as-of-2026-10-05T120000Z.duckdb",
+    )
+
+
+def with_samples(book: Book, day: date) -> None:
+    """A lake that holds a file, without rows, of a day's telemetry."""
+    lake.load(book)
+    folder = book.lake / "gpu_samples"
+    (folder / str(day)).mkdir()
+    shutil.copy(folder / "schema.parquet", folder / str(day))
 
 
 def test_roll_ups_of_a_book_as_of_an_instant_leave_those_of_the_book(book):
-    lake.load(book)
-    (book.lake / "gpu_samples" / str(FIRST)).mkdir()
-    warehouse.roll_up(warehouse.plan(book, as_of=INSTANT))
+    with_samples(book, FIRST)
+    todo = warehouse.plan(book, as_of=INSTANT)
+    warehouse.roll_up(todo)
     assert list(book.lake.glob("*_intervals")) == []
+    assert sorted(file.name for file in todo.book.roll_ups.glob("*/2*")) == [f"{FIRST}.parquet"] * 2
 
 
 def test_a_spark_master_rolls_the_days_up_and_fails_the_build_where_it_is_not_there(
     book, monkeypatch
 ):
-    lake.load(book)
-    (book.lake / "gpu_samples" / str(FIRST)).mkdir()
+    with_samples(book, FIRST)
     monkeypatch.setenv("WATTBOOK_SPARK_MASTER", "spark://127.0.0.1:1")
     with pytest.raises(lake.LakeError, match=r"SPARK_MASTER=\S+: no Spark master answers"):
         warehouse.build(book)
