@@ -98,7 +98,7 @@ def _unreached(lake: UPath, error: Exception) -> str:
             f"the object storage refuses ({found}): set {KEY_VARIABLES} to credentials that may"
             " list, read, write and delete there"
         )
-    elif isinstance(error, FileNotFoundError):
+    elif "NoSuchBucket" in str(error.__cause__):
         what = f"found no such bucket ({found}): make it, or set the variable to the one there is"
     elif isinstance(error, OSError):
         what = f"the object storage gave up ({found}): run it again; what was written before stays"
