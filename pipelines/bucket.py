@@ -15,22 +15,27 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-
-import duckdb
-from upath import UPath
+from typing import TYPE_CHECKING
 
 from pipelines.errors import BookError
+
+if TYPE_CHECKING:
+    import duckdb
+    from upath import UPath
+
+    Place = Path | UPath
+    """A folder or file of the lake: a `Path` of this machine, or below `s3://`."""
+else:
+    # What reads a bucket takes longer to import than most commands take.
+    Place = Path
 
 LAKE_VARIABLE = "WATTBOOK_LAKE"
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 KEY_VARIABLES = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
-Place = Path | UPath
-"""A folder or file of the lake: a `Path` of this machine, or below `s3://`."""
-
 
 @cache
-def place(url: str) -> UPath:
+def place(url: str) -> "UPath":
     """The folder below `s3://` that a URL names.
 
     Raises:
@@ -45,11 +50,13 @@ def place(url: str) -> UPath:
     if region := os.environ.get("AWS_REGION"):
         # The one name of the two that botocore knows.
         os.environ.setdefault("AWS_DEFAULT_REGION", region)
+    from upath import UPath
+
     # Polars and other processes write without its knowing.
     return UPath(url.rstrip("/"), use_listings_cache=False)
 
 
-def show(connection: duckdb.DuckDBPyConnection, lake: Place) -> None:
+def show(connection: "duckdb.DuckDBPyConnection", lake: Place) -> None:
     """Let a connection of DuckDB's read the lake.
 
     What is listed once stays so for it: the lake does not change while it is read.
@@ -87,7 +94,7 @@ def reached(lake: Place) -> Iterator[None]:
         raise BookError([_unreached(lake, error)]) from error
 
 
-def _unreached(lake: UPath, error: Exception) -> str:
+def _unreached(lake: "UPath", error: Exception) -> str:
     from botocore.exceptions import NoCredentialsError, PartialCredentialsError
 
     found = _without_secret(" ".join(str(error).split()))
