@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -33,7 +33,13 @@ from pipelines.warehouse.dbt import (
     dbt_dir,
     invoke_dbt,
 )
-from pipelines.warehouse.planning import Plan, dates_with_telemetry, loads_in_warehouse, plan
+from pipelines.warehouse.planning import (
+    Plan,
+    dates_with_telemetry,
+    loads_in_warehouse,
+    plan,
+    with_neighbours,
+)
 
 REREAD = "if a file of the lake is damaged, `wattbook load --checksums` reads its rows again"
 
@@ -107,14 +113,10 @@ def whole_lake(book: Book, *, as_of: bool = False) -> Iterator[None]:
 
 
 def roll_up(todo: Plan, progress: Progress | None = None) -> None:
-    """Roll up the telemetry of the plan's days and of those next to them.
-
-    A sample closes the step since the one before it, which may have begun the day before.
-    """
+    """Roll up the telemetry of the plan's days and of those next to them."""
     with_telemetry = dates_with_telemetry(todo.book)
     if todo.telemetry_dates is not None:
-        dates = todo.telemetry_dates
-        near = {day + timedelta(days=offset) for day in dates for offset in (-1, 0, 1)}
+        near = with_neighbours(todo.telemetry_dates)
         with_telemetry = [day for day in with_telemetry if day in near]
     left_out = withdrawn_loads(read_load_records(todo.book), todo.as_of)
     if master := os.environ.get(spark.SPARK_VARIABLE):

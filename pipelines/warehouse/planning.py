@@ -106,8 +106,9 @@ def plan(
     """Decide what to build: the named UTC dates, else those that new loads touched.
 
     The first build, and one after a change of reference data, models or roll-up, takes everything.
-    Where only some dates can be named, `nameable`, a load counts as built once those of its dates
-    are: a certificate of the whole year touches days before the book and days to come.
+    A load counts as built where dbt rebuilds all its dates, which it does from the start of the
+    month on, and the telemetry of all of them is rolled up. Where only some dates can be named,
+    `nameable`, those count: a certificate of the whole year touches days before the book.
     """
     if as_of is not None:
         earlier = EarlierBook(dbt_dir(book) / f"as-of-{_stamp(as_of)}", today=book)
@@ -149,11 +150,24 @@ def plan(
     )
     if marks - built:
         return todo
-    left = pl.col("touched_dates").list.set_difference(pl.lit(list(days), pl.List(pl.Date)))
+    left = pl.col("touched_dates")
     if nameable is not None:
         left = left.list.set_intersection(pl.lit(list(nameable), pl.List(pl.Date)))
-    covered = new.filter(left.list.len() == 0)
+    missed = pl.element().filter(pl.element() < (todo.build_from or date.max))
+    rolled_up = pl.lit(sorted(with_neighbours(todo.telemetry_dates or ())), pl.List(pl.Date))
+    covered = new.filter(
+        left.list.eval(missed).list.len() == 0,
+        ~is_telemetry | (left.list.set_difference(rolled_up).list.len() == 0),
+    )
     return replace(todo, load_ids=tuple(covered["build_id"].sort()))
+
+
+def with_neighbours(dates: Collection[date]) -> set[date]:
+    """The dates and those next to them, whose telemetry is rolled up with theirs.
+
+    A sample closes the step since the one before it, which may have begun the day before.
+    """
+    return {day + timedelta(days=offset) for day in dates for offset in (-1, 0, 1)}
 
 
 def dates_with_telemetry(book: Book) -> list[date]:

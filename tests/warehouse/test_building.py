@@ -105,14 +105,25 @@ def test_only_days_of_new_telemetry_are_rolled_up_unless_days_are_named(book):
 def test_a_load_counts_as_built_only_when_all_its_days_are(book):
     write_loads(book, ("a", "loaded", [FIRST]))
     mark_built(book, warehouse.plan(book).load_ids)
-    write_loads(
-        book,
+    in_window, before = date(2026, 9, 30), date(2026, 9, 29)
+    loads = [
         ("a", "loaded", [FIRST]),
-        ("b", "loaded", [FIRST, SECOND]),
+        ("bill", "loaded", [in_window, FIRST, SECOND]),
+        ("late", "loaded", [before, SECOND]),
+        ("samples", "loaded", [FIRST, SECOND]),
+        ("more samples", "loaded", [in_window, SECOND]),
         ("c", "loaded", [SECOND]),
-    )
+    ]
+    telemetry = {load: ["gpu_samples"] for load in ("samples", "more samples")}
+    write_loads(book, *loads, tables=telemetry)
     todo = warehouse.plan(book, [SECOND])
-    assert (todo.dates, todo.load_ids) == ((SECOND,), ("c",))
+    # dbt builds on from there, and telemetry of the days next to the one named is rolled up.
+    assert (todo.dates, todo.build_from, todo.load_ids) == (
+        (SECOND,),
+        in_window,
+        ("bill", "c", "samples"),
+    )
+    assert set(warehouse.plan(book).load_ids) == {load for load, *_ in loads} - {"a"}
 
 
 def test_days_that_cannot_be_named_keep_no_load_from_counting_as_built(book):
@@ -124,9 +135,9 @@ def test_days_that_cannot_be_named_keep_no_load_from_counting_as_built(book):
         ("year", "loaded", [date(2025, 12, 31), FIRST, SECOND, date(2026, 12, 31)]),
         ("first", "loaded", [FIRST]),
     )
+    todo = warehouse.plan(book, [SECOND])
+    assert todo.load_ids == ("first",)
     todo = warehouse.plan(book, [SECOND], nameable=[FIRST, SECOND])
-    assert todo.load_ids == ()
-    todo = warehouse.plan(book, [FIRST, SECOND], nameable=[FIRST, SECOND])
     assert todo.load_ids == ("first", "year")
 
 
