@@ -4,22 +4,28 @@ What belongs here: forgetting old runs and their events, ending runs that were c
 is told of runs that failed. What does not: when that is done (`definitions.py`), and the units and
 settings of a machine (`deploy/`).
 
-`python -m pipelines.orchestration.service` ends the runs that were cut off: the service does so
-before its daemon starts, whose children all runs are.
+`python -m pipelines.orchestration.service` ends the runs that were cut off: the service does so as
+it starts the process whose children all runs are.
 """
 
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import sqlalchemy as db
 from dagster import DagsterRunStatus as Status
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.instance import RUNLESS_RUN_ID
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks
 from dagster._core.storage.event_log.schema import AssetEventTagsTable as Tags
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+from dagster._daemon.controller import RELOAD_WORKSPACE_INTERVAL
+from dagster._grpc.client import DagsterGrpcClient
 
 KEPT_DAYS = 30
 PARTITION_TAGS = (
@@ -84,12 +90,15 @@ def _forget_files(log: SqliteEventLogStorage, run_ids: Sequence[str], until: dat
         connection.execute(db.delete(Events).where(Events.c.timestamp < until))
 
 
-def end_cut_off_runs(instance: dg.DagsterInstance) -> int:
+def end_cut_off_runs(instance: dg.DagsterInstance, wait: Callable[[], None]) -> int:
     """Mark as failed what was under way when the service was stopped or killed; how many runs.
 
-    Nobody else would: they would keep all others waiting, since one run goes at a time.
+    Nobody else would: they would keep all others waiting, since one run goes at a time. A run that
+    is marked is tried again at once, so `wait` ends when that can be.
     """
     runs = instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY))
+    if runs:
+        wait()
     for run in runs:
         if run.status is Status.CANCELING:
             instance.report_run_canceled(run, "The service was stopped while this was canceled.")
@@ -117,6 +126,17 @@ def kept_from(now: datetime) -> datetime:
     return now - timedelta(days=KEPT_DAYS)
 
 
+def wait_for_code() -> None:
+    """Wait for the process of runs to answer, and for the daemon to have seen that it does."""
+    code = DagsterGrpcClient(socket=os.environ["WATTBOOK_CODE_SOCKET"])
+    answers = False
+    while not answers:
+        time.sleep(1)
+        with suppress(DagsterUserCodeUnreachableError):
+            answers = code.ping("") is not None
+    time.sleep(1.2 * RELOAD_WORKSPACE_INTERVAL)
+
+
 if __name__ == "__main__":
     with dg.DagsterInstance.get() as running:
-        print(f"{end_cut_off_runs(running)} runs were cut off")
+        print(f"{end_cut_off_runs(running, wait_for_code)} runs were cut off")
