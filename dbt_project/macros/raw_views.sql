@@ -1,8 +1,8 @@
 {#
-    Show the lake as schema raw: one view per table of sources.yml. `meta.lake_path` is the glob below
-    lake_dir, `meta.roll_up_path` that below roll_up_dir, where a book as of an instant has its own. A table of which the lake holds no file yet is shown with its declared columns and no rows,
-    so that a book without, say, telemetry builds. Rows of files that are out of the book are left out, unless it is
-    built as it was known before.
+    Show the lake as schema raw: one view per table of sources.yml. `meta.lake_path` is the glob below lake_dir,
+    `meta.roll_up_path` that below roll_up_dir, where a book as of an instant has its own. A table of which the lake
+    holds no file yet is shown with its declared columns and no rows, so that a book without, say, telemetry builds.
+    Rows of files that are out of the book are left out, unless it is built as it was known before.
 #}
 {% macro create_raw_views() %}
     {% if execute and flags.WHICH in ("run", "build", "test", "run-operation") %}
@@ -18,7 +18,8 @@
             {% do run_query("insert into raw.builds values ('" ~ invocation_id ~ "', current_timestamp, false)") %}
         {% endif %}
         {# In a bucket, what is listed here is not looked up again, file by file, by every model that reads it. #}
-        {% do run_query("select count(*) from glob('" ~ (var("lake_dir") ~ "/reference/*") | replace("'", "''") ~ "')") %}
+        {% set reference = (var("lake_dir") ~ "/reference/*") | replace("'", "''") %}
+        {% do run_query("select count(*) from glob('" ~ reference ~ "')") %}
         {% set withdrawn = withdrawn_loads() %}
         {% for source_table in graph.sources.values() if source_table.source_name == "raw" %}
             {% set meta = source_table.config.meta or source_table.meta %}

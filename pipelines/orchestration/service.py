@@ -133,7 +133,8 @@ def wait_for_code() -> None:
     while not answers:
         time.sleep(1)
         with suppress(DagsterUserCodeUnreachableError):
-            answers = code.ping("") is not None
+            code.ping("")
+            answers = True
     time.sleep(1.2 * RELOAD_WORKSPACE_INTERVAL)
 
 
