@@ -366,13 +366,13 @@ def show_report(
 def validate(context: typer.Context) -> None:
     """Check reference data and configuration, without writing anything."""
     from pipelines import reference, warehouse
-    from pipelines.published import publishing
+    from pipelines.published import audience
 
     book = context.obj
     with _step("check"), tempfile.TemporaryDirectory() as scratch:
         reference.load(book.reference)
         manifest = warehouse.parse(Book(Path(scratch)))
-        publishing.check_audiences(manifest)
+        audience.check_audiences(manifest)
         calendar = reference.load_calendar(book.reference)
     out.print(f"{book.reference}: nothing to mend")
     out.print(f"{warehouse.PROJECT_DIR}: nothing to mend")

@@ -8,8 +8,12 @@
 
     An interval model is declared like this:
 
-        {{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+        {{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
         select ... from {{ ref("...") }} where {{ in_build_dates("utc_date") }}
+
+    `meta.day` is the expression, and `meta.days_before` how many days earlier than other models it is rebuilt from, 0
+    where it does not say: of these days the run takes out what it gives anew, and the days before are published as
+    they were (`pipelines/published/publishing.py`).
 #}
 
 {# First date to rebuild as an SQL literal; none when everything is rebuilt. #}
@@ -28,13 +32,6 @@
     {%- set first = build_from() -%}
     {%- if first -%}{{ expression }} >= {{ first }}{{ " - interval " ~ days_before ~ " days" if days_before }}
     {%- else -%}true{%- endif -%}
-{% endmacro %}
-
-{# Pre-hook of an incremental model: take out what the run will append again. #}
-{% macro delete_build_dates(day="utc_date", days_before=0) %}
-    {%- if is_incremental() -%}
-        delete from {{ this }} where {{ in_build_dates(day, days_before) }}
-    {%- endif -%}
 {% endmacro %}
 
 {#

@@ -6,16 +6,21 @@
 #}
 {% materialization table, adapter="duckdb" %}{{ return(write_model()) }}{% endmaterialization %}
 
-{# The pre-hook takes out the days that the query gives anew. #}
+{# What the query gives anew is taken out before: the days of `meta.day` (`build_window.sql`), else what a hook does. #}
 {% materialization incremental, adapter="duckdb" %}{{ return(write_model()) }}{% endmaterialization %}
 
 {% macro write_model() %}
     {%- set relation = this.incorporate(type="table") -%}
+    {%- set meta = config.get("meta", {}) -%}
     {%- set existing = load_cached_relation(this) -%}
     {%- if existing is not none and existing.is_view -%}{% do adapter.drop_relation(existing) %}{%- endif -%}
     {{ run_hooks(pre_hooks) }}
     {% call statement("main") %}
-        {% if is_incremental() %}insert into {{ relation }} by name ({{ compiled_code }})
+        {% if is_incremental() %}
+        {%- if meta.day %}
+        delete from {{ relation }} where {{ in_build_dates(meta.day, meta.get("days_before", 0)) }};
+        {%- endif %}
+        insert into {{ relation }} by name ({{ compiled_code }})
         {% else %}create or replace table {{ relation }} as ({{ compiled_code }})
         {% endif %}
     {% endcall %}

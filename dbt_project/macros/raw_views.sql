@@ -15,7 +15,13 @@
                 "create table if not exists raw.builds"
                 " (build_id varchar primary key, started_at timestamptz, is_finished boolean)"
             ) %}
-            {% do run_query("insert into raw.builds values ('" ~ invocation_id ~ "', current_timestamp, false)") %}
+            {% do run_query("alter table raw.builds add column if not exists build_from date") %}
+            {% set is_whole = flags.FULL_REFRESH or not var("build_from") %}
+            {% set first = "null" if is_whole else "date '" ~ var("build_from") ~ "'" %}
+            {% do run_query(
+                "insert into raw.builds by name select '" ~ invocation_id ~ "' as build_id,"
+                " current_timestamp as started_at, false as is_finished, " ~ first ~ " as build_from"
+            ) %}
         {% endif %}
         {# In a bucket, what is listed here is not looked up again, file by file, by every model that reads it. #}
         {% set reference = (var("lake_dir") ~ "/reference/*") | replace("'", "''") %}

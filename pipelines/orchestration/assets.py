@@ -253,7 +253,7 @@ def published_results(book: Book) -> Iterator[dg.MaterializeResult]:
     """What lies in published/ for each team, with the two figures that all of them share."""
     for team in TEAMS:
         file = book.published / f"{team}.duckdb"
-        tables = sorted(path.stem for path in (book.published / team).glob("*.parquet"))
+        tables = sorted(path.stem for path in (book.published / team).iterdir())
         yield dg.MaterializeResult(
             ["published", team],
             metadata={

@@ -1,13 +1,8 @@
-"""Hand each team its tables: one read-only DuckDB file and one Parquet file per table.
+"""Hand each team its tables: one read-only DuckDB file, and Parquet files.
 
-What belongs here: who sees which table and column, as the dbt models declare it, and publishing
-that for a team as one thing, which is there whole or not at all. What does not: any computing
-(`dbt_project/`), who may read the files (`access.py`) and reading what was published (`query.py`).
-
-A model says in `config.meta.audience` which teams see it; a column's own `meta.audience` narrows
-that. A mart without audience is published to nobody. The load record `raw_loads` goes to every
-team. A column that rests on contract prices says in `config.meta.confidential` how a team without
-contract prices gets it (`confidential.py`).
+What belongs here: publishing what a team sees (`audience.py`) as one thing, which is there whole or
+not at all. What does not: any computing (`dbt_project/`), who may read the files (`access.py`) and
+reading what was published (`query.py`).
 
 Layout below `published/`: `.versions/<team>/<number>/` holds all files of one publication, its
 `publication.json`, which says what they were made from, written last. The link
@@ -15,15 +10,21 @@ Layout below `published/`: `.versions/<team>/<number>/` holds all files of one p
 `<team>.duckdb` and `<team>/` are links through it. The version before stays for those who are
 still reading it.
 
+A table is one file, `<team>/<table>.parquet`; one that is built by the day has a file per month,
+`<team>/<table>/<year>-<month>.parquet`. Months of which the builds since the version before have
+changed nothing are taken over from it: the DuckDB file is copied and only later months are replaced
+in it, and Parquet files are links to the same ones.
+
 Where `WATTBOOK_POSTGRES_DSN` is set, the same goes into PostgreSQL (`postgres.py`).
 """
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,18 @@ from pipelines import reference
 from pipelines.book import Book
 from pipelines.bucket import show
 from pipelines.errors import BookError
-from pipelines.published import confidential, postgres
+from pipelines.published import audience, confidential, postgres
 from pipelines.published.access import groups, restrict
-from pipelines.published.query import TEAMS, WITH_CONTRACT_PRICES
+from pipelines.published.audience import PublishedTable, raw_loads, team_tables
+from pipelines.published.query import TEAMS
 from pipelines.published.sql import sql_name, sql_text
 from pipelines.warehouse import (
     MEMORY_VARIABLE,
     build_lock,
     built_from,
+    changed_from,
+    digest_of,
+    latest_build,
     manifest_path,
     whole_lake,
 )
@@ -49,7 +54,6 @@ from pipelines.warehouse import (
 STORAGE_VERSION = "v1.2.0"
 CURRENT = "current"
 MARK = "publication.json"
-RAW_LOADS = "source.wattbook.raw.raw_loads"
 
 
 class PublishError(BookError):
@@ -57,28 +61,20 @@ class PublishError(BookError):
 
 
 @dataclass(frozen=True)
-class PublishedTable:
-    """One table as one team sees it."""
+class Base:
+    """A publication of a team from which the next one takes over what cannot have changed."""
 
-    name: str
-    comment: str
-    columns: dict[str, str]
-    """Column -> comment, in the order of the model; what the team may not see is not in it."""
-    key: tuple[str, ...]
-    """Columns the Parquet file is sorted by."""
-    masks: dict[str, confidential.Mask] = field(default_factory=dict)
-    """Column -> how it is shown, where it is not as it is."""
+    folder: Path
+    changed_from: date
+    """First UTC date from which models may hold other rows by now."""
+    shown: dict[str, str]
+    """Table -> digest of how the team sees it."""
 
-    def query(self, source: str) -> str:
-        """Its rows of a table, in their order."""
-        columns = ", ".join(
-            f"{self.masks[name].sql(sql_name(name))} as {sql_name(name)}"
-            if name in self.masks
-            else sql_name(name)
-            for name in self.columns
-        )
-        order = f" order by {', '.join(map(sql_name, self.key))}" if self.key else ""
-        return f"select {columns} from {source} as seen{order}"
+    def kept_before(self, table: PublishedTable, shown: str) -> date | None:
+        """First of the months of a table that are to be written; None for all of it."""
+        if table.day is None or self.shown.get(table.name) != shown:
+            return None
+        return table.kept_before(self.changed_from)
 
 
 Made = dict[str, tuple[str, Path]]
@@ -112,7 +108,7 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
         for team, tables in audiences.items():
             if progress is not None:
                 progress(f"publish {team}")
-            every = [*tables, _raw_loads(team, manifest)]
+            every = [*tables, raw_loads(team, manifest)]
             _publish_team(book, team, every, made_from[team], group_ids.get(team), made)
         if dsn := os.environ.get(postgres.DSN_VARIABLE):
             if progress is not None:
@@ -148,9 +144,10 @@ def published_at(book: Book) -> datetime | None:
 
 
 def _made_from(book: Book, built: str) -> dict[str, str]:
-    """What each team's publication is made from: the build, its group, and how it is rounded."""
+    """What each team's publication is made from: the build, its group, and how it is shown."""
     group_ids, ratio = groups(book), _rounding_ratio(book)
-    return {team: f"{built}.{group_ids.get(team)}.{ratio}" for team in TEAMS}
+    code = digest_of([Path(__file__), Path(audience.__file__), Path(confidential.__file__)])
+    return {team: f"{built}.{group_ids.get(team)}.{ratio}.{code}" for team in TEAMS}
 
 
 def _rounding_ratio(book: Book) -> float:
@@ -160,132 +157,38 @@ def _rounding_ratio(book: Book) -> float:
 def _is_whole(book: Book, team: str, basis: str) -> bool:
     """Whether a team's fixed paths lead to every file of a publication made from `basis`."""
     version = _versions(book, team) / CURRENT
+    mark = _mark(version)
     try:
-        mark = json.loads((version / MARK).read_text())
         return (
-            mark["built_from"] == basis
+            mark.get("built_from") == basis
             and (book.published / team).samefile(version / "tables")
             and (book.published / f"{team}.duckdb").samefile(version / f"{team}.duckdb")
-            and all((version / name).stat().st_size == size for name, size in mark["files"].items())
         )
-    except (OSError, ValueError, KeyError):
+    except OSError:
         return False
 
 
-def check_audiences(manifest: dict[str, Any]) -> None:
-    """Refuse a model or column whose audience names a team there is not.
+def _mark(version: Path) -> dict[str, Any]:
+    """What a publication says of itself; empty where it is not whole."""
+    try:
+        mark: dict[str, Any] = json.loads((version / MARK).read_text())
+        sizes = {name: (version / name).stat().st_size for name in mark["files"]}
+    except (OSError, ValueError, KeyError):
+        return {}
+    return mark if sizes == mark["files"] else {}
 
-    Raises:
-        PublishError: names the model's file, what was found and what is expected.
+
+def _base(book: Book, team: str, basis: str) -> Base | None:
+    """The publication to go on from; none where there is no whole one, or nothing has changed.
+
+    Who publishes the same again wants it mended.
     """
-    causes = [
-        f"{node['original_file_path']}: {name}: audience names {team!r},"
-        f" expected some of {', '.join(TEAMS)}"
-        for node in _marts(manifest)
-        for name, part in {node["name"]: node, **node["columns"]}.items()
-        for team in _audience(part) or ()
-        if team not in TEAMS
-    ]
-    if causes:
-        raise PublishError(causes)
-
-
-def team_tables(
-    manifest: dict[str, Any], warehouse_columns: dict[str, list[str]]
-) -> dict[str, list[PublishedTable]]:
-    """Team -> what it sees, from the models' `meta.audience`.
-
-    Raises:
-        PublishError: an audience names a team there is not, or a mart was not built.
-    """
-    check_audiences(manifest)
-    seen = [node for node in _marts(manifest) if _audience(node)]
-    if missing := [node for node in seen if node["name"] not in warehouse_columns]:
-        raise PublishError(
-            [
-                f"{node['original_file_path']}: marts.{node['name']} is not in the warehouse:"
-                " run `wattbook build` first"
-                for node in missing
-            ]
-        )
-    return {
-        team: [
-            _as_seen_by(team, node, warehouse_columns[node["name"]])
-            for node in seen
-            if team in (_audience(node) or ())
-        ]
-        for team in TEAMS
-    }
-
-
-def _marts(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    return sorted(
-        (
-            node
-            for node in manifest["nodes"].values()
-            if node["resource_type"] == "model" and node["schema"] == "marts"
-        ),
-        key=lambda node: node["name"],
-    )
-
-
-def _as_seen_by(team: str, node: dict[str, Any], column_names: list[str]) -> PublishedTable:
-    columns, masks = _columns_seen_by(team, node, column_names)
-    return PublishedTable(
-        node["name"], node["description"].strip(), columns, _sort_key(columns), masks
-    )
-
-
-def _columns_seen_by(
-    team: str, node: dict[str, Any], column_names: Sequence[str]
-) -> tuple[dict[str, str], dict[str, confidential.Mask]]:
-    """Comments of the columns that a team sees, and how it sees those that are confidential."""
-    declared = {name.lower(): column for name, column in node["columns"].items()}
-    seen = {
-        name: declared.get(name.lower(), {})
-        for name in column_names
-        if team in _or_all(_audience(declared.get(name.lower(), {})))
-    }
-    scope = _meta(node, "confidential_scope")
-    masks = {
-        name: confidential.mask(name, how, scope, node["original_file_path"])
-        for name, column in seen.items()
-        if team not in WITH_CONTRACT_PRICES and (how := _meta(column, "confidential"))
-    }
-    comments = {
-        name: " ".join(
-            filter(None, [column.get("description", "").strip(), masks[name].comment])
-            if name in masks
-            else [column.get("description", "").strip()]
-        )
-        for name, column in seen.items()
-    }
-    return comments, masks
-
-
-def _audience(node: dict[str, Any]) -> list[str] | None:
-    """The teams named on a model or column; None where it names none."""
-    audience = _meta(node, "audience")
-    return None if audience is None else list(audience)
-
-
-def _meta(node: dict[str, Any], name: str) -> Any:
-    """What a model, source or column says of itself under a name; None where it says nothing."""
-    for meta in (node.get("config", {}).get("meta", {}), node.get("meta", {})):
-        if name in meta:
-            return meta[name]
-    return None
-
-
-def _or_all(audience: list[str] | None) -> Sequence[str]:
-    return TEAMS if audience is None else audience
-
-
-def _sort_key(columns: dict[str, str]) -> tuple[str, ...]:
-    """Time last, so that the rows of one site, contract or battery lie together."""
-    times = ("week", "local_month", "local_date", "utc_date", "started_at", "interval_started_at")
-    names = [name for name in columns if name.endswith("_id")]
-    return (*names, *(name for name in times if name in columns))
+    folder = (_versions(book, team) / CURRENT).resolve()
+    mark = _mark(folder)
+    if not {"build_id", "shown"} <= mark.keys() or mark["built_from"] == basis:
+        return None
+    since = changed_from(book, mark["build_id"])
+    return None if since is None else Base(folder, since, mark["shown"])
 
 
 def _warehouse_columns(warehouse: Path) -> dict[str, list[str]]:
@@ -310,12 +213,18 @@ def _publish_team(
     versions.mkdir(parents=True, exist_ok=True)
     current = _number(versions / CURRENT)
     _remove(*(path for path in versions.iterdir() if path.name not in (CURRENT, str(current))))
-    # Until it is the team's, it is its writer's alone.
     draft = versions / str(current + 1)
-    draft.mkdir(mode=0o700)
+    base = _base(book, team, basis)
     is_written = False
     try:
-        _write_version(book, team, tables, basis, draft, made)
+        try:
+            _write_version(book, team, tables, basis, draft, made, base)
+        except duckdb.Error:
+            if base is None:
+                raise
+            # What is to be taken over may be damaged.
+            _remove(draft)
+            _write_version(book, team, tables, basis, draft, made, None)
         for path in (*draft.rglob("*"), draft, versions):
             restrict(path, group_id)
         is_written = True
@@ -360,11 +269,24 @@ def _lead(link: Path, target: str) -> None:
 
 
 def _write_version(
-    book: Book, team: str, tables: Sequence[PublishedTable], basis: str, folder: Path, made: Made
+    book: Book,
+    team: str,
+    tables: Sequence[PublishedTable],
+    basis: str,
+    folder: Path,
+    made: Made,
+    base: Base | None,
 ) -> None:
-    """Write a team's files into a folder, taking over what another team has in the same rows."""
+    """Write a team's files into a folder that is not there yet.
+
+    They take over what the base has, and what another team has in the same rows.
+    """
+    # Until it is the team's, it is its writer's alone.
+    folder.mkdir(mode=0o700)
     (folder / "tables").mkdir()
     file = folder / f"{team}.duckdb"
+    if base is not None:
+        shutil.copyfile(base.folder / file.name, file)
     with duckdb.connect(":memory:") as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute("set temp_directory = ?", [str(book.data_dir / "spill")])
@@ -386,59 +308,118 @@ def _write_version(
         for other, holder in {made[query] for query in queries if query in made}:
             held = sql_text((holder / f"{other}.duckdb").resolve())
             connection.execute(f"attach {held} as {sql_name(f'of_{other}')} (read_only)")
-        for macro in confidential.macros(_rounding_ratio(book)):
+        macros = confidential.macros(_rounding_ratio(book))
+        for macro in macros:
             connection.execute(macro)
+        is_masked = any(mask.scope != "none" for table in tables for mask in table.masks.values())
+        public_sites = _public_sites(connection) if is_masked else []
         # Every comment would be a transaction of its own.
         connection.execute("begin")
-        connection.execute("create schema team.marts")
+        connection.execute("create schema if not exists team.marts")
+        _drop_all_but(connection, [table.name for table in tables])
+        shown = {}
         for table, query in zip(tables, queries, strict=True):
+            shown[table.name] = _digest(table, macros, public_sites)
+            since = base.kept_before(table, shown[table.name]) if base else None
             other, holder = made.setdefault(query, (team, folder))
             if other == team:
-                _copy(connection, table, query, folder / "tables")
+                rows = table.query(sources[table.name], since)
             else:
-                query = f"from {sql_name(f'of_{other}')}.marts.{sql_name(table.name)}"
-                _copy(connection, table, query, folder / "tables", holder / "tables")
+                held = f"{sql_name(f'of_{other}')}.marts.{sql_name(table.name)}"
+                rows = f"from {held}{table.condition(since)}"
+            _fill(connection, table, rows, since)
+            kept = _kept_files(base, table, since)
+            if table.day is not None:
+                (folder / "tables" / table.name).mkdir()
+            for file in kept:
+                (folder / "tables" / table.name / file.name).hardlink_to(file)
+            for name, condition in _new_files(connection, table, since, kept).items():
+                target = folder / "tables" / name
+                if other == team:
+                    rows = f"from team.marts.{sql_name(table.name)}{condition}"
+                    connection.execute(f"copy ({rows}) to {sql_text(target)} (format parquet)")
+                else:
+                    shutil.copyfile(holder / "tables" / name, target)
         connection.execute("commit")
         connection.execute("checkpoint team")
         connection.execute("detach team")
-    _sync(file)
-    _sync(folder / "tables")
+    for path in (file, folder / "tables", *(folder / "tables").rglob("*")):
+        _sync(path)
     files = {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
     mark = folder / MARK
-    mark.write_text(json.dumps({"built_from": basis, "files": files}, indent=1))
+    said = {"built_from": basis, "build_id": latest_build(book), "shown": shown, "files": files}
+    mark.write_text(json.dumps(said, indent=1))
     _sync(mark)
 
 
-def _copy(
-    connection: duckdb.DuckDBPyConnection,
-    table: PublishedTable,
-    query: str,
-    folder: Path,
-    made: Path | None = None,
+def _public_sites(connection: duckdb.DuckDBPyConnection) -> list[Any]:
+    """Of each site whether its prices are public, by which masks are put on."""
+    rows = "select site_id, has_public_prices from book.marts.dim_sites order by all"
+    return connection.execute(rows).fetchall()
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _drop_all_but(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
+    """Take away what the base has and the team sees no longer."""
+    there = "select table_name from duckdb_tables() where database_name = 'team'"
+    for (name,) in connection.execute(there).fetchall():
+        if name not in names:
+            connection.execute(f"drop table team.marts.{sql_name(name)}")
+
+
+def _fill(
+    connection: duckdb.DuckDBPyConnection, table: PublishedTable, rows: str, since: date | None
 ) -> None:
-    """Write a table into the team's database and, unless it was made already, to Parquet."""
+    """Write a table of the team's database, all of it or the months that are not kept."""
     target = f"team.marts.{sql_name(table.name)}"
-    connection.execute(f"create table {target} as {query}")
+    if since is not None:
+        connection.execute(f"delete from {target}{table.condition(since)}")
+        connection.execute(f"insert into {target} {rows}")
+        return
+    connection.execute(f"create or replace table {target} as {rows}")
     connection.execute(f"comment on table {target} is {sql_text(table.comment)}")
     for column, comment in table.columns.items():
         connection.execute(f"comment on column {target}.{sql_name(column)} is {sql_text(comment)}")
-    file = folder / f"{table.name}.parquet"
-    if made is None:
-        connection.execute(f"copy {target} to {sql_text(file)} (format parquet)")
-    else:
-        shutil.copyfile(made / file.name, file)
-    _sync(file)
 
 
-def _raw_loads(team: str, manifest: dict[str, Any]) -> PublishedTable:
-    """The load record as the dbt source describes it, in the columns that the team may see."""
-    source = manifest["sources"][RAW_LOADS]
-    columns, masks = _columns_seen_by(team, source, tuple(source["columns"]))
-    return PublishedTable("raw_loads", source["description"], columns, ("source_file",), masks)
+def _kept_files(base: Base | None, table: PublishedTable, since: date | None) -> list[Path]:
+    """Parquet files of the base that the next publication has too."""
+    if base is None or since is None:
+        return []
+    files = (base.folder / "tables" / table.name).iterdir()
+    return [file for file in files if file.stem < f"{since:%Y-%m}"]
+
+
+def _new_files(
+    connection: duckdb.DuckDBPyConnection,
+    table: PublishedTable,
+    since: date | None,
+    kept: Sequence[Path],
+) -> dict[str, str]:
+    """The other Parquet files of a table, and SQL of the condition for the rows of each."""
+    if table.day is None:
+        return {f"{table.name}.parquet": ""}
+    day = sql_name(table.day)
+    months = connection.execute(
+        f"select distinct date_trunc('month', {day})::date as month"
+        f" from team.marts.{sql_name(table.name)}{table.condition(since)} order by month"
+    ).fetchall()
+    if not months and not kept:
+        # Readers find the columns.
+        return {f"{table.name}/none.parquet": ""}
+    return {
+        f"{table.name}/{month:%Y-%m}.parquet": (
+            f" where {day} >= date '{month}' and {day} < date '{month}' + interval 1 month"
+        )
+        for (month,) in months
+    }
 
 
 def _remove(*paths: Path) -> None:

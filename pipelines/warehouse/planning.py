@@ -237,7 +237,31 @@ def built_from(book: Book) -> str | None:
     return f"{builds[0][0]}.{digest_of(loads)}"
 
 
-def _rows(book: Book, table: str, query: str) -> list[tuple[Any, ...]]:
+def latest_build(book: Book) -> str:
+    """The latest build, whether it ended well or not; empty before the first."""
+    latest = "select build_id from raw.builds order by started_at desc limit 1"
+    return "".join(build_id for (build_id,) in _rows(book, "builds", latest))
+
+
+def changed_from(book: Book, build_id: str) -> date | None:
+    """First UTC date of which models may hold other rows than after a build; None for any.
+
+    It is the earliest that a later build began with, whether it ended well or not.
+    """
+    later = (
+        "select later.build_id is null or later.build_from is not null as is_known,"
+        " coalesce(later.build_from, date '9999-12-31') as build_from"
+        " from raw.builds as earlier"
+        " left join raw.builds as later on earlier.started_at < later.started_at"
+        " where earlier.build_id = ?"
+    )
+    builds = _rows(book, "builds", later, build_id)
+    if not builds or not all(is_known for is_known, _ in builds):
+        return None
+    return min(first for _, first in builds)
+
+
+def _rows(book: Book, table: str, query: str, *parameters: str) -> list[tuple[Any, ...]]:
     """What a query on a table of schema raw gives, nothing where the table is not there.
 
     Raises:
@@ -250,7 +274,7 @@ def _rows(book: Book, table: str, query: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(book.warehouse.resolve()), read_only=True) as connection:
             if connection.execute(exists, [table]).fetchall() == [(0,)]:
                 return []
-            return connection.execute(query).fetchall()
+            return connection.execute(query, parameters).fetchall()
     except duckdb.Error as error:
         if "lock" in str(error):
             raise

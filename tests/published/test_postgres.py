@@ -70,7 +70,8 @@ def built(book: Book, server, database, monkeypatch) -> Book:
             "create table raw.raw_loads as select 'nem12/a.csv' as source_file, 'loaded' as status"
         )
         connection.execute(
-            "create table raw.builds (build_id varchar, started_at timestamptz, is_finished bool)"
+            "create table raw.builds (build_id varchar, started_at timestamptz, is_finished bool,"
+            " build_from date)"
         )
         connection.execute(
             "create table marts.dim_sites as select * from (values"

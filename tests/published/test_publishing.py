@@ -6,18 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 from filelock import Timeout
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipelines import lake
 from pipelines.book import PROJECT_REFERENCE, Book
 from pipelines.errors import BookError
-from pipelines.published import access, publishing
+from pipelines.published import access, audience, publishing
 from pipelines.published.query import TEAMS
 from pipelines.warehouse import WarehouseError, build_lock, manifest_path
 
@@ -34,9 +36,9 @@ RAW_LOADS_SOURCE = {
 }
 
 
-def model(name, audience=None, schema="marts", columns=None):
+def model(name, audience=None, schema="marts", columns=None, **meta):
     """A model as it stands in dbt's manifest."""
-    meta = {} if audience is None else {"audience": audience}
+    meta |= {} if audience is None else {"audience": audience}
     return {
         "name": name,
         "resource_type": "model",
@@ -84,7 +86,8 @@ def built(book: Book) -> Book:
             " 'lake/a.parquet' as data_files"
         )
         connection.execute(
-            "create table raw.builds (build_id varchar, started_at timestamptz, is_finished bool)"
+            "create table raw.builds (build_id varchar, started_at timestamptz, is_finished bool,"
+            " build_from date)"
         )
     build_again(book)
     write_manifest(
@@ -97,11 +100,12 @@ def built(book: Book) -> Book:
     return book
 
 
-def build_again(book, *, is_finished=True):
+def build_again(book, *, is_finished=True, build_from=None):
     """What a run of dbt leaves behind of itself."""
     with duckdb.connect(str(book.warehouse)) as connection:
         connection.execute(
-            "insert into raw.builds select uuid()::varchar, current_timestamp, ?", [is_finished]
+            "insert into raw.builds select uuid()::varchar, current_timestamp, ?, ?",
+            [is_finished, build_from],
         )
 
 
@@ -109,7 +113,7 @@ def write_manifest(book, *models):
     manifest_path(book).parent.mkdir(parents=True, exist_ok=True)
     manifest = {
         "nodes": {node["name"]: node for node in models},
-        "sources": {publishing.RAW_LOADS: RAW_LOADS_SOURCE},
+        "sources": {audience.RAW_LOADS: RAW_LOADS_SOURCE},
     }
     manifest_path(book).write_text(json.dumps(manifest))
 
@@ -284,7 +288,7 @@ def test_rows_are_sorted_by_key_and_described_as_the_models_are(built):
 
 def test_an_audience_that_is_no_team_is_refused_with_the_models_file(built):
     write_manifest(built, model("fct_statements", ["finanse"]))
-    with pytest.raises(publishing.PublishError) as error:
+    with pytest.raises(audience.AudienceError) as error:
         publishing.publish(built)
     assert error.value.causes == [
         "models/marts/fct_statements.sql: fct_statements: audience names 'finanse',"
@@ -418,24 +422,235 @@ def test_nothing_is_published_from_a_lake_with_holes(built):
         publishing.publish(built)
 
 
+DAYS = model("fct_days", list(TEAMS), day="local_date", days_before=1)
+
+
+@pytest.fixture
+def by_day(built: Book) -> Book:
+    """A mart of three months beside one that is always built whole, published."""
+    with duckdb.connect(str(built.warehouse)) as connection:
+        connection.execute(
+            "create table marts.fct_days as"
+            " select unnest(['b', 'a']) as site_id, day::date as local_date, 1 as energy_kwh"
+            " from unnest(generate_series(date '2026-08-15', date '2026-10-14', interval 1 day))"
+            " as days (day)"
+        )
+    write_manifest(built, DAYS, STATEMENTS)
+    publishing.publish(built)
+    return built
+
+
+def change_days(book: Book, first: str, *, build_from: str | None, by: int = 1) -> None:
+    """Another figure on all days from the first on, by a build that began with `build_from`."""
+    with duckdb.connect(str(book.warehouse)) as connection:
+        connection.execute(
+            "update marts.fct_days set energy_kwh = energy_kwh + ? where local_date >= ?",
+            [by, first],
+        )
+    build_again(book, build_from=build_from)
+
+
+def days_published(book: Book, team: str) -> list[list[tuple]]:
+    """All rows of the days as they lie in a team's database, in its files, and in the warehouse."""
+    files = sorted(str(path) for path in (book.published / team / "fct_days").iterdir())
+    with duckdb.connect(str(book.published / f"{team}.duckdb"), read_only=True) as connection:
+        in_database = connection.execute("from marts.fct_days").fetchall()
+    with duckdb.connect(str(book.warehouse), read_only=True) as connection:
+        in_warehouse = connection.execute(
+            "from marts.fct_days order by date_trunc('month', local_date), site_id, local_date"
+        ).fetchall()
+    return [in_database, duckdb.read_parquet(files).fetchall(), in_warehouse]
+
+
+def is_same_everywhere(book: Book) -> bool:
+    return all(
+        found == in_warehouse
+        for team in TEAMS
+        for *published, in_warehouse in [days_published(book, team)]
+        for found in published
+    )
+
+
+def months_taken_over(book: Book, team: str = "finance") -> list[str]:
+    """Files that the version before has too."""
+    versions = book.published / ".versions" / team
+    return sorted(
+        file.stem
+        for file in (versions / "current" / "tables" / "fct_days").iterdir()
+        if file.stat().st_nlink > 1
+    )
+
+
+def test_a_mart_by_the_day_has_a_file_per_month(by_day):
+    assert is_same_everywhere(by_day)
+    assert sorted(
+        file.name for file in (by_day.published / "operations" / "fct_days").iterdir()
+    ) == [
+        "2026-08.parquet",
+        "2026-09.parquet",
+        "2026-10.parquet",
+    ]
+
+
+def test_a_mart_by_the_day_without_rows_shows_its_columns(by_day):
+    with duckdb.connect(str(by_day.warehouse)) as connection:
+        connection.execute("delete from marts.fct_days")
+    build_again(by_day)
+    publishing.publish(by_day)
+    [file] = (by_day.published / "finance" / "fct_days").iterdir()
+    parquet = duckdb.read_parquet(str(file))
+    assert (parquet.columns, parquet.fetchall()) == (["site_id", "local_date", "energy_kwh"], [])
+
+
+def test_months_before_what_a_build_changed_are_taken_over(by_day):
+    # Days from the one before on are built anew, as the model says.
+    change_days(by_day, "2026-10-01", build_from="2026-10-02")
+    publishing.publish(by_day)
+    assert is_same_everywhere(by_day)
+    assert months_taken_over(by_day) == ["2026-08", "2026-09"]
+
+
+def test_the_days_that_a_model_builds_before_others_are_not_taken_over(by_day):
+    change_days(by_day, "2026-09-30", build_from="2026-10-01")
+    publishing.publish(by_day)
+    assert is_same_everywhere(by_day)
+    assert months_taken_over(by_day) == ["2026-08"]
+
+
+def test_of_several_builds_since_the_one_that_goes_back_furthest_counts(by_day):
+    change_days(by_day, "2026-09-02", build_from="2026-09-02")
+    build_again(by_day, is_finished=False, build_from=date(2026, 8, 20))
+    change_days(by_day, "2026-10-03", build_from="2026-10-03")
+    publishing.publish(by_day)
+    assert is_same_everywhere(by_day)
+    assert months_taken_over(by_day) == []
+
+
+def test_after_a_build_of_everything_everything_is_written(by_day):
+    change_days(by_day, "2026-08-15", build_from=None)
+    publishing.publish(by_day)
+    assert is_same_everywhere(by_day)
+    assert months_taken_over(by_day) == []
+
+
+def test_loads_alone_change_no_month(by_day):
+    record(by_day, "batch", "a")
+    publishing.publish(by_day)
+    assert is_same_everywhere(by_day)
+    assert months_taken_over(by_day) == ["2026-08", "2026-09", "2026-10"]
+
+
+def test_a_mart_shown_in_another_way_is_written_whole(by_day):
+    columns = {"energy_kwh": {"description": "", "config": {"meta": {"audience": ["energy"]}}}}
+    write_manifest(by_day, model("fct_days", list(TEAMS), columns=columns, day="local_date"))
+    change_days(by_day, "2026-10-03", build_from="2026-10-03")
+    publishing.publish(by_day)
+    assert columns_of(by_day.published / "finance.duckdb", "fct_days") == ["site_id", "local_date"]
+    assert months_taken_over(by_day) == []
+    with duckdb.connect(str(by_day.published / "finance.duckdb"), read_only=True) as connection:
+        assert connection.execute(
+            "select table_name from duckdb_tables() order by all"
+        ).fetchall() == [
+            ("fct_days",),
+            ("raw_loads",),
+        ]
+
+
+def test_a_site_whose_prices_are_no_longer_public_is_hidden_in_all_months(by_day):
+    with duckdb.connect(str(by_day.warehouse)) as connection:
+        connection.execute(
+            "create table marts.dim_sites as select 'a' as site_id, true as has_public_prices"
+        )
+    columns = {"energy_kwh": {"description": "", "config": {"meta": {"confidential": "withheld"}}}}
+    write_manifest(by_day, model("fct_days", list(TEAMS), columns=columns, day="local_date"))
+    change_days(by_day, "2026-10-03", build_from="2026-10-03")
+    publishing.publish(by_day)
+    [before, _, in_warehouse] = days_published(by_day, "operations")
+    assert [row for row in before if row[0] == "a"] == [
+        row for row in in_warehouse if row[0] == "a"
+    ]
+    with duckdb.connect(str(by_day.warehouse)) as connection:
+        connection.execute("update marts.dim_sites set has_public_prices = false")
+    build_again(by_day, build_from=date(2026, 10, 3))
+    publishing.publish(by_day)
+    assert {row[2] for rows in days_published(by_day, "operations")[:2] for row in rows} == {None}
+    assert months_taken_over(by_day, "finance") == ["2026-08", "2026-09"]
+
+
+def test_a_version_that_is_damaged_is_not_gone_on_from(by_day):
+    file = by_day.published / ".versions" / "finance" / "current" / "finance.duckdb"
+    size = file.stat().st_size
+    file.write_bytes(b"x" * size)
+    change_days(by_day, "2026-10-03", build_from="2026-10-03")
+    publishing.publish(by_day)
+    assert is_same_everywhere(by_day)
+    assert (months_taken_over(by_day), months_taken_over(by_day, "energy")) == (
+        [],
+        ["2026-08", "2026-09"],
+    )
+
+
+def test_a_warehouse_built_anew_is_published_whole(by_day):
+    with duckdb.connect(str(by_day.warehouse)) as connection:
+        connection.execute("delete from raw.builds")
+    change_days(by_day, "2026-08-15", build_from="2026-10-03")
+    publishing.publish(by_day)
+    assert is_same_everywhere(by_day)
+    assert months_taken_over(by_day) == []
+
+
+WORKS = st.lists(
+    st.tuples(
+        st.sampled_from(["2026-08-15", "2026-09-01", "2026-09-30", "2026-10-14"]),
+        st.booleans(),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(WORKS)
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_was_built_since_what_is_published_is_what_the_warehouse_holds(by_day, works):
+    for first, is_whole, is_published in works:
+        change_days(by_day, first, build_from=None if is_whole else first, by=3)
+        if is_published:
+            publishing.publish(by_day)
+    build_again(by_day, build_from=date(2026, 10, 14))
+    publishing.publish(by_day)
+    assert is_same_everywhere(by_day)
+
+
 class KilledError(BaseException):
     pass
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_first", [True, False], ids=["first", "after another"])
+@pytest.mark.parametrize(
+    ("is_first", "build_from"),
+    [(True, None), (False, None), (False, date(2026, 10, 1))],
+    ids=["first", "after another", "taking over months of another"],
+)
 def test_killed_at_any_point_a_team_sees_one_publication_whole_and_the_next_run_ends_it(
-    built, monkeypatch, is_first
+    built, monkeypatch, is_first, build_from
 ):
     # What is done for a team does not depend on the others.
-    monkeypatch.setattr(publishing, "TEAMS", ["finance"])
-    write_manifest(built, model("fct_statements", ["finance"]))
+    for module in (publishing, audience):
+        monkeypatch.setattr(module, "TEAMS", ["finance"])
+    with duckdb.connect(str(built.warehouse)) as connection:
+        connection.execute(
+            "update marts.fct_statements set local_date = '2026-09-30' where note = 'z'"
+        )
+    write_manifest(built, model("fct_statements", ["finance"], day="local_date"))
     if not is_first:
         publishing.publish(built)
     before = rows_seen(built, "finance")
     with duckdb.connect(str(built.warehouse)) as connection:
         connection.execute("delete from marts.fct_statements where contract_id = 'b'")
-    build_again(built)
+    build_again(built, build_from=build_from)
     seen = set()
     for kill in itertools.count():
         book = Book(built.data_dir.with_name(f"killed{kill}"))
@@ -473,24 +688,26 @@ def stop_at(patch: pytest.MonkeyPatch, kill: int) -> None:
 
         return operate
 
-    for name in ("mkdir", "replace", "symlink_to", "unlink", "write_text", "chmod"):
+    for name in ("mkdir", "replace", "symlink_to", "hardlink_to", "unlink", "write_text", "chmod"):
         patch.setattr(Path, name, guarded(getattr(Path, name)))
-    patch.setattr(publishing, "_copy", guarded(publishing._copy))
-    patch.setattr(publishing, "_sync", guarded(publishing._sync))
-    patch.setattr(publishing.shutil, "rmtree", guarded(shutil.rmtree))
+    for name in ("_fill", "_new_files", "_sync"):
+        patch.setattr(publishing, name, guarded(getattr(publishing, name)))
+    for name in ("copyfile", "rmtree"):
+        patch.setattr(publishing.shutil, name, guarded(getattr(shutil, name)))
 
 
 def rows_seen(book: Book, team: str) -> tuple[int, int] | None:
-    """Rows of statements in a team's database and in its Parquet file; None before the first."""
+    """Rows of statements in a team's database and in its Parquet files; None before the first."""
     file = book.published / f"{team}.duckdb"
-    parquet = book.published / team / "fct_statements.parquet"
-    if not file.exists() or not parquet.exists():
+    parquet = [str(path) for path in (book.published / team).glob("fct_statements*/*.parquet")]
+    parquet = parquet or [str(path) for path in (book.published / team).glob("fct_st*.parquet")]
+    if not file.exists() or not parquet:
         return None
     with duckdb.connect(str(file), read_only=True) as connection:
         [(in_database,)] = connection.execute(
             "select count(*) from marts.fct_statements"
         ).fetchall()
-    return in_database, duckdb.read_parquet(str(parquet)).count("*").fetchall()[0][0]
+    return in_database, duckdb.read_parquet(parquet).count("*").fetchall()[0][0]
 
 
 def leavings(book: Book) -> list[str]:
@@ -549,7 +766,7 @@ def test_a_disk_without_room_says_so_and_leaves_what_was_published(built, monkey
         raise duckdb.IOException("IO Error: Could not write file: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(publishing, "_copy", no_room)
+        patch.setattr(publishing, "_fill", no_room)
         with pytest.raises(publishing.PublishError, match="No space left on device") as error:
             publishing.publish(built)
     assert "make room or give leave to write, and publish again" in error.value.causes[0]

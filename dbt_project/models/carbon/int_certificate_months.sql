@@ -2,7 +2,7 @@
 {% set is_in_build_months %}{{ in_build_dates("cast(local_month + interval 1 month as date)") }}{% endset %}
 {{ config(
     materialized = "incremental",
-    pre_hook = "{{ delete_build_dates('cast(local_month + interval 1 month as date)') }}"
+    meta = {"day": "cast(local_month + interval 1 month as date)"}
 ) }}
 
 with

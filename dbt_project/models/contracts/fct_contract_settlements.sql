@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+{{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
 {# Every settlement model has these columns; they are named so that their lineage can be read. #}
 {% set columns = [

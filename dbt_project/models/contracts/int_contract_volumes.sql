@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+{{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
 {# A run of negative hours is looked for over at most 24 hours; like a month, it may begin before the days to build. #}
 {% set days_before = 3 %}

@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+{{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
 {# A ratchet looks back at most so many months, which the reference data makes sure of; what is expected of the running
    month likewise. #}

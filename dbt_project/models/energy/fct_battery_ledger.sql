@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+{{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
 {#
     What the stock carries with it, and the factor per stored kWh at which an opening stock is valued. `energy_kwh`

@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+{{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
 {# Of these roles what a site takes in is made; all of them stand on the supply's side of the facility meter. #}
 {% set supply_roles = (

@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+{{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
 {# Readings are estimated from those of the same weekday and local time in so many weeks before, and from so many. #}
 {% set weeks = 4 %}

@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+{{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
 {# What a venue known only from its bill does not have: its supply, and what a meter counted. #}
 {% set supply_figures = [

@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+{{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
 {# What is usual is looked up in the whole month, which begins up to so many days before the days to build. #}
 {% set days_before = 31 %}

@@ -1,7 +1,7 @@
 {# A window looks ahead as far as the longest delay. #}
 {{ config(
     materialized = "incremental",
-    pre_hook = "{{ delete_build_dates('to_timestamp(quarter * 900)', days_before=7) }}"
+    meta = {"day": "to_timestamp(quarter * 900)", "days_before": 7}
 ) }}
 
 {% set sums = ["avoidable_cost", "marginal_cost", "location_based_g", "measured_quarters"] %}

@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates('interval_started_at') }}") }}
+{{ config(materialized = "incremental", meta = {"day": "interval_started_at"}) }}
 
 with
 

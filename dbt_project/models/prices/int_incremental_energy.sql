@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+{{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
 {# Less than this of either, and busy and idle power say little of one another. #}
 {% set telemetry_hours = 1 %}

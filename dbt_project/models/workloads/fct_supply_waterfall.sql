@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates('local_date', days_before=1) }}") }}
+{{ config(materialized = "incremental", meta = {"day": "local_date", "days_before": 1}) }}
 
 {% set amounts = [
     "energy_kwh",

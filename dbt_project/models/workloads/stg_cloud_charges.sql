@@ -1,4 +1,4 @@
-{{ config(materialized = "incremental", pre_hook = "{{ delete_build_dates() }}") }}
+{{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
 {# A late line or two repeat a charge of the file before; a bill sent again repeats most. #}
 {% set least_ratio_again = 0.1 %}
