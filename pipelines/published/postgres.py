@@ -8,7 +8,8 @@ administrator runs).
 Schema `wattbook` holds, for the publisher alone, what the teams' schemas hold: `publications`, one
 row per team, says what its tables were made from; `parts` has one row per table and UTC day with
 the digest of the day's rows. Only days whose digest differs are replaced, by `delete` and `copy`:
-readers wait for neither, and see the state before until the transaction ends. A table that is new,
+readers wait for neither, and see the state before until the transaction ends. Where the database
+holds the publication from which the files have taken over months, those are not looked at. A table that is new,
 or has other columns than before, is written beside the old one and takes its name in the end, which
 is the one thing that readers may wait for, `LOCK_MILLISECONDS` at most.
 """
@@ -16,6 +17,7 @@ is the one thing that readers may wait for, `LOCK_MILLISECONDS` at most.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -158,10 +160,22 @@ class Table:
 Tables = dict[tuple[str, str], Table]
 
 
-def publish(dsn: str, book: Book, made_from: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Kept:
+    """What a publication of a team has taken over from one before."""
+
+    built_from: str
+    """What that one was made from."""
+    first_new: Mapping[str, tuple[str, date]]
+    """Table -> column, and the day in it from which rows are not taken over; others are new."""
+
+
+def publish(
+    dsn: str, book: Book, made_from: Mapping[str, str], kept: Mapping[str, Kept | None]
+) -> None:
     """Load what changed of each team's published file into its schema, in one transaction.
 
-    `made_from` says of each team what its files were made from.
+    `made_from` says of each team what its files were made from, `kept` what they took over.
 
     Raises:
         PostgresError: nothing was changed; the cause says what mends it.
@@ -176,7 +190,15 @@ def publish(dsn: str, book: Book, made_from: Mapping[str, str]) -> None:
                 )
             for statement in BOOKKEEPING:
                 cursor.execute(statement)
-            _replace(cursor, files, made_from)
+            cursor.execute("select schema_name, built_from from wattbook.publications")
+            held = dict(cursor.fetchall())
+            first_new = {
+                (team, table): first
+                for team, taken in kept.items()
+                if taken is not None and taken.built_from == held.get(team)
+                for table, first in taken.first_new.items()
+            }
+            _replace(cursor, files, made_from, first_new)
             cursor.execute("delete from wattbook.publications")
             now = pl.DataFrame(
                 list(made_from.items()), schema=["schema_name", "built_from"], orient="row"
@@ -201,9 +223,15 @@ def is_current(dsn: str, made_from: Mapping[str, str]) -> bool:
 
 
 def _replace(
-    cursor: "Cursor", files: duckdb.DuckDBPyConnection, made_from: Mapping[str, str]
+    cursor: "Cursor",
+    files: duckdb.DuckDBPyConnection,
+    made_from: Mapping[str, str],
+    first_new: Mapping[tuple[str, str], tuple[str, date]],
 ) -> None:
-    """Make the teams' tables those of the files; what is the same stays untouched."""
+    """Make the teams' tables those of the files; what is the same stays untouched.
+
+    Of tables in `first_new` all rows before that day are the same, without looking at them.
+    """
     schemas = ", ".join(map(sql_text, made_from))
     found, wanted = _tables_found(cursor, schemas), _tables_wanted(files, made_from)
     renewed = [
@@ -213,8 +241,24 @@ def _replace(
     ]
     cursor.execute("select schema_name, table_name, part, row_count, digest from wattbook.parts")
     before = _frame(cursor, PARTS)
+    first = {
+        key: first
+        for key, (day, first) in first_new.items()
+        if key in wanted and key not in renewed and wanted[key].day == day
+    }
+    taken_over = before.join(
+        pl.DataFrame(
+            [(*key, str(day)) for key, day in first.items()],
+            schema={**TABLE, "first": pl.String},
+            orient="row",
+        ),
+        on=list(TABLE),
+    ).filter(pl.col("part") < pl.col("first"))
     after = pl.concat(
-        [pl.DataFrame(schema=PARTS), *(_parts(files, key, one) for key, one in wanted.items())]
+        [
+            taken_over.select(list(PARTS)),
+            *(_parts(files, key, table, first.get(key)) for key, table in wanted.items()),
+        ]
     )
     kept = before.join(after, on=list(PARTS), how="semi").join(
         pl.DataFrame(renewed, schema=TABLE, orient="row"), on=list(TABLE), how="anti"
@@ -286,11 +330,15 @@ def _tables_found(cursor: "Cursor", schemas: str) -> Tables:
     return tables
 
 
-def _parts(files: duckdb.DuckDBPyConnection, key: tuple[str, str], table: Table) -> pl.DataFrame:
-    """Rows and digest of each part of a table."""
+def _parts(
+    files: duckdb.DuckDBPyConnection, key: tuple[str, str], table: Table, first: date | None
+) -> pl.DataFrame:
+    """Rows and digest of each part of a table, from a day on."""
+    condition = f" where {sql_name(str(table.day))} >= date '{first}'" if first else ""
     parts = files.sql(
         f"select {_part(table)} as part, count(*) as row_count,"
-        f" cast(sum(hash(seen)) as varchar) as digest from {_source(key)} as seen group by all"
+        f" cast(sum(hash(seen)) as varchar) as digest from {_source(key)} as seen{condition}"
+        " group by all"
     ).pl()
     return parts.select(
         pl.lit(key[0]).alias("schema_name"), pl.lit(key[1]).alias("table_name"), *parts.columns

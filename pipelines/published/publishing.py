@@ -65,6 +65,7 @@ class Base:
     """A publication of a team from which the next one takes over what cannot have changed."""
 
     folder: Path
+    built_from: str
     changed_from: date
     """First UTC date from which models may hold other rows by now."""
     shown: dict[str, str]
@@ -105,15 +106,18 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
         group_ids = groups(book)
         made_from = _made_from(book, basis)
         made: Made = {}
+        kept = {}
         for team, tables in audiences.items():
             if progress is not None:
                 progress(f"publish {team}")
             every = [*tables, raw_loads(team, manifest)]
-            _publish_team(book, team, every, made_from[team], group_ids.get(team), made)
+            kept[team] = _publish_team(
+                book, team, every, made_from[team], group_ids.get(team), made
+            )
         if dsn := os.environ.get(postgres.DSN_VARIABLE):
             if progress is not None:
                 progress("publish into PostgreSQL")
-            postgres.publish(dsn, book, made_from)
+            postgres.publish(dsn, book, made_from, kept)
     return {
         team: sorted([*(table.name for table in tables), "raw_loads"])
         for team, tables in audiences.items()
@@ -188,7 +192,7 @@ def _base(book: Book, team: str, basis: str) -> Base | None:
     if not {"build_id", "shown"} <= mark.keys() or mark["built_from"] == basis:
         return None
     since = changed_from(book, mark["build_id"])
-    return None if since is None else Base(folder, since, mark["shown"])
+    return None if since is None else Base(folder, mark["built_from"], since, mark["shown"])
 
 
 def _warehouse_columns(warehouse: Path) -> dict[str, list[str]]:
@@ -207,8 +211,11 @@ def _publish_team(
     basis: str,
     group_id: int | None,
     made: Made,
-) -> None:
-    """Write a new version of a team's files, and let its paths lead there once it is whole."""
+) -> postgres.Kept | None:
+    """Write a new version of a team's files, and let its paths lead there once it is whole.
+
+    Returns what it took over, None where it is written anew.
+    """
     versions = _versions(book, team)
     versions.mkdir(parents=True, exist_ok=True)
     current = _number(versions / CURRENT)
@@ -218,13 +225,13 @@ def _publish_team(
     is_written = False
     try:
         try:
-            _write_version(book, team, tables, basis, draft, made, base)
+            kept = _write_version(book, team, tables, basis, draft, made, base)
         except duckdb.Error:
             if base is None:
                 raise
             # What is to be taken over may be damaged.
             _remove(draft)
-            _write_version(book, team, tables, basis, draft, made, None)
+            kept = _write_version(book, team, tables, basis, draft, made, None)
         for path in (*draft.rglob("*"), draft, versions):
             restrict(path, group_id)
         is_written = True
@@ -244,6 +251,7 @@ def _publish_team(
     _lead(book.published / f"{team}.duckdb", f".versions/{team}/{CURRENT}/{team}.duckdb")
     _sync(versions)
     _sync(book.published)
+    return kept
 
 
 def _versions(book: Book, team: str) -> Path:
@@ -276,10 +284,11 @@ def _write_version(
     folder: Path,
     made: Made,
     base: Base | None,
-) -> None:
+) -> postgres.Kept | None:
     """Write a team's files into a folder that is not there yet.
 
-    They take over what the base has, and what another team has in the same rows.
+    They take over what the base has, and what another team has in the same rows. Returns what they
+    have of the base.
     """
     # Until it is the team's, it is its writer's alone.
     folder.mkdir(mode=0o700)
@@ -317,10 +326,12 @@ def _write_version(
         connection.execute("begin")
         connection.execute("create schema if not exists team.marts")
         _drop_all_but(connection, [table.name for table in tables])
-        shown = {}
+        shown, first_new = {}, {}
         for table, query in zip(tables, queries, strict=True):
             shown[table.name] = _digest(table, macros, public_sites)
             since = base.kept_before(table, shown[table.name]) if base else None
+            if table.day and since:
+                first_new[table.name] = (table.day, since)
             other, holder = made.setdefault(query, (team, folder))
             if other == team:
                 rows = table.query(sources[table.name], since)
@@ -354,6 +365,7 @@ def _write_version(
     said = {"built_from": basis, "build_id": latest_build(book), "shown": shown, "files": files}
     mark.write_text(json.dumps(said, indent=1))
     _sync(mark)
+    return postgres.Kept(base.built_from, first_new) if base else None
 
 
 def _public_sites(connection: duckdb.DuckDBPyConnection) -> list[Any]:

@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from threading import Event
 
@@ -296,6 +297,61 @@ def test_only_the_days_that_changed_are_loaded(built, server, database, monkeypa
         *(f"{team}.kpi_days" for team in TEAMS),
         *("wattbook.parts", "wattbook.publications"),
     ]
+
+
+@pytest.fixture
+def of_two_months(built: Book) -> Book:
+    """The same, with a mart by the day that begins in September."""
+    with duckdb.connect(str(built.warehouse)) as connection:
+        connection.execute("update marts.kpi_days set local_date = local_date - 5")
+    write_manifest(built, PRICES, model("kpi_days", list(TEAMS), day="local_date"), SITES)
+    publishing.publish(built)
+    return built
+
+
+def test_months_that_the_files_take_over_are_not_looked_at_again(
+    of_two_months, server, database, monkeypatch
+):
+    looked_at = []
+    parts = postgres._parts
+    monkeypatch.setattr(
+        postgres,
+        "_parts",
+        lambda files, key, table, first: (
+            looked_at.append((key[1], first)) or parts(files, key, table, first)
+        ),
+    )
+    change_days(of_two_months, "2026-10-01")
+    publishing.publish(of_two_months)
+    assert looked_at.count(("kpi_days", date(2026, 10, 1))) == len(TEAMS)
+    for team in TEAMS:
+        found = tables_seen(server, database, team)
+        assert found == tables_of_the_file(of_two_months, team)
+        assert [row[1] for row in sorted(found["kpi_days"][1])] == [0, 1, 2, 3, 4, 105, 106]
+
+
+def test_a_database_that_missed_a_publication_gets_its_months_too(
+    of_two_months, server, database, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.delenv("WATTBOOK_POSTGRES_DSN")
+        change_days(of_two_months, "2026-09-29")
+        publishing.publish(of_two_months)
+    change_days(of_two_months, "2026-10-01")
+    publishing.publish(of_two_months)
+    for team in TEAMS:
+        found = tables_seen(server, database, team)
+        assert found == tables_of_the_file(of_two_months, team)
+        assert [row[1] for row in sorted(found["kpi_days"][1])] == [0, 1, 2, 103, 104, 205, 206]
+
+
+def change_days(book: Book, first: str) -> None:
+    with duckdb.connect(str(book.warehouse)) as connection:
+        connection.execute(
+            "update marts.kpi_days set incident_count = incident_count + 100 where local_date >= ?",
+            [first],
+        )
+    build_again(book, build_from=first)
 
 
 def test_what_is_published_is_current_once_postgres_has_it(built, server, database, monkeypatch):
