@@ -12,13 +12,19 @@
         select ... from {{ ref("...") }} where {{ in_build_dates("utc_date") }}
 
     `meta.day` is the expression, and `meta.days_before` how many days earlier than other models it is rebuilt from, 0
-    where it does not say: of these days the run takes out what it gives anew, and the days before are published as
-    they were (`pipelines/published/publishing.py`).
+    where it does not say; a model with rows by the week or local month says `meta.week` or `meta.month`. The run takes
+    out what it gives anew (`materializations.sql`) and tests that alone, and the days before are published as they
+    were (`pipelines/published/publishing.py`).
+
+    A model that says `meta.is_rewritten` sums up the days to rebuild, takes the sums of earlier ones from its own rows
+    of before, and joins to both what may change later, such as what an incident came to. All its rows are written.
 #}
 
-{# First date to rebuild as an SQL literal; none when everything is rebuilt. #}
+{# First date to rebuild as an SQL literal, for models and tests; none when everything is rebuilt. #}
 {% macro build_from() %}
-    {%- if var("build_from") and is_incremental() -%}{{ return("date '" ~ var("build_from") ~ "'") }}{%- endif -%}
+    {%- if var("build_from") and (is_incremental() or (model.resource_type == "test" and not flags.FULL_REFRESH)) -%}
+        {{ return("date '" ~ var("build_from") ~ "'") }}
+    {%- endif -%}
     {{ return(none) }}
 {% endmacro %}
 
@@ -32,6 +38,29 @@
     {%- set first = build_from() -%}
     {%- if first -%}{{ expression }} >= {{ first }}{{ " - interval " ~ days_before ~ " days" if days_before }}
     {%- else -%}true{%- endif -%}
+{% endmacro %}
+
+{#
+    The same for an ISO week, as `week` is written, and a local month, as its first day: those in which an instant of
+    the days to rebuild may lie, by any clock.
+#}
+{% macro in_build_weeks(week="week") %}
+    {%- set first = build_from() -%}
+    {%- if first -%}{{ week }} >= {{ iso_week(first ~ " - interval 1 day") }}{%- else -%}true{%- endif -%}
+{% endmacro %}
+
+{% macro in_build_months(month="local_month") %}
+    {%- set first = build_from() -%}
+    {%- if first -%}{{ month }} >= date_trunc('month', {{ first }} - interval 1 day){%- else -%}true{%- endif -%}
+{% endmacro %}
+
+{# Whether a run gives a row of a model anew, by what the model's meta says. #}
+{% macro in_build_window(meta) %}
+    {%- if meta.day -%}{{ in_build_dates(meta.day, meta.get("days_before", 0)) }}
+    {%- elif meta.week -%}{{ in_build_weeks(meta.week) }}
+    {%- elif meta.month -%}{{ in_build_months(meta.month) }}
+    {%- else -%}true
+    {%- endif -%}
 {% endmacro %}
 
 {#

@@ -54,6 +54,7 @@
             as expected_interval_count
     from {{ relation }} as intervals
     cross join {{ source("raw", "organization") }} as organization
+    where {{ in_build_weeks("intervals.week") }}
 {% endmacro %}
 
 {# Energy, carbon, cost and work: sums over rows of a site and interval, so of any number of sites. #}
@@ -134,6 +135,24 @@
     coalesce(incidents.interrupted_gpu_count, 0) / nullif(gpus.installed_gpu_count, 0) as saifi_interruptions,
     incidents.interrupted_gpu_hours * 60 / nullif(incidents.interrupted_gpu_count, 0) as caidi_minutes
 {% endmacro %}
+
+{#
+    The columns of a KPI table that are joined to those of intervals: what incidents came to, which may change later, and
+    the fully loaded cost.
+#}
+{% macro kpi_joined_columns(has_indices=false) -%}
+    fully_loaded_cost_per_gpu_hour,
+    incident_count,
+    incident_minutes,
+    lost_gpu_hours_sensitive,
+    lost_gpu_hours_tolerant,
+    incident_cost
+    {%- if has_indices %},
+    saidi_minutes,
+    saifi_interruptions,
+    caidi_minutes
+    {%- endif %}
+{%- endmacro %}
 
 {# Quotient of two sums over the rows that have both, so that a gap in one does not bias it. #}
 {% macro ratio_of_sums(numerator, denominator) -%}

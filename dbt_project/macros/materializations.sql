@@ -6,7 +6,7 @@
 #}
 {% materialization table, adapter="duckdb" %}{{ return(write_model()) }}{% endmaterialization %}
 
-{# What the query gives anew is taken out before: the days of `meta.day` (`build_window.sql`), else what a hook does. #}
+{# What the query gives anew is taken out before, as the model's meta says (`build_window.sql`) or by a hook of its own. #}
 {% materialization incremental, adapter="duckdb" %}{{ return(write_model()) }}{% endmaterialization %}
 
 {% macro write_model() %}
@@ -16,9 +16,9 @@
     {%- if existing is not none and existing.is_view -%}{% do adapter.drop_relation(existing) %}{%- endif -%}
     {{ run_hooks(pre_hooks) }}
     {% call statement("main") %}
-        {% if is_incremental() %}
-        {%- if meta.day %}
-        delete from {{ relation }} where {{ in_build_dates(meta.day, meta.get("days_before", 0)) }};
+        {% if is_incremental() and not meta.is_rewritten %}
+        {%- if meta.day or meta.week or meta.month %}
+        delete from {{ relation }} where {{ in_build_window(meta) }};
         {%- endif %}
         insert into {{ relation }} by name ({{ compiled_code }})
         {% else %}create or replace table {{ relation }} as ({{ compiled_code }})

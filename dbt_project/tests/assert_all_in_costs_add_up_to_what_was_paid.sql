@@ -12,6 +12,7 @@ paid as (
         sum(paid_cost) as cost,
         count(paid_cost) = count(*) and count(discharge_cost) = count(*) as is_settled
     from {{ ref("calc_paid_costs") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
     group by site_id, local_date
 
 ),
@@ -23,6 +24,7 @@ all_in as (
         local_date,
         sum(all_in_energy_cost) as cost
     from {{ ref("fct_all_in_costs") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
     group by site_id, local_date
 
 )

@@ -17,6 +17,7 @@ months as (
         on
             peaks.contract_id = contracts.contract_id
             and peaks.billed_terms_valid_from_at = contracts.valid_from_at
+    where {{ in_build_months("peaks.local_month") }}
     group by peaks.contract_id, peaks.local_month
 
 )

@@ -7,5 +7,8 @@ select
     carbon_free_kwh
 from {{ ref("fct_carbon") }}
 where
-    carbon_free_kwh > consumption_kwh + 1e-5
-    or carbon_free_kwh < -1e-5
+    {{ in_build_dates("utc_date") }}
+    and (
+        carbon_free_kwh > consumption_kwh + 1e-5
+        or carbon_free_kwh < -1e-5
+    )

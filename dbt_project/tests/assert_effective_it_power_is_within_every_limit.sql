@@ -5,8 +5,11 @@ select
     interval_started_at
 from {{ ref("fct_supply_capacity") }}
 where
-    effective_it_mw < 0
-    or effective_it_mw > it_capacity_mw + 1e-6
-    or effective_it_mw > cooling_limit_mw + 1e-6
-    or effective_it_mw * applied_pue_ratio > electrical_limit_mw + 1e-6
-    or effective_it_mw * applied_pue_ratio > grid_mw + local_mw + 1e-6
+    {{ in_build_dates("utc_date") }}
+    and (
+        effective_it_mw < 0
+        or effective_it_mw > it_capacity_mw + 1e-6
+        or effective_it_mw > cooling_limit_mw + 1e-6
+        or effective_it_mw * applied_pue_ratio > electrical_limit_mw + 1e-6
+        or effective_it_mw * applied_pue_ratio > grid_mw + local_mw + 1e-6
+    )

@@ -8,6 +8,7 @@ intervals as (
         site_id,
         interval_started_at
     from {{ ref("int_site_intervals") }}
+    where {{ in_build_dates("utc_date") }}
 
     union all
 
@@ -15,7 +16,9 @@ intervals as (
         site_id,
         charge_period_started_at as interval_started_at
     from {{ ref("stg_cloud_charges") }}
-    where charge_category = 'Usage'
+    where
+        charge_category = 'Usage'
+        and {{ in_build_dates("utc_date") }}
 
 ),
 
@@ -31,11 +34,21 @@ months as (
             contracts.site_id = intervals.site_id
             and {{ is_valid_at("contracts", "intervals.interval_started_at") }}
 
+),
+
+settlements as (
+
+    select
+        contract_id,
+        local_month
+    from {{ ref("fct_contract_settlements") }}
+    where {{ in_build_months() }}
+
 )
 
 select months.*
 from months
-anti join {{ ref("fct_contract_settlements") }} as settlements
+anti join settlements
     on
         months.contract_id = settlements.contract_id
         and months.local_month = settlements.local_month

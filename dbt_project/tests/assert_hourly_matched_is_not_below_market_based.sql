@@ -8,7 +8,9 @@ volumes as (
 
     select *
     from {{ ref("int_clean_volumes") }}
-    where {{ known_volumes() }}
+    where
+        {{ known_volumes() }}
+        and {{ in_build_dates("utc_date", days_before=35) }}
 
 ),
 
@@ -24,7 +26,11 @@ intervals as (
     inner join volumes
         on
             carbon.site_id = volumes.site_id
+            and carbon.utc_date = volumes.utc_date
             and carbon.interval_started_at = volumes.interval_started_at
+    where
+        {{ in_build_months("carbon.local_month") }}
+        and {{ in_build_dates("carbon.utc_date", days_before=35) }}
 
 )
 

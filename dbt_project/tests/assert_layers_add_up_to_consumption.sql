@@ -6,6 +6,9 @@ select
     interval_started_at
 from {{ ref("fct_energy_balance") }}
 where
-    abs(local_generation_kwh + local_battery_kwh + contracted_kwh + grid_uncontracted_kwh - consumption_kwh) > 1e-5
-    or abs(gen_to_charge_kwh + grid_to_charge_kwh - battery_charge_kwh) > 1e-5
-    or least(local_generation_kwh, local_battery_kwh, gen_to_charge_kwh, grid_to_charge_kwh) < -1e-5
+    {{ in_build_dates("utc_date") }}
+    and (
+        abs(local_generation_kwh + local_battery_kwh + contracted_kwh + grid_uncontracted_kwh - consumption_kwh) > 1e-5
+        or abs(gen_to_charge_kwh + grid_to_charge_kwh - battery_charge_kwh) > 1e-5
+        or least(local_generation_kwh, local_battery_kwh, gen_to_charge_kwh, grid_to_charge_kwh) < -1e-5
+    )

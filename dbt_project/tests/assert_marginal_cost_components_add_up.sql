@@ -5,12 +5,15 @@ select
     interval_started_at
 from {{ ref("fct_marginal_cost") }}
 where
-    abs(
-        marginal_energy_cost_per_gpu_hour
-        + network_and_levies_cost_per_gpu_hour
-        + demand_charge_cost_per_gpu_hour
-        + variable_cost_per_gpu_hour
-        + allocation_charge_per_gpu_hour
-        + cloud_charge_per_gpu_hour
-        - marginal_cost_per_gpu_hour
-    ) > 1e-9
+    {{ in_build_dates("utc_date") }}
+    and (
+        abs(
+            marginal_energy_cost_per_gpu_hour
+            + network_and_levies_cost_per_gpu_hour
+            + demand_charge_cost_per_gpu_hour
+            + variable_cost_per_gpu_hour
+            + allocation_charge_per_gpu_hour
+            + cloud_charge_per_gpu_hour
+            - marginal_cost_per_gpu_hour
+        ) > 1e-9
+    )

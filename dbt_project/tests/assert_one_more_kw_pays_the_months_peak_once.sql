@@ -4,5 +4,6 @@ select
     contract_id,
     local_month
 from {{ ref("int_demand_peaks") }}
+where {{ in_build_months() }}
 group by contract_id, local_month
 having sum(peak_charge_ratio / (demand_period_hours * 4)) > 1 + 1e-9

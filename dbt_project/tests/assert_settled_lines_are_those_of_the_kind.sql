@@ -8,3 +8,4 @@ anti join {{ source("raw", "contract_lines") }} as kind_lines
     on
         settlements.contract_kind = kind_lines.contract_kind
         and settlements.line = kind_lines.line
+where {{ in_build_dates("settlements.utc_date") }}

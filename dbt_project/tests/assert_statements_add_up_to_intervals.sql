@@ -13,6 +13,7 @@ intervals as (
         sum(contract_amount) as contract_amount,
         sum(amount) as amount
     from {{ ref("fct_contract_settlements") }}
+    where {{ in_build_months() }}
     group by contract_id, local_month, line, terms_valid_from_at, fixed_unit_price
 
 )
@@ -36,6 +37,7 @@ left join intervals
         is not distinct from intervals.fixed_unit_price
 where
     statements.contract_amount is not null
+    and {{ in_build_months("statements.local_month") }}
     and (
         intervals.contract_id is null
         -- A hundred-thousandth more, where the sum of floats lies on half a cent.

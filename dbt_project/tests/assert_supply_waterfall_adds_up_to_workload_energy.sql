@@ -13,6 +13,7 @@ sources as (
         case layer when 'grid' then 'grid_uncontracted_kwh' else layer || '_kwh' end as amount_name,
         {{ sum_if_all_known("energy_kwh") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
     group by workload_id, site_id, local_date, layer
 
     union all
@@ -24,6 +25,7 @@ sources as (
         'market_valued_energy_cost' as amount_name,
         {{ sum_if_all_known("market_valued_energy_cost") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
     group by workload_id, site_id, local_date
 
     union all
@@ -35,6 +37,7 @@ sources as (
         'contract_effect_cost' as amount_name,
         {{ sum_if_all_known("contract_effect_cost") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
     group by workload_id, site_id, local_date
 
     union all
@@ -46,6 +49,7 @@ sources as (
         'location_based_kg' as amount_name,
         {{ sum_if_all_known("location_based_kg") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
     group by workload_id, site_id, local_date
 
     union all
@@ -57,6 +61,7 @@ sources as (
         'market_based_kg' as amount_name,
         {{ sum_if_all_known("market_based_kg") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
     group by workload_id, site_id, local_date
 
     union all
@@ -68,6 +73,7 @@ sources as (
         'hourly_matched_kg' as amount_name,
         {{ sum_if_all_known("hourly_matched_kg") }} as source_amount
     from {{ ref("fct_supply_waterfall") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
     group by workload_id, site_id, local_date
 
 ),
@@ -88,6 +94,7 @@ workloads as (
             market_based_kg,
             hourly_matched_kg
         from {{ ref("fct_workload_energy") }}
+        where {{ in_build_dates("local_date", days_before=1) }}
     )
     on columns(* exclude (workload_id, site_id, local_date))
     into name amount_name value workload_amount
@@ -103,6 +110,7 @@ days as (
         local_date,
         count(energy_kwh) = count(*) as is_split_known
     from {{ ref("fct_supply_waterfall") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
     group by workload_id, site_id, local_date
 
 )

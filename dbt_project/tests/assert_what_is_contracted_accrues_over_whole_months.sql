@@ -12,7 +12,9 @@ months as (
         sum(quantity) as quantity,
         count(*) as interval_count
     from {{ ref("fct_contract_settlements") }}
-    where line in ('capacity', 'fixed_fee')
+    where
+        line in ('capacity', 'fixed_fee')
+        and {{ in_build_months() }}
     group by contract_id, line, local_month, terms_valid_from_at
 
 )

@@ -10,6 +10,7 @@ workloads as (
         sum(market_valued_energy_cost) as market_valued_energy_cost,
         sum(location_based_kg) as location_based_kg
     from {{ ref("fct_workload_energy") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
     group by site_id, local_date
     having bool_and(coverage_ratio = 1)
 
@@ -26,7 +27,11 @@ sites as (
     inner join {{ ref("calc_energy_costs") }} as costs
         on
             carbon.site_id = costs.site_id
+            and carbon.utc_date = costs.utc_date
             and carbon.interval_started_at = costs.interval_started_at
+    where
+        {{ in_build_dates("carbon.local_date", days_before=1) }}
+        and {{ in_build_dates("carbon.utc_date", days_before=3) }}
     group by carbon.site_id, carbon.local_date
     having
         count(costs.market_valued_energy_cost) = count(*)

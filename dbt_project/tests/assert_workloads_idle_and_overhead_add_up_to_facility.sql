@@ -11,7 +11,9 @@ from {{ ref("int_workload_intervals") }} as work
 inner join {{ ref("int_meter_roles_pivoted") }} as meters
     on
         work.site_id = meters.site_id
+        and work.utc_date = meters.utc_date
         and work.interval_started_at = meters.interval_started_at
+where {{ in_build_dates("work.utc_date") }}
 group by work.site_id, work.interval_started_at
 having
     count(work.energy_kwh) = count(*)

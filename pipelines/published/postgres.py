@@ -9,9 +9,9 @@ Schema `wattbook` holds, for the publisher alone, what the teams' schemas hold: 
 row per team, says what its tables were made from; `parts` has one row per table and UTC day with
 the digest of the day's rows. Only days whose digest differs are replaced, by `delete` and `copy`:
 readers wait for neither, and see the state before until the transaction ends. Where the database
-holds the publication from which the files have taken over months, those are not looked at. A table that is new,
-or has other columns than before, is written beside the old one and takes its name in the end, which
-is the one thing that readers may wait for, `LOCK_MILLISECONDS` at most.
+holds the publication from which the files took over months, those are not looked at. A table that
+is new, or has other columns than before, is written beside the old one and takes its name in the
+end, which is the one thing that readers may wait for, `LOCK_MILLISECONDS` at most.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

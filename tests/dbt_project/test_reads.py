@@ -17,6 +17,10 @@ LOOK_BACK = timedelta(days=65)
 DAYS = ("utc_date", "local_date", "interval_started_at", "hour_started_at")
 """Columns that tell of which day a row is, the first that a table has."""
 A_YEAR = "a measure of the contract's year or of the twelve months before"
+OWN_SUMS = "its own sums of the days before"
+OF_INCIDENTS = "a row per incident and interval"
+OF_DAYS = "a row per workload, site and day"
+OF_CLOUDS = "a row per workload and hour of a cloud's bill"
 READ_WHOLE = {
     ("int_demand_peaks", "int_site_intervals"): A_YEAR,
     ("int_demand_peaks", "int_meter_roles_pivoted"): A_YEAR,
@@ -27,6 +31,19 @@ READ_WHOLE = {
     ("int_certificate_months", "int_certificate_claims"): "a row per certificate",
     ("int_certificate_months", "int_certificate_months"): "a row per month",
     ("int_grid_carbon", "int_certificate_months"): "a row per month",
+    ("fct_data_quality", "fct_data_quality"): OWN_SUMS,
+    ("fct_workload_energy", "fct_workload_energy"): OWN_SUMS,
+    ("fct_workload_energy", "calc_incident_losses"): OF_INCIDENTS,
+    ("fct_workload_energy", "int_cloud_workload_hours"): OF_CLOUDS,
+    ("fct_workload_segments", "calc_incident_losses"): OF_INCIDENTS,
+    ("fct_workload_segments", "int_cloud_workload_hours"): OF_CLOUDS,
+    ("kpi_site_daily", "kpi_site_daily"): OWN_SUMS,
+    ("kpi_site_daily", "fct_all_in_costs"): OF_DAYS,
+    ("kpi_site_daily", "calc_incident_intervals"): OF_INCIDENTS,
+    ("kpi_site_weekly", "fct_all_in_costs"): OF_DAYS,
+    ("kpi_site_weekly", "calc_incident_intervals"): OF_INCIDENTS,
+    ("kpi_organization_weekly", "fct_all_in_costs"): OF_DAYS,
+    ("kpi_organization_weekly", "calc_incident_intervals"): OF_INCIDENTS,
 }
 """Models, and tables of days of which they read more, and why."""
 

@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", meta = {"month": "local_month"}) }}
+
 with
 
 contracts as (
@@ -22,6 +24,7 @@ settlements as (
         -- What follows a market has a price of its own in every interval: a statement shows their mean.
         case when not is_floating_price then unit_price end as fixed_unit_price
     from {{ ref("fct_contract_settlements") }}
+    where {{ in_build_months() }}
 
 ),
 

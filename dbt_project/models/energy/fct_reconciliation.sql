@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", meta = {"day": "local_date", "days_before": 1}) }}
+
 with
 
 intervals as (
@@ -22,11 +24,16 @@ intervals as (
     left join {{ ref("int_site_telemetry_intervals") }} as telemetry
         on
             intervals.site_id = telemetry.site_id
+            and intervals.utc_date = telemetry.utc_date
             and intervals.interval_started_at = telemetry.interval_started_at
     left join {{ ref("fct_energy_balance") }} as balance
         on
             intervals.site_id = balance.site_id
+            and intervals.utc_date = balance.utc_date
             and intervals.interval_started_at = balance.interval_started_at
+    where
+        {{ in_build_dates("intervals.local_date", days_before=1) }}
+        and {{ in_build_dates("intervals.utc_date", days_before=3) }}
 
 )
 

@@ -1,5 +1,5 @@
 {# A view, as what it reads. #}
-{{ config(materialized = "view") }}
+{{ config(materialized = "view", meta = {"day": "utc_date"}) }}
 
 {#
     From this share of its own limit on a board is at that: nobody limited it. The peak power of a model says less closely

@@ -1,5 +1,5 @@
 {# A view: the roll-up is already one file per day, and the only table that grows with the number of nodes. #}
-{{ config(materialized = "view") }}
+{{ config(materialized = "view", meta = {"day": "utc_date"}) }}
 
 select
     node_intervals.hostname,
@@ -7,7 +7,7 @@ select
     nodes.gpu_count,
     node_intervals.interval_started_at,
     node_intervals.interval_started_at + interval 15 minutes as interval_ended_at,
-    cast(node_intervals.interval_started_at as date) as utc_date,
+    node_intervals.utc_date,
     {{ round_kwh("node_intervals.gpu_kwh") }} as gpu_kwh,
     {{ round_kwh("node_intervals.node_kwh") }} as node_kwh,
     {{ round_kwh("node_intervals.energy_from_power_kwh") }} as energy_from_power_kwh,

@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", meta = {"is_rewritten": true}) }}
+
 {#
     What is counted of each source: the table it is called, the rows it is counted over, their date, and of a date the
     figures that can be told. A refused row has no date one could trust: it counts on the day its file became known.
@@ -5,6 +7,7 @@
 {% set counts = [
     {
         "table": "'meter_readings'",
+        "is_by_day": true,
         "from": "readings",
         "row_count": "count(energy_kwh)",
         "estimated_row_count": "count(*) filter (where is_estimated)",
@@ -12,12 +15,14 @@
     },
     {
         "table": "'battery_samples'",
+        "is_by_day": true,
         "from": ref("int_battery_intervals"),
         "row_count": "sum(sample_count)",
         "coverage_ratio": "count(*) filter (where sample_count > 0) / count(*)",
     },
     {
         "table": "'market_prices'",
+        "is_by_day": true,
         "from": ref("int_supply_prices"),
         "where": "price_basis = 'spot'",
         "row_count": "count(spot_price_per_mwh)",
@@ -25,6 +30,7 @@
     },
     {
         "table": "'grid_carbon'",
+        "is_by_day": true,
         "from": ref("int_grid_carbon"),
         "row_count": "count(location_g_per_kwh)",
         "estimated_row_count": "count(*) filter (where is_factor_estimated)",
@@ -32,6 +38,7 @@
     },
     {
         "table": "'gpu_samples'",
+        "is_by_day": true,
         "from": ref("stg_node_intervals"),
         "row_count": "count(*)",
         "coverage_ratio": exact_sum("coverage_ratio") ~ " / count(*)",
@@ -46,10 +53,12 @@
     {
         "table": "'jobs'",
         "from": ref("int_job_coverage"),
+        "is_by_day": true,
         "coverage_ratio": "count(*) filter (where is_known) / count(*)",
     },
     {
         "table": "'cloud_charges'",
+        "is_by_day": true,
         "from": ref("stg_cloud_charges"),
         "row_count": "count(*)",
     },
@@ -80,6 +89,7 @@ meter_coverage as (
         utc_date,
         {{ exact_sum("coverage_ratio") }} / count(*) as coverage_ratio
     from {{ ref("int_meter_roles_pivoted") }}
+    where {{ in_build_dates("utc_date") }}
     group by utc_date
 
 ),
@@ -93,6 +103,7 @@ readings as (
         meter_coverage.coverage_ratio
     from {{ ref("stg_meter_readings") }} as readings
     left join meter_coverage on readings.utc_date = meter_coverage.utc_date
+    where {{ in_build_dates("readings.utc_date") }}
 
 ),
 
@@ -125,10 +136,28 @@ counted as (
         {%- endfor %}
         cast({{ count["coverage_ratio"] or "null" }} as double) as coverage_ratio
     from {{ count["from"] }}
-    where {{ count["where"] or "true" }}
+    where {{ count["where"] or "true" }}{% if count["is_by_day"] %} and {{ in_build_dates("utc_date") }}{% endif %}
+
     group by all
     {{ "union all" if not loop.last }}
     {% endfor %}
+    {% if build_from() %}
+    union all by name
+    -- What is counted by the day, of the days before; jobs are counted anew.
+    select
+        source_table,
+        utc_date,
+        case when source_table <> 'jobs' then row_count end as row_count,
+        estimated_row_count,
+        cast(null as bigint) as quarantined_row_count,
+        cast(null as bigint) as failed_file_count,
+        cast(null as bigint) as finding_count,
+        coverage_ratio
+    from {{ this }}
+    where
+        (row_count > 0 or coverage_ratio is not null)
+        and not {{ in_build_dates("utc_date") }}
+    {% endif %}
 
 )
 

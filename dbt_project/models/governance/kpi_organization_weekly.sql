@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", meta = {"is_rewritten": true}) }}
+
 with
 
 intervals as ({{ kpi_week_intervals(ref("calc_organization_kpi_intervals")) }}),
@@ -19,7 +21,24 @@ energy as (
         week,
         {{ kpi_energy_aggregates() }}
     from {{ ref("calc_site_kpi_intervals") }}
+    where {{ in_build_weeks() }}
     group by week
+
+),
+
+figures as (
+
+    select
+        supply.*,
+        energy.* exclude (week) -- noqa: RF02
+    from supply
+    inner join energy on supply.week = energy.week
+    {% if build_from() %}
+    union all by name
+    select * exclude (organization_id, {{ kpi_joined_columns(has_indices=true) }})
+    from {{ this }}
+    where not {{ in_build_weeks() }}
+    {% endif %}
 
 ),
 
@@ -60,14 +79,12 @@ gpus as (
 
 select
     organization.organization_id,
-    supply.*,
-    energy.* exclude (week), -- noqa: RF02
+    figures.*, -- noqa: AM04
     loaded.fully_loaded_cost_per_gpu_hour,
     {{ kpi_incident_columns() }},
     {{ kpi_interruption_indices() }}
-from supply
-inner join energy on supply.week = energy.week
+from figures
 cross join {{ source("raw", "organization") }} as organization
-left join loaded on supply.week = loaded.week
-left join incidents on supply.week = incidents.week
+left join loaded on figures.week = loaded.week
+left join incidents on figures.week = incidents.week
 cross join gpus

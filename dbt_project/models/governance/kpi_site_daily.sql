@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", meta = {"is_rewritten": true}) }}
+
 with
 
 intervals as (
@@ -12,6 +14,7 @@ intervals as (
         on
             intervals.site_id = sites.site_id
             and {{ is_valid_at("sites", "intervals.interval_started_at") }}
+    where {{ in_build_dates("intervals.local_date", days_before=1) }}
 
 ),
 
@@ -24,6 +27,12 @@ figures as (
         {{ kpi_energy_aggregates() }}
     from intervals
     group by site_id, local_date
+    {% if build_from() %}
+    union all by name
+    select * exclude ({{ kpi_joined_columns() }})
+    from {{ this }}
+    where not {{ in_build_dates("local_date", days_before=1) }}
+    {% endif %}
 
 ),
 
@@ -50,7 +59,7 @@ incidents as (
 )
 
 select
-    figures.*,
+    figures.*, -- noqa: AM04
     loaded.fully_loaded_cost_per_gpu_hour,
     {{ kpi_incident_columns() }}
 from figures

@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", meta = {"is_rewritten": true}) }}
+
 with
 
 intervals as ({{ kpi_week_intervals(ref("calc_site_kpi_intervals")) }}),
@@ -11,6 +13,12 @@ figures as (
         {{ kpi_energy_aggregates() }}
     from intervals
     group by site_id, week
+    {% if build_from() %}
+    union all by name
+    select * exclude ({{ kpi_joined_columns(has_indices=true) }})
+    from {{ this }}
+    where not {{ in_build_weeks() }}
+    {% endif %}
 
 ),
 
@@ -47,7 +55,7 @@ gpus as (
 )
 
 select
-    figures.*,
+    figures.*, -- noqa: AM04
     loaded.fully_loaded_cost_per_gpu_hour,
     {{ kpi_incident_columns() }},
     {{ kpi_interruption_indices() }}

@@ -5,6 +5,7 @@ select
     work.site_id,
     work.workload_id,
     work.interval_started_at,
+    work.utc_date,
     work.local_date,
     intervals.week,
     work.allocated_gpu_hours,
@@ -28,16 +29,20 @@ from {{ ref("int_workload_intervals") }} as work
 inner join {{ ref("int_site_intervals") }} as intervals
     on
         work.site_id = intervals.site_id
+        and work.utc_date = intervals.utc_date
         and work.interval_started_at = intervals.interval_started_at
 left join {{ ref("fct_energy_balance") }} as balance
     on
         work.site_id = balance.site_id
+        and work.utc_date = balance.utc_date
         and work.interval_started_at = balance.interval_started_at
 left join {{ ref("calc_energy_costs") }} as costs
     on
         work.site_id = costs.site_id
+        and work.utc_date = costs.utc_date
         and work.interval_started_at = costs.interval_started_at
 left join {{ ref("fct_carbon") }} as carbon
     on
         work.site_id = carbon.site_id
+        and work.utc_date = carbon.utc_date
         and work.interval_started_at = carbon.interval_started_at

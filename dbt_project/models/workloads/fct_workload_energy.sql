@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", meta = {"is_rewritten": true}) }}
+
 {% set amounts = [
     "energy_kwh",
     "local_kwh",
@@ -25,6 +27,9 @@ intervals as (
             else 0
         end as unknown_interval_count
     from {{ ref("calc_workload_costs") }}
+    where
+        {{ in_build_dates("local_date", days_before=1) }}
+        and {{ in_build_dates("utc_date", days_before=3) }}
 
 ),
 
@@ -75,6 +80,16 @@ days as (
             and {{ is_valid_at("sites", "hours.hour_started_at") }}
     where hours.workload_id <> 'unallocated'
     group by all
+    {% if build_from() %}
+    union all by name
+    -- A row without coverage is one of losses alone.
+    select * exclude (criticality, lost_gpu_hours, currency_code)
+    from {{ this }}
+    where
+        coverage_ratio is not null
+        and not {{ in_build_dates("local_date", days_before=1) }}
+        and site_id not in (select hours.site_id from {{ ref("int_cloud_workload_hours") }} as hours)
+    {% endif %}
 
 ),
 
@@ -83,14 +98,14 @@ losses as (
     select
         losses.site_id,
         losses.workload_id,
-        intervals.local_date,
+        cast(losses.interval_started_at at time zone sites.time_zone as date) as local_date,
         {{ sum_if_all_known("losses.lost_gpu_hours") }} as lost_gpu_hours
     from {{ ref("calc_incident_losses") }} as losses
-    inner join {{ ref("int_site_intervals") }} as intervals
+    inner join {{ source("raw", "sites") }} as sites
         on
-            losses.site_id = intervals.site_id
-            and losses.interval_started_at = intervals.interval_started_at
-    group by losses.site_id, losses.workload_id, intervals.local_date
+            losses.site_id = sites.site_id
+            and {{ is_valid_at("sites", "losses.interval_started_at") }}
+    group by all
 
 ),
 

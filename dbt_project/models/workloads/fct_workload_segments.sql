@@ -1,3 +1,5 @@
+{{ config(materialized = "incremental", meta = {"is_rewritten": true}) }}
+
 with
 
 cloud_hours as (
@@ -22,7 +24,10 @@ unknown_weeks as (
         week,
         count(*) as interval_count
     from {{ ref("calc_workload_costs") }}
-    where workload_id = 'unknown'
+    where
+        workload_id = 'unknown'
+        and {{ in_build_weeks() }}
+        and {{ in_build_dates("utc_date", days_before=10) }}
     group by site_id, week
 
 ),
@@ -35,14 +40,15 @@ segments as (
         week,
         allocated_gpu_hours,
         used_gpu_hours,
-        cast(null as double) as lost_gpu_hours,
-        false as is_loss,
         energy_kwh,
         market_valued_energy_cost,
         cast(null as double) as cloud_cost,
         location_based_kg,
         false as is_cloud
     from {{ ref("calc_workload_costs") }}
+    where
+        {{ in_build_weeks() }}
+        and {{ in_build_dates("utc_date", days_before=10) }}
 
     union all
 
@@ -52,8 +58,6 @@ segments as (
         week,
         allocated_gpu_hours,
         cast(null as double) as used_gpu_hours,
-        cast(null as double) as lost_gpu_hours,
-        false as is_loss,
         cast(null as double) as energy_kwh,
         cast(null as double) as market_valued_energy_cost,
         cloud_cost,
@@ -61,31 +65,10 @@ segments as (
         true as is_cloud
     from cloud_hours
 
-    union all
-
-    select
-        losses.workload_id,
-        losses.site_id,
-        intervals.week,
-        cast(null as double) as allocated_gpu_hours,
-        cast(null as double) as used_gpu_hours,
-        losses.lost_gpu_hours,
-        true as is_loss,
-        cast(null as double) as energy_kwh,
-        cast(null as double) as market_valued_energy_cost,
-        cast(null as double) as cloud_cost,
-        cast(null as double) as location_based_kg,
-        false as is_cloud
-    from {{ ref("calc_incident_losses") }} as losses
-    inner join {{ ref("int_site_intervals") }} as intervals
-        on
-            losses.site_id = intervals.site_id
-            and losses.interval_started_at = intervals.interval_started_at
-
 ),
 
 -- An amount of a week is given where it is known for all intervals of which the energy is.
-weeks as (
+work as (
 
     select
         segments.workload_id,
@@ -96,7 +79,6 @@ weeks as (
                 then coalesce({{ exact_sum("segments.allocated_gpu_hours") }}, 0)
         end as allocated_gpu_hours,
         {{ exact_sum("used_gpu_hours") }} as used_gpu_hours,
-        {{ sum_if_all_known("lost_gpu_hours", condition="is_loss", empty=0) }} as lost_gpu_hours,
         {{ exact_sum("energy_kwh") }} as energy_kwh,
         {{ sum_if_all_known("market_valued_energy_cost", of="count(energy_kwh)") }} as market_valued_energy_cost,
         {{ ratio_of_sums("market_valued_energy_cost", "allocated_gpu_hours") }}
@@ -113,6 +95,60 @@ weeks as (
             segments.site_id = unknown_weeks.site_id
             and segments.week = unknown_weeks.week
     group by segments.workload_id, segments.site_id, segments.week
+    {% if build_from() %}
+    union all by name
+    -- A row without any of these is one of losses alone.
+    select
+        workload_id,
+        site_id,
+        week,
+        allocated_gpu_hours,
+        used_gpu_hours,
+        energy_kwh,
+        market_valued_energy_cost,
+        market_valued_energy_cost_per_gpu_hour,
+        cloud_cost,
+        location_based_kg,
+        location_based_g_per_gpu_hour,
+        coverage_ratio
+    from {{ this }}
+    where
+        coalesce(coverage_ratio, energy_kwh, used_gpu_hours, location_based_kg) is not null
+        and not {{ in_build_weeks() }}
+        and site_id not in (select cloud_hours.site_id from cloud_hours)
+    {% endif %}
+
+),
+
+losses as (
+
+    select
+        losses.workload_id,
+        losses.site_id,
+        {{ iso_week("losses.interval_started_at at time zone organization.time_zone") }} as week,
+        {{ sum_if_all_known("losses.lost_gpu_hours") }} as lost_gpu_hours
+    from {{ ref("calc_incident_losses") }} as losses
+    cross join {{ source("raw", "organization") }} as organization
+    group by all
+
+),
+
+-- A workload that was shed for a whole week has a row of that week too.
+weeks as (
+
+    select
+        work.* exclude (workload_id, site_id, week, allocated_gpu_hours),
+        coalesce(work.workload_id, losses.workload_id) as workload_id,
+        coalesce(work.site_id, losses.site_id) as site_id,
+        coalesce(work.week, losses.week) as week,
+        case when work.site_id is null then 0 else work.allocated_gpu_hours end as allocated_gpu_hours,
+        case when losses.site_id is null then 0 else losses.lost_gpu_hours end as lost_gpu_hours
+    from work
+    full join losses
+        on
+            work.workload_id = losses.workload_id
+            and work.site_id = losses.site_id
+            and work.week = losses.week
 
 ),
 
