@@ -6,6 +6,7 @@ What does not: which place the lake is (`pipelines/bucket.py`), which other file
 """
 
 import io
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,15 +81,18 @@ def _put(content: bytes, file: Path) -> None:
 
 def drafts(folder: Place) -> list[Path]:
     """What a writer that was cut off left below a folder; in a bucket nothing."""
-    return list(folder.rglob("*.tmp")) if isinstance(folder, Path) else []
+    return (
+        [Path(entry.path) for entry in _below(folder, ".tmp")] if isinstance(folder, Path) else []
+    )
 
 
 def listing(folder: Place) -> dict[str, int]:
     """Parquet files below a folder with their bytes, in order, by their paths below it."""
     if isinstance(folder, Path):
+        start = f"{folder}/"
         sizes = {
-            file.relative_to(folder).as_posix(): file.stat().st_size
-            for file in folder.rglob("*.parquet")
+            entry.path.removeprefix(start): entry.stat().st_size
+            for entry in _below(folder, ".parquet")
         }
     else:
         start = f"{folder.path.rstrip('/')}/"
@@ -98,6 +102,19 @@ def listing(folder: Place) -> dict[str, int]:
             if path.endswith(".parquet")
         }
     return dict(sorted(sizes.items()))
+
+
+def _below(folder: Path, ending: str) -> Iterator[os.DirEntry[str]]:
+    """Files below a folder, none where it is not there; a lake has tens of thousands."""
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(Path(entry.path), ending)
+        elif entry.name.endswith(ending):
+            yield entry
 
 
 def readable_parquet(file: Place) -> pl.DataFrame | None:

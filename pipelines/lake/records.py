@@ -93,8 +93,17 @@ def read_load_records(book: Book) -> pl.DataFrame:
         LakeError: a file of records is damaged, or was written by another version of Wattbook.
     """
     folder = book.lake / "loads"
-    frames = [_records_in(folder / name) for name in listing(folder)]
-    return pl.concat([pl.DataFrame(schema=LOAD_RECORD_SCHEMA), *frames])
+    files = [folder / name for name in listing(folder)]
+    if not files:
+        return pl.DataFrame(schema=LOAD_RECORD_SCHEMA)
+    try:
+        records = pl.read_parquet([str(file) for file in files])
+        if records.schema == pl.Schema(LOAD_RECORD_SCHEMA):
+            return records
+    except DAMAGED_TABLE:
+        pass
+    # One by one, to name the file.
+    return pl.concat([_records_in(file) for file in files])
 
 
 def _records_in(file: Place) -> pl.DataFrame:
