@@ -164,8 +164,10 @@ def beside(
     lines = []
     for way in ways:
         cost = medians.get(way.name)
-        if cost is None or ours is None:
+        if cost is None:
             lines.append(Line(work, way.name, cost, note=failed.get(way.name, "not installed")))
+        elif ours is None:
+            lines.append(Line(work, way.name, cost))
         elif not _is_same(cost.told, ours.told):
             differs = f"comes to {cost.told}, not {ours.told}"
             lines.append(Line(work, way.name, cost, note=differs))

@@ -65,7 +65,9 @@
         select * exclude (filename), try_cast(parse_filename(filename, true) as date) as utc_date
         from read_parquet('{{ path | replace("'", "''") }}', filename = true)
     {%- elif file_count > 0 -%}
-        select * from read_parquet('{{ path | replace("'", "''") }}', union_by_name = true)
+        {%- set has_one_schema = (source_table.config.meta or source_table.meta).has_one_schema or false %}
+        select *
+        from read_parquet('{{ path | replace("'", "''") }}', union_by_name = {{ not has_one_schema }})
         {%- if withdrawn and "load_id" in source_table.columns and source_table.identifier != "raw_loads" %}
         where load_id not in ('{{ withdrawn | join("', '") }}')
         {%- endif %}
