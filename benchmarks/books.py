@@ -76,7 +76,7 @@ def demo_lines(folder: Path) -> Iterator[Line]:
     shutil.rmtree(by_command)
     yield _job_line(folder / "first", book, day, "first with these models: ")
     # What was found out of the models' columns.
-    shutil.copytree(book / "dagster", by_job / "dagster")
+    shutil.copytree(book / "dagster", by_job / "dagster", dirs_exist_ok=True)
     yield _job_line(folder / "later", by_job, day)
 
 
