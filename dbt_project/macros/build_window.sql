@@ -64,6 +64,21 @@
 {% endmacro %}
 
 {#
+    Adds to the sums of a model that is rewritten its rows of before that this run does not rebuild, without the columns
+    that are joined to them. `rebuilt` says which rows it does, `where` which of the others are such sums.
+#}
+{% macro union_kept(rebuilt, joined, where="true") %}
+    {%- if build_from() %}
+    union all by name
+    select * exclude ({{ joined }})
+    from {{ this }}
+    where
+        not {{ rebuilt }}
+        and {{ where }}
+    {%- endif -%}
+{% endmacro %}
+
+{#
     Instant at which the first week begins in which a figure of a delay can be another than before, for models with one
     row per week; before all time when everything is rebuilt. A job's figures rest on what its hours cost and on the
     GPUs that are free, up to two longest delays past its end, and on where the jobs before it went, which needs GPUs

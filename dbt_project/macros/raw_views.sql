@@ -33,7 +33,7 @@
                 {% do run_query(raw_view_sql(source_table, var("lake_dir") ~ "/" ~ meta.lake_path, withdrawn)) %}
             {% elif "roll_up_path" in meta %}
                 {% set folder = var("roll_up_dir", var("lake_dir")) %}
-                {% do run_query(raw_view_sql(source_table, folder ~ "/" ~ meta.roll_up_path, [], is_by_day=true)) %}
+                {% do run_query(raw_view_sql(source_table, folder ~ "/" ~ meta.roll_up_path, withdrawn)) %}
             {% endif %}
         {% endfor %}
     {% endif %}
@@ -55,19 +55,19 @@
 {% endmacro %}
 
 {#
-    A table by the day has a file per UTC day, named by it, and all in the same columns: of the days that nobody asks
+    A roll-up has a file per UTC day, named by it, and all in the same columns: of the days that nobody asks
     for not even the files are opened.
 #}
-{% macro raw_view_sql(source_table, path, withdrawn, is_by_day=false) %}
+{% macro raw_view_sql(source_table, path, withdrawn) %}
+    {%- set meta = source_table.config.meta or source_table.meta -%}
     {%- set file_count = run_query("select count(*) from glob('" ~ path | replace("'", "''") ~ "')").rows[0][0] -%}
     create or replace view raw.{{ source_table.identifier }} as
-    {% if file_count > 0 and is_by_day -%}
+    {% if file_count > 0 and "roll_up_path" in meta -%}
         select * exclude (filename), try_cast(parse_filename(filename, true) as date) as utc_date
         from read_parquet('{{ path | replace("'", "''") }}', filename = true)
     {%- elif file_count > 0 -%}
-        {%- set has_one_schema = (source_table.config.meta or source_table.meta).has_one_schema or false %}
         select *
-        from read_parquet('{{ path | replace("'", "''") }}', union_by_name = {{ not has_one_schema }})
+        from read_parquet('{{ path | replace("'", "''") }}', union_by_name = {{ not meta.has_one_schema }})
         {%- if withdrawn and "load_id" in source_table.columns and source_table.identifier != "raw_loads" %}
         where load_id not in ('{{ withdrawn | join("', '") }}')
         {%- endif %}

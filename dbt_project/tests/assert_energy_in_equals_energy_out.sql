@@ -7,9 +7,7 @@ select
 from {{ ref("fct_energy_balance") }}
 where
     {{ in_build_dates("utc_date") }}
-    and (
-        abs(
-            grid_import_kwh + onsite_generation_kwh + battery_discharge_kwh
-            - it_kwh - cooling_kwh - other_kwh - battery_charge_kwh - grid_export_kwh - unaccounted_kwh
-        ) > 1e-5
-    )
+    and abs(
+        grid_import_kwh + onsite_generation_kwh + battery_discharge_kwh
+        - it_kwh - cooling_kwh - other_kwh - battery_charge_kwh - grid_export_kwh - unaccounted_kwh
+    ) > 1e-5

@@ -3,6 +3,14 @@
 -- sides.
 with
 
+waterfall as (
+
+    select *
+    from {{ ref("fct_supply_waterfall") }}
+    where {{ in_build_dates("local_date", days_before=1) }}
+
+),
+
 -- One row per workload, site, local day and amount; what is not known of one source is not known of the day.
 sources as (
 
@@ -12,8 +20,7 @@ sources as (
         local_date,
         case layer when 'grid' then 'grid_uncontracted_kwh' else layer || '_kwh' end as amount_name,
         {{ sum_if_all_known("energy_kwh") }} as source_amount
-    from {{ ref("fct_supply_waterfall") }}
-    where {{ in_build_dates("local_date", days_before=1) }}
+    from waterfall
     group by workload_id, site_id, local_date, layer
 
     union all
@@ -24,8 +31,7 @@ sources as (
         local_date,
         'market_valued_energy_cost' as amount_name,
         {{ sum_if_all_known("market_valued_energy_cost") }} as source_amount
-    from {{ ref("fct_supply_waterfall") }}
-    where {{ in_build_dates("local_date", days_before=1) }}
+    from waterfall
     group by workload_id, site_id, local_date
 
     union all
@@ -36,8 +42,7 @@ sources as (
         local_date,
         'contract_effect_cost' as amount_name,
         {{ sum_if_all_known("contract_effect_cost") }} as source_amount
-    from {{ ref("fct_supply_waterfall") }}
-    where {{ in_build_dates("local_date", days_before=1) }}
+    from waterfall
     group by workload_id, site_id, local_date
 
     union all
@@ -48,8 +53,7 @@ sources as (
         local_date,
         'location_based_kg' as amount_name,
         {{ sum_if_all_known("location_based_kg") }} as source_amount
-    from {{ ref("fct_supply_waterfall") }}
-    where {{ in_build_dates("local_date", days_before=1) }}
+    from waterfall
     group by workload_id, site_id, local_date
 
     union all
@@ -60,8 +64,7 @@ sources as (
         local_date,
         'market_based_kg' as amount_name,
         {{ sum_if_all_known("market_based_kg") }} as source_amount
-    from {{ ref("fct_supply_waterfall") }}
-    where {{ in_build_dates("local_date", days_before=1) }}
+    from waterfall
     group by workload_id, site_id, local_date
 
     union all
@@ -72,8 +75,7 @@ sources as (
         local_date,
         'hourly_matched_kg' as amount_name,
         {{ sum_if_all_known("hourly_matched_kg") }} as source_amount
-    from {{ ref("fct_supply_waterfall") }}
-    where {{ in_build_dates("local_date", days_before=1) }}
+    from waterfall
     group by workload_id, site_id, local_date
 
 ),
@@ -109,8 +111,7 @@ days as (
         site_id,
         local_date,
         count(energy_kwh) = count(*) as is_split_known
-    from {{ ref("fct_supply_waterfall") }}
-    where {{ in_build_dates("local_date", days_before=1) }}
+    from waterfall
     group by workload_id, site_id, local_date
 
 )

@@ -81,9 +81,7 @@ def _put(content: bytes, file: Path) -> None:
 
 def drafts(folder: Place) -> list[Path]:
     """What a writer that was cut off left below a folder; in a bucket nothing."""
-    return (
-        [Path(entry.path) for entry in _below(folder, ".tmp")] if isinstance(folder, Path) else []
-    )
+    return list(map(Path, _below(folder, ".tmp"))) if isinstance(folder, Path) else []
 
 
 def listing(folder: Place) -> dict[str, int]:
@@ -91,8 +89,8 @@ def listing(folder: Place) -> dict[str, int]:
     if isinstance(folder, Path):
         start = f"{folder}/"
         sizes = {
-            entry.path.removeprefix(start): entry.stat().st_size
-            for entry in _below(folder, ".parquet")
+            file.removeprefix(start): Path(file).stat().st_size
+            for file in _below(folder, ".parquet")
         }
     else:
         start = f"{folder.path.rstrip('/')}/"
@@ -104,17 +102,14 @@ def listing(folder: Place) -> dict[str, int]:
     return dict(sorted(sizes.items()))
 
 
-def _below(folder: Path, ending: str) -> Iterator[os.DirEntry[str]]:
-    """Files below a folder, none where it is not there; a lake has tens of thousands."""
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path), ending)
-        elif entry.name.endswith(ending):
-            yield entry
+def _below(folder: Path, ending: str) -> list[str]:
+    """Files below a folder, as text: a lake has tens of thousands."""
+    return [
+        f"{root}/{name}"
+        for root, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(ending)
+    ]
 
 
 def readable_parquet(file: Place) -> pl.DataFrame | None:

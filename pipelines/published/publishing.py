@@ -45,7 +45,6 @@ from pipelines.warehouse import (
     built_from,
     changed_from,
     digest_of,
-    latest_build,
     manifest_path,
     whole_lake,
 )
@@ -150,8 +149,12 @@ def published_at(book: Book) -> datetime | None:
 def _made_from(book: Book, built: str) -> dict[str, str]:
     """What each team's publication is made from: the build, its group, and how it is shown."""
     group_ids, ratio = groups(book), _rounding_ratio(book)
-    code = digest_of([Path(__file__), Path(audience.__file__), Path(confidential.__file__)])
-    return {team: f"{built}.{group_ids.get(team)}.{ratio}.{code}" for team in TEAMS}
+    return {team: f"{built}.{group_ids.get(team)}.{ratio}.{_code()}" for team in TEAMS}
+
+
+def _code() -> str:
+    """Digest of how tables are written, of which a new version of Wattbook may do another."""
+    return digest_of([Path(__file__), Path(audience.__file__), Path(confidential.__file__)])
 
 
 def _rounding_ratio(book: Book) -> float:
@@ -189,9 +192,9 @@ def _base(book: Book, team: str, basis: str) -> Base | None:
     """
     folder = (_versions(book, team) / CURRENT).resolve()
     mark = _mark(folder)
-    if not {"build_id", "shown"} <= mark.keys() or mark["built_from"] == basis:
+    if "shown" not in mark or mark["built_from"] == basis:
         return None
-    since = changed_from(book, mark["build_id"])
+    since = changed_from(book, mark["built_from"])
     return None if since is None else Base(folder, mark["built_from"], since, mark["shown"])
 
 
@@ -326,9 +329,10 @@ def _write_version(
         connection.execute("begin")
         connection.execute("create schema if not exists team.marts")
         _drop_all_but(connection, [table.name for table in tables])
+        code = _code()
         shown, first_new = {}, {}
         for table, query in zip(tables, queries, strict=True):
-            shown[table.name] = _digest(table, macros, public_sites)
+            shown[table.name] = _digest(table, macros, public_sites, code)
             since = base.kept_before(table, shown[table.name]) if base else None
             if table.day and since:
                 first_new[table.name] = (table.day, since)
@@ -362,8 +366,7 @@ def _write_version(
         if path.is_file()
     }
     mark = folder / MARK
-    said = {"built_from": basis, "build_id": latest_build(book), "shown": shown, "files": files}
-    mark.write_text(json.dumps(said, indent=1))
+    mark.write_text(json.dumps({"built_from": basis, "shown": shown, "files": files}, indent=1))
     _sync(mark)
     return postgres.Kept(base.built_from, first_new) if base else None
 

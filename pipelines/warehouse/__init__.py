@@ -25,7 +25,6 @@ from pipelines.warehouse.planning import (
     built_from,
     built_loads,
     changed_from,
-    latest_build,
     plan,
     touched_dates,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "digest_of",
     "invoke_dbt",
     "keep_manifest",
-    "latest_build",
     "manifest_path",
     "parse",
     "plan",

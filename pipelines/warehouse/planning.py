@@ -237,16 +237,11 @@ def built_from(book: Book) -> str | None:
     return f"{builds[0][0]}.{digest_of(loads)}"
 
 
-def latest_build(book: Book) -> str:
-    """The latest build, whether it ended well or not; empty before the first."""
-    latest = "select build_id from raw.builds order by started_at desc limit 1"
-    return "".join(build_id for (build_id,) in _rows(book, "builds", latest))
+def changed_from(book: Book, built: str) -> date | None:
+    """First UTC date of which models may hold other rows than when `built_from` told this.
 
-
-def changed_from(book: Book, build_id: str) -> date | None:
-    """First UTC date of which models may hold other rows than after a build; None for any.
-
-    It is the earliest that a later build began with, whether it ended well or not.
+    It is the earliest that a later build began with, whether it ended well or not; None where that
+    was everything, or the build is not known.
     """
     later = (
         "select later.build_id is null or later.build_from is not null as is_known,"
@@ -255,7 +250,7 @@ def changed_from(book: Book, build_id: str) -> date | None:
         " left join raw.builds as later on earlier.started_at < later.started_at"
         " where earlier.build_id = ?"
     )
-    builds = _rows(book, "builds", later, build_id)
+    builds = _rows(book, "builds", later, built.partition(".")[0])
     if not builds or not all(is_known for is_known, _ in builds):
         return None
     return min(first for _, first in builds)

@@ -144,8 +144,8 @@ def test_what_is_gone_beside_others_is_deleted(loaded, kind):
 def test_what_lies_below_a_folder_that_cannot_be_read_is_not_deleted(loaded, monkeypatch):
     scandir = lake.landing.os.scandir
 
-    def listed(path: Path):
-        if path.name == "battery_csv":
+    def listed(path: str | Path):
+        if Path(path).name == "battery_csv":
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 

@@ -577,6 +577,15 @@ def test_a_site_whose_prices_are_no_longer_public_is_hidden_in_all_months(by_day
     assert months_taken_over(by_day, "finance") == ["2026-08", "2026-09"]
 
 
+def test_what_another_version_of_wattbook_wrote_is_written_whole(by_day, monkeypatch):
+    monkeypatch.setattr(publishing, "_code", lambda: "of another version")
+    assert publishing.is_current(by_day) is False
+    change_days(by_day, "2026-10-03", build_from="2026-10-03")
+    publishing.publish(by_day)
+    assert is_same_everywhere(by_day)
+    assert months_taken_over(by_day) == []
+
+
 def test_a_version_that_is_damaged_is_not_gone_on_from(by_day):
     file = by_day.published / ".versions" / "finance" / "current" / "finance.duckdb"
     size = file.stat().st_size

@@ -33,12 +33,7 @@ figures as (
         energy.* exclude (week) -- noqa: RF02
     from supply
     inner join energy on supply.week = energy.week
-    {% if build_from() %}
-    union all by name
-    select * exclude (organization_id, {{ kpi_joined_columns(has_indices=true) }})
-    from {{ this }}
-    where not {{ in_build_weeks() }}
-    {% endif %}
+    {{ union_kept(in_build_weeks(), "organization_id, " ~ kpi_joined_columns(has_indices=true)) }}
 
 ),
 

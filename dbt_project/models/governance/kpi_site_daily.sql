@@ -27,12 +27,7 @@ figures as (
         {{ kpi_energy_aggregates() }}
     from intervals
     group by site_id, local_date
-    {% if build_from() %}
-    union all by name
-    select * exclude ({{ kpi_joined_columns() }})
-    from {{ this }}
-    where not {{ in_build_dates("local_date", days_before=1) }}
-    {% endif %}
+    {{ union_kept(in_build_dates("local_date", days_before=1), kpi_joined_columns()) }}
 
 ),
 

@@ -13,12 +13,7 @@ figures as (
         {{ kpi_energy_aggregates() }}
     from intervals
     group by site_id, week
-    {% if build_from() %}
-    union all by name
-    select * exclude ({{ kpi_joined_columns(has_indices=true) }})
-    from {{ this }}
-    where not {{ in_build_weeks() }}
-    {% endif %}
+    {{ union_kept(in_build_weeks(), kpi_joined_columns(has_indices=true)) }}
 
 ),
 

@@ -80,16 +80,12 @@ days as (
             and {{ is_valid_at("sites", "hours.hour_started_at") }}
     where hours.workload_id <> 'unallocated'
     group by all
-    {% if build_from() %}
-    union all by name
-    -- A row without coverage is one of losses alone.
-    select * exclude (criticality, lost_gpu_hours, currency_code)
-    from {{ this }}
-    where
-        coverage_ratio is not null
-        and not {{ in_build_dates("local_date", days_before=1) }}
-        and site_id not in (select hours.site_id from {{ ref("int_cloud_workload_hours") }} as hours)
-    {% endif %}
+    {# A row without coverage is one of losses alone, and a cloud's days are all summed up anew. #}
+    {{ union_kept(
+        in_build_dates("local_date", days_before=1),
+        "criticality, lost_gpu_hours, currency_code",
+        "coverage_ratio is not null and site_id not in (select site_id from " ~ ref("int_cloud_workload_hours") ~ ")"
+    ) }}
 
 ),
 

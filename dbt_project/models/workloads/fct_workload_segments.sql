@@ -95,28 +95,14 @@ work as (
             segments.site_id = unknown_weeks.site_id
             and segments.week = unknown_weeks.week
     group by segments.workload_id, segments.site_id, segments.week
-    {% if build_from() %}
-    union all by name
-    -- A row without any of these is one of losses alone.
-    select
-        workload_id,
-        site_id,
-        week,
-        allocated_gpu_hours,
-        used_gpu_hours,
-        energy_kwh,
-        market_valued_energy_cost,
-        market_valued_energy_cost_per_gpu_hour,
-        cloud_cost,
-        location_based_kg,
-        location_based_g_per_gpu_hour,
-        coverage_ratio
-    from {{ this }}
-    where
-        coalesce(coverage_ratio, energy_kwh, used_gpu_hours, location_based_kg) is not null
-        and not {{ in_build_weeks() }}
-        and site_id not in (select cloud_hours.site_id from cloud_hours)
-    {% endif %}
+    {# A row without any of these is one of losses alone, and a cloud's weeks are all summed up anew. #}
+    {{ union_kept(
+        in_build_weeks(),
+        "venue_kind, criticality, max_deferral_hours, lost_gpu_hours, placement_decision_id,"
+        ~ " expected_energy_cost_per_gpu_hour, drift_cost_per_gpu_hour, drift_ratio, currency_code",
+        "coalesce(coverage_ratio, energy_kwh, used_gpu_hours, location_based_kg) is not null"
+        ~ " and site_id not in (select site_id from cloud_hours)"
+    ) }}
 
 ),
 
