@@ -215,8 +215,8 @@ def models(
         dg.AssetSpec(
             ["published", team],
             group_name="published",
-            description=f"What the {team} team may see: published/{team}.duckdb and one Parquet"
-            " file per table.",
+            description=f"What the {team} team may see: published/{team}.duckdb, and below"
+            f" published/{team}/ each table as Parquet, by the month where it is built by the day.",
             deps=[spec.key for spec in models.specs if spec.key.path[0] == "marts"],
             kinds={"duckdb", "parquet"},
         )

@@ -36,7 +36,7 @@ class PublishedTable:
     columns: dict[str, str]
     """Column -> comment, in the order of the model; what the team may not see is not in it."""
     key: tuple[str, ...]
-    """Columns the Parquet file is sorted by."""
+    """Columns that its rows are sorted by, within each month where it has a file per month."""
     masks: dict[str, confidential.Mask] = field(default_factory=dict)
     """Column -> how it is shown, where it is not as it is."""
     day: str | None = None
