@@ -1,11 +1,9 @@
 {#
-    CTEs that cut the jobs that held GPUs at the borders of the book's grain: the last, `job_slices`, has one row per
-    job and 15-minute interval, as `slice_started_at`, with the seconds `held_s` for which it held its `gpu_count`
-    GPUs: up to its end, or to where it was last seen running, less the time it was suspended. Where in its time that
-    was, stands in int_suspended_job_intervals. For incremental models: only the days a run rebuilds are cut. A macro,
-    as one row per job and interval is too many to keep.
+    CTEs of the time for which jobs held GPUs: the last, `held_jobs`, has one row per job with `gpu_count`, the interval
+    up to its end or to where it was last seen running, within the book and the days a run rebuilds, and in `run_ratio`
+    which part of its time it ran.
 #}
-{% macro job_slice_ctes() -%}
+{% macro held_job_ctes() -%}
 book_ends as (
 
     select max(interval_ended_at) as ended_at
@@ -43,9 +41,17 @@ held_jobs as (
     from started_jobs
     where interval_ended_at > interval_started_at
 
-),
+)
+{%- endmacro %}
 
-cut_jobs as ({{ cut_to_intervals("held_jobs") }}),
+{#
+    CTEs that cut the rows of `relation`, those of `held_jobs` or of parts of them, at the borders of the book's grain:
+    the last, `job_slices`, has one row per row of it and 15-minute interval, as `slice_started_at`, with the seconds
+    `held_s` for which the job held its GPUs, less the time it was suspended. Where in its time that was, stands in
+    int_suspended_job_intervals. A macro, as one row per job and interval is too many to keep.
+#}
+{% macro job_slice_ctes(relation) -%}
+cut_jobs as ({{ cut_to_intervals(relation) }}),
 
 job_slices as (
 

@@ -2,7 +2,9 @@
 
 with
 
-{{ job_slice_ctes() }}
+{{ held_job_ctes() }},
+
+{{ job_slice_ctes("held_jobs") }}
 
 select
     site_id,

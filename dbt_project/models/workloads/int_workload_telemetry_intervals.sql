@@ -1,13 +1,30 @@
 {{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
+{# There are as many rows as nodes have intervals, and of them two tables are joined: by number, which is shorter. #}
+
+{# A job's share of what its node did; of a node that nobody held, as its job was suspended, that is nothing. #}
+{% set share_ratio = "coalesce(slices.allocated_gpu_s / nullif(splits.allocated_gpu_s, 0), 0)" %}
+
 with
+
+nodes as (
+
+    select
+        *,
+        row_number() over (order by hostname) as node_number
+    from {{ source("raw", "nodes") }}
+
+),
 
 nodes_seen as (
 
     select
-        node_intervals.*,
-        nodes.idle_w,
-        nodes.host_idle_w,
+        nodes.node_number,
+        node_intervals.site_id,
+        node_intervals.interval_started_at,
+        node_intervals.gpu_count * 900 as installed_gpu_s,
+        node_intervals.gpu_busy_s,
+        (nodes.idle_w + nodes.host_idle_w / node_intervals.gpu_count) / 3.6e6 as kwh_per_idle_gpu_s,
         -- Without a sensor of its own the node is its GPUs and a host that follows them.
         coalesce(
             case when node_intervals.node_covered_s >= 450 then node_intervals.node_kwh end,
@@ -18,7 +35,7 @@ nodes_seen as (
             ) / 4000
         ) as energy_kwh
     from {{ ref("int_node_intervals") }} as node_intervals
-    inner join {{ source("raw", "nodes") }} as nodes on node_intervals.hostname = nodes.hostname
+    inner join nodes on node_intervals.hostname = nodes.hostname
     where
         {{ in_build_dates("node_intervals.utc_date") }}
         and node_intervals.coverage_ratio >= 0.5
@@ -34,69 +51,67 @@ telemetry as (
 
 ),
 
-telemetry_spans as (
+{{ held_job_ctes() }},
 
-    select distinct
-        site_id,
-        interval_started_at
-    from telemetry
+-- Only where nodes are watched are jobs followed to their nodes: everywhere else their GPUs are enough.
+watched_jobs as (
 
-),
-
-{{ job_slice_ctes() }},
-
--- Only where nodes were watched are jobs followed to their nodes: everywhere else their GPUs are enough.
-watched_slices as (
-
-    select job_slices.*
-    from job_slices
-    semi join telemetry_spans
+    select held_jobs.*
+    from held_jobs
+    semi join {{ ref("int_node_intervals") }} as node_intervals
         on
-            job_slices.site_id = telemetry_spans.site_id
-            and job_slices.slice_started_at = telemetry_spans.interval_started_at
+            held_jobs.site_id = node_intervals.site_id
+            and {{ in_build_dates("node_intervals.utc_date") }}
 
 ),
 
 job_nodes as (
 
     select
-        job_nodes.load_id,
-        job_nodes.source_row,
+        jobs.*,
         job_nodes.hostname,
-        count(*) over (partition by job_nodes.load_id, job_nodes.source_row) as node_count
-    from {{ ref("stg_job_nodes") }} as job_nodes
-    semi join watched_slices
+        jobs.gpu_count / count(*) over (partition by jobs.load_id, jobs.source_row) as gpus_per_node
+    from watched_jobs as jobs
+    inner join {{ ref("stg_job_nodes") }} as job_nodes
         on
-            job_nodes.load_id = watched_slices.load_id
-            and job_nodes.source_row = watched_slices.source_row
+            jobs.load_id = job_nodes.load_id
+            and jobs.source_row = job_nodes.source_row
 
 ),
 
-node_slices as (
+numbered_job_nodes as (
 
     select
-        slices.site_id,
-        slices.slice_started_at as interval_started_at,
-        slices.workload_id,
-        job_nodes.hostname,
-        round({{ exact_sum("slices.held_s * slices.gpu_count / job_nodes.node_count") }}, 6) as allocated_gpu_s
-    from watched_slices as slices
-    inner join job_nodes
-        on
-            slices.load_id = job_nodes.load_id
-            and slices.source_row = job_nodes.source_row
-    group by slices.site_id, slices.slice_started_at, slices.workload_id, job_nodes.hostname
+        job_nodes.* exclude (hostname, gpu_count),
+        nodes.node_number
+    from job_nodes
+    inner join nodes on job_nodes.hostname = nodes.hostname
+
+),
+
+{{ job_slice_ctes("numbered_job_nodes") }},
+
+-- To cut jobs twice costs less than to keep the slices.
+node_slices as not materialized (
+
+    select
+        site_id,
+        workload_id,
+        node_number,
+        slice_started_at as interval_started_at,
+        round(held_s * gpus_per_node, 6) as allocated_gpu_s
+    from job_slices
 
 ),
 
 node_totals as (
 
     select
-        hostname,
+        node_number,
         interval_started_at,
         {{ exact_sum("allocated_gpu_s") }} as allocated_gpu_s
     from node_slices
-    group by hostname, interval_started_at
+    group by node_number, interval_started_at
 
 ),
 
@@ -105,9 +120,9 @@ node_splits as (
 
     select
         telemetry.site_id,
-        telemetry.hostname,
+        telemetry.node_number,
         telemetry.interval_started_at,
-        telemetry.gpu_count * 900 as installed_gpu_s,
+        telemetry.installed_gpu_s,
         telemetry.energy_kwh,
         telemetry.gpu_busy_s,
         coalesce(node_totals.allocated_gpu_s, 0) as allocated_gpu_s,
@@ -115,14 +130,13 @@ node_splits as (
             when coalesce(node_totals.allocated_gpu_s, 0) = 0 then telemetry.energy_kwh
             else least(
                 telemetry.energy_kwh,
-                greatest(telemetry.gpu_count * 900 - node_totals.allocated_gpu_s, 0)
-                * (telemetry.idle_w + telemetry.host_idle_w / telemetry.gpu_count) / 3.6e6
+                greatest(telemetry.installed_gpu_s - node_totals.allocated_gpu_s, 0) * telemetry.kwh_per_idle_gpu_s
             )
         end as idle_kwh
     from telemetry
     left join node_totals
         on
-            telemetry.hostname = node_totals.hostname
+            telemetry.node_number = node_totals.node_number
             and telemetry.interval_started_at = node_totals.interval_started_at
 
 ),
@@ -135,17 +149,13 @@ measured as (
         slices.interval_started_at,
         {{ exact_sum("slices.allocated_gpu_s") }} as measured_gpu_s,
         -- Sums, greatest() and least() pass over nulls: of nodes that did not tell how busy they were it is not known.
-        round({{ sum_if_all_known(
-            "splits.gpu_busy_s * slices.allocated_gpu_s / splits.allocated_gpu_s", known="splits.gpu_busy_s"
-        ) }}, 6) as busy_gpu_s,
-        round(
-            {{ exact_sum("(splits.energy_kwh - splits.idle_kwh) * slices.allocated_gpu_s / splits.allocated_gpu_s") }},
-            6
-        ) as energy_kwh
+        round({{ sum_if_all_known("splits.gpu_busy_s * " ~ share_ratio, known="splits.gpu_busy_s") }}, 6)
+            as busy_gpu_s,
+        round({{ exact_sum("(splits.energy_kwh - splits.idle_kwh) * " ~ share_ratio) }}, 6) as energy_kwh
     from node_slices as slices
     inner join node_splits as splits
         on
-            slices.hostname = splits.hostname
+            slices.node_number = splits.node_number
             and slices.interval_started_at = splits.interval_started_at
     group by slices.site_id, slices.workload_id, slices.interval_started_at
 
