@@ -152,7 +152,11 @@ select
     slice_started_at as interval_started_at,
     cast(slice_started_at as date) as utc_date,
     round(
-        run_s * case when all_free_s >= run_s and all_free_s > 0 then free_s / all_free_s else overlap_s / all_overlap_s end, 6
+        run_s
+        * case
+            when all_free_s >= run_s and all_free_s > 0 then free_s / all_free_s
+            else overlap_s / all_overlap_s
+        end, 6
     ) as held_s
 from placed
 where {{ in_build_dates("slice_started_at") }}

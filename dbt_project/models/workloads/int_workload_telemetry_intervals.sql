@@ -82,7 +82,14 @@ job_nodes as (
 numbered_job_nodes as (
 
     select
-        job_nodes.* exclude (hostname, gpu_count),
+        job_nodes.load_id,
+        job_nodes.source_row,
+        job_nodes.site_id,
+        job_nodes.workload_id,
+        job_nodes.run_ratio,
+        job_nodes.interval_started_at,
+        job_nodes.interval_ended_at,
+        job_nodes.gpus_per_node,
         nodes.node_number
     from job_nodes
     inner join nodes on job_nodes.hostname = nodes.hostname
