@@ -2,6 +2,15 @@
 
 {% set first = first_delayed_week() %}
 
+{# What is asked of each window that tells of a shift. #}
+{% set figures_of = {
+    "start": ["avoidable_cost", "location_based_g", "is_incremental_power_measured"],
+    "end": ["marginal_cost", "location_based_g", "least_spare_gpu_count", "is_incremental_power_measured"],
+    "before_start": ["avoidable_cost", "location_based_g"],
+    "before_end": ["marginal_cost", "location_based_g"],
+    "run_later": ["least_spare_gpu_count"],
+} %}
+
 with
 
 -- The weeks to judge.
@@ -32,15 +41,6 @@ first_weeks as (
                 where tolerant.criticality = 'tolerant'
             )
     group by judged_weeks.judged_from_at, organization.time_zone
-
-),
-
-windows as (
-
-    select *
-    from {{ ref("calc_delay_windows") }}
-    -- The hours that tell whether it pays begin up to two weeks before the start.
-    where to_timestamp(quarter * 900) >= (select first_weeks.read_from_at - interval 15 days from first_weeks)
 
 ),
 
@@ -85,12 +85,56 @@ shifts as (
 
     select
         *,
-        unnest({{ delay_hours() }}) as delay_hours,
+        unnest(
+            list_filter({{ delay_hours() }}, lambda hours: hours <= max_deferral_hours) -- noqa: RF02
+        ) as delay_hours,
         delay_hours * 4 as delay_quarters,
         started_quarter + run_quarters as ended_quarter,
         -- The latest weeks before the start that a window begun at its end lies in whole.
         ended_quarter - 672 * cast(ceil((run_quarters + delay_quarters) / 672) as bigint) as known_ended_quarter
     from jobs
+
+),
+
+-- The windows that tell of a shift, by what they are of it.
+looked_up as (
+
+    select
+        job_key,
+        delay_hours,
+        site_id,
+        unnest([
+            {'of': 'start', 'quarter': started_quarter, 'hours': delay_hours},
+            {'of': 'end', 'quarter': ended_quarter, 'hours': delay_hours},
+            {'of': 'before_start', 'quarter': started_quarter - 672, 'hours': delay_hours},
+            {'of': 'before_end', 'quarter': known_ended_quarter, 'hours': delay_hours},
+            {'of': 'run_later', 'quarter': started_quarter + delay_quarters, 'hours': run_hours}
+        ]) as told
+    from shifts
+
+),
+
+-- Read once, past what is looked up: of a long book there are many more windows than shifts.
+seen as (
+
+    select
+        looked_up.job_key,
+        looked_up.delay_hours,
+        {%- for of, figures in figures_of.items() %}
+        {%- for figure in figures %}
+        max(windows.{{ figure }}) filter (where looked_up.told.of = '{{ of }}') as {{ of }}_{{ figure }}
+        {{- "," if not loop.last }}
+        {%- endfor %}
+        {{- "," if not loop.last }}
+        {%- endfor %}
+    from looked_up
+    inner join {{ ref("calc_delay_windows") }} as windows
+        on
+            looked_up.site_id = windows.site_id
+            and looked_up.told.quarter = windows.quarter
+            and looked_up.told.hours = windows.delay_hours
+    where to_timestamp(windows.quarter * 900) >= (select first_weeks.read_from_at - interval 15 days from first_weeks)
+    group by looked_up.job_key, looked_up.delay_hours
 
 ),
 
@@ -100,47 +144,25 @@ valued as (
 
     select
         shifts.*,
-        shifts.mean_gpu_count * (at_start.avoidable_cost - at_end.marginal_cost) as saving,
-        shifts.mean_gpu_count * (at_start.location_based_g - at_end.location_based_g) / 1000 as saved_kg,
+        shifts.mean_gpu_count * (seen.start_avoidable_cost - seen.end_marginal_cost) as saving,
+        shifts.mean_gpu_count * (seen.start_location_based_g - seen.end_location_based_g) / 1000 as saved_kg,
         shifts.mean_gpu_count * (
-            before_start.avoidable_cost - before_end.marginal_cost
-            + coalesce(before_start.location_based_g - before_end.location_based_g, 0)
+            seen.before_start_avoidable_cost - seen.before_end_marginal_cost
+            + coalesce(seen.before_start_location_based_g - seen.before_end_location_based_g, 0)
             / 1e6
             * shifts.carbon_price_per_tonne
         ) as expected_worth,
         case
-            when shifts.run_quarters >= shifts.delay_quarters then at_end.least_spare_gpu_count
-            else run_later.least_spare_gpu_count
+            when shifts.run_quarters >= shifts.delay_quarters then seen.end_least_spare_gpu_count
+            else seen.run_later_least_spare_gpu_count
         end >= shifts.gpu_count as has_room,
         -- What a GPU takes as measured is not set against what it takes as declared.
-        at_start.is_incremental_power_measured = at_end.is_incremental_power_measured as is_comparable
+        seen.start_is_incremental_power_measured = seen.end_is_incremental_power_measured as is_comparable
     from shifts
-    left join windows as at_start
+    left join seen
         on
-            shifts.site_id = at_start.site_id
-            and shifts.started_quarter = at_start.quarter
-            and shifts.delay_hours = at_start.delay_hours
-    left join windows as at_end
-        on
-            shifts.site_id = at_end.site_id
-            and shifts.ended_quarter = at_end.quarter
-            and shifts.delay_hours = at_end.delay_hours
-    left join windows as before_start
-        on
-            shifts.site_id = before_start.site_id
-            and shifts.started_quarter - 672 = before_start.quarter
-            and shifts.delay_hours = before_start.delay_hours
-    left join windows as before_end
-        on
-            shifts.site_id = before_end.site_id
-            and shifts.known_ended_quarter = before_end.quarter
-            and shifts.delay_hours = before_end.delay_hours
-    left join windows as run_later
-        on
-            shifts.site_id = run_later.site_id
-            and shifts.started_quarter + shifts.delay_quarters = run_later.quarter
-            and shifts.run_hours = run_later.delay_hours
-    where shifts.delay_hours <= shifts.max_deferral_hours
+            shifts.job_key = seen.job_key
+            and shifts.delay_hours = seen.delay_hours
 
 ),
 
@@ -225,7 +247,7 @@ placed as (
         queued.week,
         queued.job_key
     from queued
-    inner join windows
+    inner join {{ ref("calc_delay_windows") }} as windows
         on
             queued.site_id = windows.site_id
             and queued.quarter = windows.quarter
