@@ -2,14 +2,22 @@
 
 {% set first = first_delayed_week() %}
 
-{# What is asked of each window that tells of a shift. #}
-{% set figures_of = {
-    "start": ["avoidable_cost", "location_based_g", "is_incremental_power_measured"],
-    "end": ["marginal_cost", "location_based_g", "least_spare_gpu_count", "is_incremental_power_measured"],
-    "before_start": ["avoidable_cost", "location_based_g"],
-    "before_end": ["marginal_cost", "location_based_g"],
-    "run_later": ["least_spare_gpu_count"],
+{# The windows that tell of a shift, each with its first quarter and its hours, and what is asked of which. #}
+{% set windows = {
+    "start": ("started_quarter", "delay_hours"),
+    "end": ("ended_quarter", "delay_hours"),
+    "before_start": ("started_quarter - 672", "delay_hours"),
+    "before_end": ("known_ended_quarter", "delay_hours"),
+    "run_later": ("started_quarter + delay_quarters", "run_hours"),
 } %}
+{% set figures = [
+    ("start", "avoidable_cost"), ("end", "marginal_cost"),
+    ("start", "location_based_g"), ("end", "location_based_g"),
+    ("before_start", "avoidable_cost"), ("before_end", "marginal_cost"),
+    ("before_start", "location_based_g"), ("before_end", "location_based_g"),
+    ("end", "least_spare_gpu_count"), ("run_later", "least_spare_gpu_count"),
+    ("start", "is_incremental_power_measured"), ("end", "is_incremental_power_measured"),
+] %}
 
 with
 
@@ -96,21 +104,19 @@ shifts as (
 
 ),
 
--- The windows that tell of a shift, by what they are of it.
 looked_up as (
 
+    {% for name, (quarter, window_hours) in windows.items() %}
     select
         job_key,
         delay_hours,
         site_id,
-        unnest([
-            {'of': 'start', 'quarter': started_quarter, 'hours': delay_hours},
-            {'of': 'end', 'quarter': ended_quarter, 'hours': delay_hours},
-            {'of': 'before_start', 'quarter': started_quarter - 672, 'hours': delay_hours},
-            {'of': 'before_end', 'quarter': known_ended_quarter, 'hours': delay_hours},
-            {'of': 'run_later', 'quarter': started_quarter + delay_quarters, 'hours': run_hours}
-        ]) as told
+        '{{ name }}' as window_name,
+        {{ quarter }} as quarter,
+        {{ window_hours }} as window_hours
     from shifts
+    {{ "union all" if not loop.last }}
+    {% endfor %}
 
 ),
 
@@ -119,20 +125,17 @@ seen as (
 
     select
         looked_up.job_key,
-        looked_up.delay_hours,
-        {%- for of, figures in figures_of.items() %}
-        {%- for figure in figures %}
-        max(windows.{{ figure }}) filter (where looked_up.told.of = '{{ of }}') as {{ of }}_{{ figure }}
-        {{- "," if not loop.last }}
+        {%- for name, figure in figures %}
+        max(windows.{{ figure }}) filter (where looked_up.window_name = '{{ name }}') as {{ name }}_{{ figure }},
         {%- endfor %}
-        {{- "," if not loop.last }}
-        {%- endfor %}
+        looked_up.delay_hours
     from looked_up
     inner join {{ ref("calc_delay_windows") }} as windows
         on
             looked_up.site_id = windows.site_id
-            and looked_up.told.quarter = windows.quarter
-            and looked_up.told.hours = windows.delay_hours
+            and looked_up.quarter = windows.quarter
+            and looked_up.window_hours = windows.delay_hours
+    -- The hours that tell whether it pays begin up to two weeks before the start.
     where to_timestamp(windows.quarter * 900) >= (select first_weeks.read_from_at - interval 15 days from first_weeks)
     group by looked_up.job_key, looked_up.delay_hours
 
