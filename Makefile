@@ -64,5 +64,5 @@ $(STAMP): requirements.lock tests/duckdb-1.4.lock pyproject.toml
 lock:  ## write both lock files anew from pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(UV) $(COMPILE) --all-extras --upgrade pyproject.toml --output-file requirements.lock
+	$(UV) $(COMPILE) $(patsubst %,--extra %,dev postgres s3 spark) --upgrade pyproject.toml --output-file requirements.lock
 	echo 'duckdb==1.4.*' | $(UV) $(COMPILE) --upgrade - --output-file tests/duckdb-1.4.lock

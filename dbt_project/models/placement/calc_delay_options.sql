@@ -135,8 +135,6 @@ seen as (
             looked_up.site_id = windows.site_id
             and looked_up.quarter = windows.quarter
             and looked_up.window_hours = windows.delay_hours
-    -- The hours that tell whether it pays begin up to two weeks before the start.
-    where to_timestamp(windows.quarter * 900) >= (select first_weeks.read_from_at - interval 15 days from first_weeks)
     group by looked_up.job_key, looked_up.delay_hours
 
 ),
