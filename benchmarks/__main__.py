@@ -124,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "|---|---|--:|--:|--:|--:|---|",
     ]
     print("\n".join(rows), flush=True)
+    if told.folder is not None:
+        told.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench", dir=told.folder))
     try:
         for number, part in enumerate(parts(SIZES[told.size], told.only)):
