@@ -262,18 +262,18 @@ def test_months_that_are_built_again_draw_on_what_those_before_left(models):
     year = ("y", "1", "HYDRO", 0, 0, *PERIODS[-1], "active", 333.333, HOURS[0])
     hour = ("h", "2", "WIND-1", 0, 0, *PERIODS[3], "active", 50.0, HOURS[0])
     models.run(consumption, [year, hour])
-    columns = "site_id, local_month, hourly_kwh, monthly_kwh, round(yearly_kwh, 3), certificate_g"
+    columns = "site_id, local_month, hourly_kwh, monthly_kwh, round(yearly_kwh, 4), certificate_g"
     whole = models.rows(f"select {columns} from intermediate.int_certificate_months order by all")
     assert [row[:5] for row in whole] == [
         ("a", date(2026, 5, 1), 0.0, 0.0, 60.0),
         ("a", date(2026, 6, 1), 0.0, 0.0, 40.0),
         ("a", date(2026, 7, 1), 25.0, 0.0, 45.0),
-        ("a", date(2026, 12, 1), 0.0, 0.0, 21.667),
+        ("a", date(2026, 12, 1), 0.0, 0.0, 21.6665),
         ("a", date(2027, 1, 1), 0.0, 0.0, 0.0),
         ("b", date(2026, 5, 1), 0.0, 0.0, 60.0),
         ("b", date(2026, 6, 1), 0.0, 0.0, 40.0),
         ("b", date(2026, 7, 1), 25.0, 0.0, 45.0),
-        ("b", date(2026, 12, 1), 0.0, 0.0, 21.667),
+        ("b", date(2026, 12, 1), 0.0, 0.0, 21.6665),
         ("b", date(2027, 1, 1), 0.0, 0.0, 0.0),
     ]
     for touched in (date(2026, 12, 31), date(2026, 7, 15), date(2026, 6, 2)):

@@ -83,7 +83,7 @@ lines as (
         case
             when invoice_id is null then 0
             when invoice_currency_code = agreed_currency_code then invoice_amount
-            else round(invoice_amount * invoice_to_contract_rate, 2)
+            else {{ round_money("invoice_amount * invoice_to_contract_rate", "'half_up'", decimals=9) }}
         end as invoiced_amount
     from exchanged
 
