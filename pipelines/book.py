@@ -9,8 +9,6 @@ from pathlib import Path
 
 from pipelines import bucket
 
-PROJECT_REFERENCE = Path(__file__).parents[1] / "data" / "reference"
-
 
 @dataclass(frozen=True)
 class Book:
@@ -57,9 +55,8 @@ class Book:
 
     @property
     def reference(self) -> Path:
-        """The book's own reference data if it has any, else the project's."""
-        own = self.data_dir / "reference"
-        return own if own.is_dir() else PROJECT_REFERENCE
+        """What people declare: sites, meters, contracts, workloads."""
+        return self.data_dir / "reference"
 
     def file(self, name: str) -> bucket.Place:
         """A file of the lake or of quarantine by its name in load records, `lake/...`."""

@@ -281,7 +281,7 @@ def sql(
 @app.command("statement")
 def show_statement(
     context: typer.Context,
-    contract: Annotated[str, typer.Argument(help="Contract, as in data/reference/contracts.")],
+    contract: Annotated[str, typer.Argument(help="Contract, as in reference/contracts.")],
     month: Annotated[str, typer.Argument(help="The contract's local month, as 2026-09.")],
     team: Annotated[Team, typer.Option(help="Whose published book to ask.")] = Team.finance,
     output: Annotated[
@@ -341,7 +341,7 @@ def draw_pack(
 @app.command("report")
 def show_report(
     context: typer.Context,
-    site: Annotated[str, typer.Argument(help="Site, as in data/reference/sites.")],
+    site: Annotated[str, typer.Argument(help="Site, as in reference/sites.")],
     year: Annotated[int, typer.Argument(help="The site's calendar year, as 2026.")],
     team: Annotated[Team, typer.Option(help="Whose published book to ask.")] = Team.energy,
     output: Annotated[

@@ -144,8 +144,10 @@ def demo_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
 
 @pytest.fixture
 def book(tmp_path: Path) -> Book:
-    """An empty book."""
-    return Book(tmp_path / "data")
+    """An empty book of the demo's organization."""
+    book = Book(tmp_path / "data")
+    landing.declare(book)
+    return book
 
 
 @pytest.fixture(scope="module")

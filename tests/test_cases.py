@@ -18,6 +18,7 @@ from pipelines import lake, reference, warehouse
 from pipelines.book import Book
 from pipelines.connectors import green_button, sacct
 from pipelines.connectors.common import Context
+from pipelines.simulator.landing import declare
 from tests import small_world
 from tests.dbt_project.conftest import lake_vars
 
@@ -409,6 +410,7 @@ def charges(folder: Path, case: str) -> Ask:
     """A case's bill; those of Example Cloud are of the demo's cloud, the others of cloud-x."""
     if case in ("focus-hour-units", "focus-lines-of-one-key"):
         book = Book(folder / "data")
+        declare(book)
     else:
         book = with_base_reference(folder)
     land(book, case, "focus")
@@ -457,6 +459,7 @@ def test_focus_lines_of_one_key_all_count(tmp_path):
 def loaded(folder: Path, case: str, landing_format: str) -> tuple[Book, list[tuple[Any, ...]]]:
     """A case of the demo's reference data, loaded; of each file status, rows and rows left out."""
     book = Book(folder / "data")
+    declare(book)
     land(book, case, landing_format)
     summary = lake.load(book)
     return book, [

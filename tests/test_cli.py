@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines import cli, lake, pack, warehouse
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import Book
 from pipelines.cli import app
 from pipelines.pack import PublishedPack
 from pipelines.published import publishing, query, week
@@ -86,7 +86,7 @@ OUTCOMES: dict[str, tuple[str, int, int, list[str]]] = {
         "partial",
         0,
         48,
-        ["meter_id NOSUCHNMI0", "not declared", "add it to data/reference/meters.yml"],
+        ["meter_id NOSUCHNMI0", "not declared", "add it to reference/meters.yml"],
     ),
     "dcgm_scrape/xyz0001_20261001T120000Z.prom": (
         "partial",
@@ -104,7 +104,7 @@ OUTCOMES: dict[str, tuple[str, int, int, list[str]]] = {
         "partial",
         1,
         1,
-        ["Cluster 'nowhere'", "expected a cluster", "declare the cluster in data/reference/sites"],
+        ["Cluster 'nowhere'", "expected a cluster", "declare the cluster in reference/sites"],
     ),
     "battery_csv/zone.csv": (
         "partial",
@@ -222,7 +222,6 @@ def test_the_projects_own_reference_data_is_valid(book):
 
 @pytest.mark.slow
 def test_validate_says_where_a_first_day_is_missing_and_how_to_mend_it(book):
-    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     organization = book.data_dir / "reference" / "organization.yml"
     organization.write_text(organization.read_text().replace("first_day: 2026-04-05\n", ""))
     result = wattbook(book, "validate")

@@ -8,7 +8,7 @@ Columns, in any order, others ignored:
 | column | what |
 |---|---|
 | `timestamp` | time of the sample, ISO 8601 with Z or an offset |
-| `battery_id` | as in data/reference |
+| `battery_id` | as in `reference/` |
 | `state_of_charge_pct` | stored energy in percent of capacity, 0 to 100; may be empty |
 | `power_kw` | AC power at the sample; may be empty |
 | `available_charge_kw`, `available_discharge_kw` | what it could take and give; optional |

@@ -2,7 +2,7 @@
 
 What belongs here: the XML answers of both, and the no-data acknowledgement. What does not: other
 document types, and which price series counts for a site (`price_market` and `price_sequence` in
-data/reference).
+reference).
 
 A curve A03 leaves out points that repeat the one before; they are filled up to the end of the
 Period, never beyond it. In a curve A01 a point that is not there is missing. A Period that starts

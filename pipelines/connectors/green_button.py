@@ -1,7 +1,7 @@
 """Green Button (ESPI) energy usage: an Atom feed of interval readings.
 
 What belongs here: resolving the feed's links and reading energy intervals. What does not: usage
-summaries, costs and power quality, and which site a meter belongs to (data/reference).
+summaries, costs and power quality, and which site a meter belongs to (reference).
 
 Series of a usage point that are no active energy (power, reactive and apparent energy, gas …) are
 left out, as is a net or total series of which import and export are told beside it. A series whose

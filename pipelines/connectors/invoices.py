@@ -9,7 +9,7 @@ Columns, in any order, others ignored:
 |---|---|
 | `invoice_id` | the counterparty's number; a later file with the same number replaces its lines |
 | `line_number` | of the invoice, from 1 |
-| `contract_id` | as in data/reference/contracts |
+| `contract_id` | as in reference/contracts |
 | `billing_month` | the contract's local month, as 2026-09 |
 | `line` | what is charged, as in the statement: energy, difference, demand, fixed_fee … |
 | `terms_from` | local date since when the terms charged for hold; optional |
@@ -63,7 +63,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     fields = {
         "invoice_id": text("invoice_id").required("invoice_id", "the counterparty's number"),
         "invoice_line_number": _line_number(),
-        "contract_id": text("contract_id").required("contract_id", "a contract of data/reference"),
+        "contract_id": text("contract_id").required("contract_id", "a contract of reference"),
         "billing_month": _date("billing_month", pl.col("billing_month") + "-01", "2026-09"),
         "line": text("line").required("line", "what is charged, e.g. energy"),
         "terms_from": _date("terms_from", pl.col("terms_from"), "2026-09-16"),

@@ -1,7 +1,7 @@
 """NEM12: interval metering data of Australia's national electricity market.
 
 What belongs here: the records 100 to 900 of a NEM12 file. What does not: NEM13 accumulation reads,
-and which site a meter belongs to (data/reference).
+and which site a meter belongs to (reference).
 
 Times are market time, UTC+10 all year. Directions are the market's: E (energy the market exports to
 the customer) is import, B is export. The meter id is the NMI; a second register of the same kind,

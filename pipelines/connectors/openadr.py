@@ -1,7 +1,7 @@
 """OpenADR 3 events: curtailment orders and grid alerts.
 
 What belongs here: reading events in the JSON of OpenADR 3.0 and 3.1. What does not: prices and
-other payloads, and which site a target is (`grid_event_target` in data/reference).
+other payloads, and which site a target is (`grid_event_target` in reference).
 
 A file holds one event, a list of events, an object with a list `events`, or notifications of them.
 IMPORT_CAPACITY_LIMIT becomes a curtailment_order, in KW or MW as `payloadDescriptors` say; ALERT_*

@@ -1,7 +1,7 @@
 """Outage and curtailment CSV: the one contract for grid events told in a table.
 
 What belongs here: that contract and reading it. What does not: OpenADR (`openadr.py`), and which
-site a target is (`grid_event_target` in data/reference).
+site a target is (`grid_event_target` in reference).
 
 Columns, in any order, others ignored:
 

@@ -351,7 +351,7 @@ def _time_problems(name: str) -> list[Problem]:
             field="Cluster",
             found=pl.col("Cluster"),
             expected=f"a cluster whose time zone is known, for {name} has no offset: declare the "
-            "cluster in data/reference/sites and load again",
+            "cluster in reference/sites and load again",
         ),
         problem(
             is_missing & is_local & ~is_placeless,

@@ -67,34 +67,34 @@ class Declared:
         }
         clusters = tables["clusters"]
         hosts = tables["nodes"].select("hostname").unique()
-        in_sites = "hostnames of node_groups of a file in data/reference/sites"
+        in_sites = "hostnames of node_groups of a file in reference/sites"
         names = {
             "meter_readings": (
                 ("meter_id", "flow"),
                 tables["meters"].select("meter_id", "flow").unique(),
-                "data/reference/meters.yml",
+                "reference/meters.yml",
             ),
             "battery_samples": (
                 ("battery_id",),
                 tables["batteries"].select("battery_id").unique(),
-                "batteries of a file in data/reference/sites",
+                "batteries of a file in reference/sites",
             ),
             "gpu_samples": (("hostname",), hosts, in_sites),
             "node_power_samples": (("hostname",), hosts, in_sites),
             "jobs": (
                 ("cluster",),
                 clusters.select("cluster").unique(),
-                "clusters of a file in data/reference/sites",
+                "clusters of a file in reference/sites",
             ),
             "grid_events": (
                 ("target",),
                 tables["sites"].select(target="grid_event_target").drop_nulls().unique(),
-                "grid_event_target of a file in data/reference/sites",
+                "grid_event_target of a file in reference/sites",
             ),
             "invoices": (
                 ("contract_id",),
                 tables["contracts"].select("contract_id").unique(),
-                "data/reference/contracts",
+                "reference/contracts",
             ),
         }
         # Sites without terms that begin somewhere hold since ever.

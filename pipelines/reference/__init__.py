@@ -1,6 +1,6 @@
 """Reference data: what people declare and review, validated and flattened for the warehouse.
 
-What belongs here: the models of the YAML and CSV files below `data/reference`, the checks across
+What belongs here: the models of the YAML and CSV files below `reference`, the checks across
 files, and the flat tables they make. What does not: anything measured, writing the tables
 (`pipelines/lake/files.py`), and any computation with the values (dbt).
 

@@ -324,12 +324,6 @@ class CrossChecks:
             if rule.cluster != "*":
                 place = ["rules", index, "cluster"]
                 self._known(document, place, rule.cluster, clusters, "clusters of sites/")
-        if "unassigned" not in names:
-            self.mistakes.add(
-                document,
-                ["workloads"],
-                "not found 'unassigned', expected it for jobs that no rule matches",
-            )
 
     def _capacity_plan(self) -> None:
         document = self.documents["capacity_plan.yml"]

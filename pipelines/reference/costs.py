@@ -41,4 +41,4 @@ class SiteCost(Terms):
 class SiteCosts(Model):
     """All of `site_costs.yml`."""
 
-    costs: list[SiteCost]
+    costs: list[SiteCost] = Field(default_factory=list)

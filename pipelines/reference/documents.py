@@ -58,17 +58,29 @@ class Mistakes:
 
 
 class Reader:
-    """Reads the files of a folder and remembers where everything stood."""
+    """Reads the files of a folder and remembers where everything stood.
+
+    Raises:
+        ReferenceErrors: there is no such folder.
+    """
 
     def __init__(self, folder: Path, mistakes: Mistakes) -> None:
+        if not folder.is_dir():
+            raise ReferenceErrors([f"no reference data in {folder}: `wattbook init` writes it"])
         self.folder = folder
         self.mistakes = mistakes
         self.documents: dict[str, Document] = {}
         self.names: set[str] = set()
 
-    def one(self, name: str, model: type[BaseModel]) -> Any:
-        """The checked content of a file, None where it has a mistake."""
+    def one(self, name: str, model: type[BaseModel], absent: BaseModel | None = None) -> Any:
+        """The checked content of a file, None where it has a mistake.
+
+        A file that need not be there stands for `absent` where it is not.
+        """
         path = self.folder / name
+        if not path.is_file() and absent is not None:
+            self.documents[name] = Document(name, None, {})
+            return absent
         if not path.is_file():
             self.mistakes.causes.append(f"{name}: not found in {self.folder}: add the file")
             return None

@@ -6,7 +6,7 @@ which is measured.
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipelines.reference.fields import Amount, Basis, EnergySource, Identifier, Model, Terms
@@ -38,4 +38,4 @@ class EmissionFactor(Terms):
 class EmissionFactors(Model):
     """All of `emission_factors.yml`."""
 
-    factors: list[EmissionFactor]
+    factors: list[EmissionFactor] = Field(default_factory=list)

@@ -39,7 +39,8 @@ def load_organization(reference_dir: Path) -> Organization:
 def load(reference_dir: Path) -> Reference:
     """Read and check a reference folder.
 
-    What one file says about another is checked once every file is right by itself.
+    Only `organization.yml` and the files of `sites/` have to be there. What one file says about
+    another is checked once every file is right by itself.
 
     Raises:
         ReferenceErrors: Every mistake found; nothing is loaded.
@@ -47,15 +48,15 @@ def load(reference_dir: Path) -> Reference:
     mistakes = Mistakes()
     read = Reader(reference_dir, mistakes)
     organization = read.one("organization.yml", Organization)
-    gpu_models = read.one("gpu_models.yml", GpuModels)
+    gpu_models = read.one("gpu_models.yml", GpuModels, GpuModels())
     sites = read.each("sites", TypeAdapter(Site))
-    meters = read.one("meters.yml", Meters)
+    meters = read.one("meters.yml", Meters, Meters())
     contracts = read.each("contracts", TypeAdapter(Contract))
-    workloads = read.one("workloads.yml", Workloads)
-    capacity_plan = read.one("capacity_plan.yml", CapacityPlan)
-    factors = read.one("emission_factors.yml", EmissionFactors)
-    targets = read.one("targets.yml", Targets)
-    site_costs = read.one("site_costs.yml", SiteCosts)
+    workloads = read.one("workloads.yml", Workloads, Workloads())
+    capacity_plan = read.one("capacity_plan.yml", CapacityPlan, CapacityPlan())
+    factors = read.one("emission_factors.yml", EmissionFactors, EmissionFactors())
+    targets = read.one("targets.yml", Targets, Targets())
+    site_costs = read.one("site_costs.yml", SiteCosts, SiteCosts())
     decisions = read.each("decisions", TypeAdapter(Decision))
     fx_rates = _read_fx_rates(reference_dir / "fx_rates.csv", mistakes)
     price_indices = _read_price_indices(reference_dir / "price_indices.csv", mistakes)
@@ -93,7 +94,6 @@ def _read_fx_rates(path: Path, mistakes: Mistakes) -> pl.DataFrame:
         "rate_to_reporting": pl.Float64(),
     }
     if not path.is_file():
-        mistakes.causes.append(f"{path.name}: not found: add {','.join(schema)}")
         return pl.DataFrame(schema=schema)
     day = pl.col("rate_date").str.to_date(strict=False)
     expected = "a date, a currency not given before for it, and a rate above 0"

@@ -5,9 +5,9 @@ does not: what stands at one site (`sites.py`).
 """
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipelines.reference.fields import (
@@ -100,13 +100,13 @@ class Organization(Model):
     name: str
     time_zone: TimeZone
     reporting_currency: Currency
-    emission_factor_basis: Basis
+    emission_factor_basis: Basis = "direct"
     first_day: date | None = None
     fx_rate_holds_days: Annotated[int, Field(ge=0, le=31)] = 5
     landing_kept_days: Annotated[int, Field(ge=1)] | None = None
     confidential_rounding_ratio: Annotated[float, Field(ge=1.1, le=10)] = 1.25
     team_groups: dict[Literal["energy", "finance", "operations"], str] = Field(default_factory=dict)
-    zones: list[Zone]
+    zones: list[Zone] = Field(default_factory=list)
     thresholds: Thresholds = Thresholds()
     agenda: Agenda = Agenda()
 
@@ -115,18 +115,23 @@ class Workload(Model):
     """What runs, how much it minds waiting, and where it may run.
 
     Without `allowed_countries` it may run in any, without `max_latency_ms` at any distance.
-    `latency_ms` is the round trip from its users to each site; a site left out is not known.
+    `latency_ms` is the round trip from its users to each site; a site left out is not known. Nor is
+    what lost work costs without `value_per_lost_gpu_hour`.
     """
 
     workload_id: Identifier
     name: str
     criticality: Literal["sensitive", "tolerant"]
-    max_deferral_hours: Amount
-    allowed_venues: list[VenueKind]
+    max_deferral_hours: Amount = 0
+    allowed_venues: list[VenueKind] = Field(default_factory=lambda: [*get_args(VenueKind)])
     allowed_countries: list[CountryCode] | None = None
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     latency_ms: dict[str, Amount] = Field(default_factory=dict)
-    value_per_lost_gpu_hour: Amount
+    value_per_lost_gpu_hour: Amount | None = None
+
+
+UNASSIGNED = "unassigned"
+"""The workload of what no rule matches."""
 
 
 class WorkloadRule(Model):
@@ -139,11 +144,25 @@ class WorkloadRule(Model):
     workload_id: str
 
 
-class Workloads(Model):
-    """All of `workloads.yml`."""
+def _with_unassigned(workloads: list[Workload]) -> list[Workload]:
+    """The workloads, and one for what no rule matches, which nobody has said may wait."""
+    if any(workload.workload_id == UNASSIGNED for workload in workloads):
+        return workloads
+    rest = Workload(workload_id=UNASSIGNED, name="Matched by no rule", criticality="sensitive")
+    return [*workloads, rest]
 
-    workloads: list[Workload]
-    rules: list[WorkloadRule]
+
+class Workloads(Model):
+    """All of `workloads.yml`.
+
+    What no rule matches belongs to the workload `unassigned`; where it is not declared, it is
+    `sensitive`, may run anywhere, and what its loss costs is not known.
+    """
+
+    workloads: Annotated[
+        list[Workload], AfterValidator(_with_unassigned), Field(validate_default=True)
+    ] = Field(default_factory=list)
+    rules: list[WorkloadRule] = Field(default_factory=list)
 
 
 class Commitment(Model):
@@ -174,8 +193,18 @@ class Commitment(Model):
 class CapacityPlan(Model):
     """Commitments; each holds until the site's next one, the last until `until`."""
 
-    until: Month
-    commitments: list[Commitment]
+    until: Month | None = None
+    commitments: list[Commitment] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _ends_what_it_commits(self) -> "CapacityPlan":
+        if self.commitments and self.until is None:
+            raise PydanticCustomError(
+                "until",
+                "found commitments without until, expected the month before which the last one"
+                " ends: add until, as until: 2029-01",
+            )
+        return self
 
 
 class Target(Model):
@@ -190,4 +219,4 @@ class Target(Model):
 class Targets(Model):
     """All of `targets.yml`."""
 
-    targets: list[Target]
+    targets: list[Target] = Field(default_factory=list)

@@ -42,7 +42,7 @@ class GpuModel(Model):
 class GpuModels(Model):
     """All of `gpu_models.yml`."""
 
-    gpu_models: list[GpuModel]
+    gpu_models: list[GpuModel] = Field(default_factory=list)
 
 
 class NodeGroup(Model):
@@ -102,17 +102,21 @@ class NodeGroup(Model):
 
 
 class SiteTerms(Terms):
-    """Connection, limits and commitments of a site while they hold."""
+    """Connection, limits and commitments of a site while they hold.
+
+    A limit that is left out limits nothing: what the connection and the IT capacity let through is
+    then all that does.
+    """
 
     grid_firm_mw: Amount
-    grid_non_firm_mw: Amount
-    electrical_limit_mw: Amount
-    cooling_limit_mw: Amount
+    grid_non_firm_mw: Amount = 0
+    electrical_limit_mw: Amount | None = None
+    cooling_limit_mw: Amount | None = None
     it_capacity_mw: Amount
     design_pue: Annotated[float, Field(ge=1)]
-    variable_cost_per_gpu_hour: Amount
-    local_committed_mw: Amount
-    is_local_islandable: bool
+    variable_cost_per_gpu_hour: Amount = 0
+    local_committed_mw: Amount = 0
+    is_local_islandable: bool = False
     sustain_hours: Annotated[float, Field(gt=0)] = 1
     price_stop_per_mwh: float | None = None
 
@@ -203,7 +207,7 @@ class Site(Model):
     time_zone: TimeZone
     bidding_zone: str | None = None
     price_market: Literal["day_ahead", "real_time"] | None = None
-    price_sequence: Annotated[int, Field(ge=1)] | None = None
+    price_sequence: Annotated[int, Field(ge=1)] = 1
     carbon_zone: str | None = None
     currency_code: Currency
     clusters: list[str] = Field(default_factory=list)
@@ -274,4 +278,4 @@ class Meter(Dated):
 class Meters(Model):
     """All of `meters.yml`."""
 
-    meters: list[Meter]
+    meters: list[Meter] = Field(default_factory=list)

@@ -424,6 +424,7 @@ def _plan_rows(plan: CapacityPlan) -> Iterator[dict[str, Any]]:
         steps = sorted(
             (c for c in plan.commitments if c.site_id == site_id), key=lambda c: c.from_month
         )
+        assert plan.until is not None
         ends = [*(step.from_month for step in steps[1:]), plan.until]
         for step, end in zip(steps, ends, strict=True):
             planned = step.committed_it_mw if step.planned_it_mw is None else step.planned_it_mw

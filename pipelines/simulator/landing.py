@@ -9,6 +9,7 @@ file's modification time is the time it arrived.
 
 import gzip
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -49,6 +50,8 @@ from pipelines.simulator.writers import (
 )
 from pipelines.simulator.writers.invoices import write_invoices
 
+DEMO_REFERENCE = Path(__file__).parents[2] / "data" / "reference"
+
 _DAY = timedelta(days=1)
 _DOMAIN_CODE = "10Y1001A1001A82H"
 _MARKET_UTC_OFFSET_H = 10
@@ -83,6 +86,12 @@ class _Desk:
         return [clock.WORLD_STARTED_AT + day * _DAY for day in range(count)]
 
 
+def declare(book: Book) -> None:
+    """Give a book that declares nothing yet the demo's organization and its sites."""
+    if not book.reference.exists():
+        shutil.copytree(DEMO_REFERENCE, book.reference)
+
+
 def simulate(
     data_dir: Path,
     *,
@@ -112,6 +121,7 @@ def simulate(
         )
     until -= (until - clock.WORLD_STARTED_AT) % _DAY
     book = Book(data_dir)
+    declare(book)
     tables = reference.flatten(reference.load(book.reference))
     tell("simulating the world")
     world = simulate_world(read_plates(tables))

@@ -88,7 +88,7 @@ def test_columns_that_may_be_left_out_are_null() -> None:
         ),
         (
             "L,1,,2026-09,energy,,1,MWh,2,2,USD,2026-10-05T12:00:00Z",
-            "contract_id is empty: expected a contract of data/reference",
+            "contract_id is empty: expected a contract of reference",
         ),
     ],
 )

@@ -301,7 +301,7 @@ def test_a_cluster_without_a_time_zone_needs_one_unless_its_times_have_offsets()
     )
     assert [row["reject_reason"] for row in rows] == [
         "Cluster 'elsewhere': expected a cluster whose time zone is known, "
-        "for Start has no offset: declare the cluster in data/reference/sites and load again",
+        "for Start has no offset: declare the cluster in reference/sites and load again",
         None,
     ]
 

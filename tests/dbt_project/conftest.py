@@ -7,6 +7,7 @@ import pytest
 
 from pipelines import lake, warehouse
 from pipelines.book import Book
+from pipelines.simulator.landing import declare
 
 
 def lake_vars(book: Book) -> str:
@@ -18,6 +19,7 @@ def lake_vars(book: Book) -> str:
 def empty_book(tmp_path_factory: pytest.TempPathFactory) -> Book:
     """A book that was built before any file came, with every unit test of the models."""
     book = Book(tmp_path_factory.mktemp("empty") / "data")
+    declare(book)
     lake.write_reference_tables(book)
     answer = warehouse.invoke_dbt(
         book,

@@ -13,8 +13,9 @@ import duckdb
 import polars as pl
 
 from pipelines import reference, warehouse
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import Book
 from pipelines.lake.schemas import RAW_TABLES
+from pipelines.simulator.landing import DEMO_REFERENCE
 
 MODELS = (
     "stg_fx_rates",
@@ -78,7 +79,7 @@ class SettlementModels:
         assert answer.success, answer.exception
         nodes = {result.node.name: result.node for result in answer.result.results}
         self.nodes = {name: nodes[name] for name in MODELS}
-        self.declared = reference.flatten(reference.load(PROJECT_REFERENCE))
+        self.declared = reference.flatten(reference.load(DEMO_REFERENCE))
 
     def run(
         self,

@@ -14,6 +14,7 @@ import pytest
 
 from pipelines import lake, warehouse
 from pipelines.book import Book
+from pipelines.simulator.landing import declare
 
 # Two days with telemetry and an incident (power capping), the price of the second known on the
 # first; the telemetry of one site is enough.
@@ -83,6 +84,7 @@ def marts(book: Book) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def book_at_once(demo_book, files, tmp_path_factory) -> Book:
     book = Book(tmp_path_factory.mktemp("at_once"))
+    declare(book)
     land(demo_book, book, files)
     lake.load(book)
     warehouse.build(book)
@@ -98,6 +100,7 @@ def test_later_day_first_each_file_twice_in_three_loads_with_other_times_gives_t
     demo_book, files, at_once, tmp_path
 ):
     book = Book(tmp_path / "data")
+    declare(book)
     later, earlier = (
         [path for path in files if ("20261028" in path.name) == is_later]
         for is_later in (True, False)

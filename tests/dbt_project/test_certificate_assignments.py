@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pipelines import lake, warehouse
 from pipelines.book import Book
+from pipelines.simulator.landing import declare
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,7 @@ RAW = {
 def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Models"]:
     """The models' SQL, and a warehouse of nothing else but what they read."""
     book = Book(tmp_path_factory.mktemp("certificates") / "data")
+    declare(book)
     lake.write_reference_tables(book)
     lake_dir = ["--vars", json.dumps({"lake_dir": str(book.lake.resolve())})]
     chosen = ["--select", "+fct_certificate_assignments"]

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from pipelines import reference, warehouse
-from pipelines.book import PROJECT_REFERENCE
 from pipelines.reference.contracts import KINDS
+from pipelines.simulator.landing import DEMO_REFERENCE
 
 PROJECT = Path(__file__).parents[2]
 FIXTURES = warehouse.PROJECT_DIR / "tests" / "fixtures"
@@ -66,7 +66,7 @@ def test_every_kind_is_worked_out_in_a_unit_test_of_its_settlement_model(kind, m
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_an_example(kind):
-    files = [file.read_text() for file in (PROJECT_REFERENCE / "contracts").glob("*.yml")]
+    files = [file.read_text() for file in (DEMO_REFERENCE / "contracts").glob("*.yml")]
     kinds = {str(yaml.safe_load(text)["kind"]) for text in files}
     kinds |= set(re.findall(r"^kind: (\w+)$", EXAMPLES.read_text(), re.MULTILINE))
     assert kind in kinds, (
@@ -91,7 +91,7 @@ def test_every_kind_has_a_row_in_the_readme_with_lines_it_declares(kind):
 
 @pytest.mark.parametrize("table", ["contract_kinds", "contract_lines"])
 def test_unit_tests_are_given_the_kinds_as_they_are_declared(table):
-    declared = reference.flatten(reference.load(PROJECT_REFERENCE))[table]
+    declared = reference.flatten(reference.load(DEMO_REFERENCE))[table]
     file = FIXTURES / f"{table}.csv"
     assert file.read_text() == declared.write_csv(), (
         f"{file.relative_to(PROJECT)}: found other rows than pipelines/reference/contracts/"
@@ -101,7 +101,7 @@ def test_unit_tests_are_given_the_kinds_as_they_are_declared(table):
 
 def test_lines_belong_to_components_that_paid_costs_count(manifest):
     columns = manifest["nodes"]["model.wattbook.calc_paid_costs"]["columns"]
-    declared = reference.flatten(reference.load(PROJECT_REFERENCE))["contract_lines"]
+    declared = reference.flatten(reference.load(DEMO_REFERENCE))["contract_lines"]
     components = declared.filter(pl.col("cost_component").is_not_null())["cost_component"].unique()
     assert {f"{component}_cost" for component in components} <= set(columns), (
         "expected each cost_component to be one of the components in calc_paid_costs.sql"

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -26,6 +25,7 @@ from pipelines import lake, reference, warehouse
 from pipelines.book import Book
 from pipelines.lake import records, rollup
 from pipelines.lake.schemas import RAW_TABLES
+from pipelines.simulator.landing import DEMO_REFERENCE
 from tests.dbt_project.conftest import lake_vars
 
 SQL_TYPES = {
@@ -187,7 +187,7 @@ def columns(empty_book: Book) -> dict[str, dict[str, str]]:
 
 def lake_schemas() -> dict[str, pl.Schema]:
     """Schema of every table of the lake, as the code that writes it declares it."""
-    flat = reference.flatten(reference.load(Book(Path("nowhere")).reference))
+    flat = reference.flatten(reference.load(DEMO_REFERENCE))
     return {
         **{
             name: pl.Schema({column: kind.dtype for column, kind in table.schema.columns().items()})

@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import warehouse
 from pipelines.book import Book
+from pipelines.simulator.landing import declare
 
 LOOK_BACK = timedelta(days=65)
 """A build goes from the last day of the month before on, and looks up to a month before that."""
@@ -52,6 +53,7 @@ READ_WHOLE = {
 def scans(demo_book: Book, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, int]]:
     """Model, table, and rows that come out of the scan of it, as the last day is built again."""
     book = Book(tmp_path_factory.mktemp("reads"))
+    declare(book)
     shutil.copyfile(demo_book.warehouse, book.warehouse)
     last = max(warehouse.touched_dates(demo_book))
     told = json.dumps(warehouse.Plan(demo_book, book.warehouse, (last,)).dbt_vars)

@@ -16,10 +16,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipelines import lake
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import Book
 from pipelines.connectors import FORMATS
 from pipelines.lake import batch, holdings, landing, loading
 from pipelines.lake.schemas import RAW_TABLES
+from pipelines.simulator.landing import DEMO_REFERENCE, declare
 
 ARRIVED = datetime(2026, 4, 6, 3, tzinfo=UTC)
 LOADED = datetime(2026, 11, 1, 8, tzinfo=UTC)
@@ -187,14 +188,13 @@ def test_an_event_that_is_for_others_too_is_loaded_for_the_site_and_the_others_a
         "openadr/others.json": (
             "partial",
             "target 82 is not declared: add it to grid_event_target of a file in"
-            " data/reference/sites and load again",
+            " reference/sites and load again",
         ),
     }
     assert summary.left_out() == [("openadr: target 81 of an event that is for a site too", 1, 1)]
 
 
 def test_what_was_left_out_is_read_again_once_the_reference_data_declares_it(book):
-    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     put(book, "openadr/both.json", openadr_event("sparks-pcc", "81"))
     load(book)
     assert counts(load(book))["skipped"] == 1
@@ -359,13 +359,13 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_of_their_file_lo
             "battery_csv/rows.csv",
             3,
             "battery_id nobody is not declared: add it to batteries of a file in"
-            " data/reference/sites and load again",
+            " reference/sites and load again",
         ),
         (
             "outages_csv/target.csv",
             1,
             "target x is not declared: add it to grid_event_target of a file in"
-            " data/reference/sites and load again",
+            " reference/sites and load again",
         ),
         (
             "sacct/jobs.txt",
@@ -384,7 +384,6 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_of_their_file_lo
 
 
 def test_a_name_that_nobody_declared_is_kept_with_the_days_it_speaks_of_until_it_is_declared(book):
-    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     row = "2026-04-05T12:{}:00Z,nobody,50,1,charging\n"
     put(book, "battery_csv/rows.csv", BATTERY + row.format("00") + row.format("05"))
     load(book)
@@ -430,7 +429,7 @@ def test_an_invoice_of_a_contract_that_nobody_declared_is_quarantined(book):
         (
             "invoices/lupinus/2026-09.csv",
             1,
-            "contract_id nobodys-contract is not declared: add it to data/reference/contracts"
+            "contract_id nobodys-contract is not declared: add it to reference/contracts"
             " and load again",
         )
     ]
@@ -721,6 +720,7 @@ def test_files_split_over_loads_in_the_order_of_their_names_end_the_same(book, t
     names = [f.relative_to(book.landing) for f in book.landing.rglob("*") if f.is_file()]
     load(book)
     other = Book(tmp_path / "other")
+    declare(other)
     for name in sorted(names):
         (other.landing / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(book.landing / name, other.landing / name)
@@ -734,6 +734,7 @@ def test_several_processes_read_what_one_reads(book, tmp_path, monkeypatch):
     land_everything(book)
     load(book)
     other = Book(tmp_path / "other")
+    declare(other)
     shutil.copytree(book.landing, other.landing)
     monkeypatch.setattr(loading, "FEW_FILES", 0)
     monkeypatch.setattr(loading.os, "cpu_count", lambda: 2)
@@ -780,6 +781,7 @@ def test_a_copied_landing_gives_the_same_rows_whatever_its_times(book, tmp_path,
     land_everything(book)
     load(book)
     other = Book(tmp_path / "other")
+    declare(other)
     shutil.copytree(book.landing, other.landing)
     times = ((ARRIVED + timedelta(hours=hours * n)).timestamp() for n in range(-3, 6))
     for file, moment in zip(sorted(other.landing.rglob("*.*")), times, strict=False):
@@ -798,7 +800,6 @@ def test_a_copied_landing_gives_the_same_rows_whatever_its_times(book, tmp_path,
 
 
 def test_what_a_file_was_known_by_survives_touching_copying_and_reading_again(book):
-    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     land_everything(book)
     load(book)
     columns = ("source_file", "known_at", "loaded_at", "load_number")
@@ -866,7 +867,7 @@ def test_killed_at_any_line_that_writes_the_next_load_ends_the_same(
     book, tmp_path, monkeypatch, is_reload
 ):
     before = Book(tmp_path / "before")
-    shutil.copytree(PROJECT_REFERENCE, before.data_dir / "reference")
+    shutil.copytree(DEMO_REFERENCE, before.data_dir / "reference")
     if is_reload:
         land_everything(before)
     load(before)
@@ -914,7 +915,6 @@ def test_a_load_removes_its_own_temporary_files_and_no_one_elses(book):
 
 
 def test_quarantined_rows_load_once_the_reference_data_declares_their_battery(book):
-    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     put(book, "battery_csv/new.csv", BATTERY.replace("second-life", "third-life"))
     assert counts(load(book))["partial"] == 1
     assert counts(load(book)) == {
@@ -947,7 +947,6 @@ def test_a_failed_file_mended_under_its_name_leaves_no_failure(book):
 def test_killed_in_a_reload_for_reference_data_that_is_taken_back_the_files_are_read_again(
     book, monkeypatch, write
 ):
-    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     put(book, "battery_csv/a.csv", BATTERY)
     put(book, "battery_csv/partial.csv", BATTERY.replace("T23", "T22") + "x,y,1,1,charging\n")
     load(book)

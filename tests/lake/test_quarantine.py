@@ -1,12 +1,11 @@
 """Rows that no book can know of: from another time, or beyond what any device can mean."""
 
-import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pipelines import lake
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import Book
 
 LOADED = datetime(2026, 11, 1, 8, tzinfo=UTC)
 MEND = "correct the date or the clock it comes from, and send the file again"
@@ -159,7 +158,6 @@ def test_what_may_lie_ahead_or_behind_is_loaded(book, kind):
 
 
 def test_the_time_of_loading_is_that_of_the_first_load(book):
-    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
     load(book, *battery("2026-11-03T08:00:00Z"))
     for name in ("sites/sparks.yml", "meters.yml"):
         file = book.reference / name

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pipelines import lake
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import Book
 
 LOADED = datetime(2026, 11, 1, 8, tzinfo=UTC)
 LATER = LOADED + timedelta(days=1)
@@ -155,7 +155,6 @@ def test_what_lies_below_a_folder_that_cannot_be_read_is_not_deleted(loaded, mon
 
 
 def test_what_landing_keeps_for_a_time_may_go_after_it(loaded):
-    shutil.copytree(PROJECT_REFERENCE, loaded.data_dir / "reference")
     file = loaded.reference / "organization.yml"
     file.write_text(f"{file.read_text()}landing_kept_days: 30\n")
     put(loaded, "battery_csv/new.csv", battery(8))

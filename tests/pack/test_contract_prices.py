@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 import pytest
 
 from pipelines import lake, pack, warehouse
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import Book
 from pipelines.pack import PublishedPack, delivery
 from pipelines.published import publishing
 from pipelines.simulator import landing
+from pipelines.simulator.landing import DEMO_REFERENCE
 
 pytestmark = pytest.mark.demo
 
@@ -38,7 +39,7 @@ def found_prices(text: str) -> set[str]:
 def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PublishedPack]:
     """The packs of a week of the demo's first month, its purchase agreements at these prices."""
     book = Book(tmp_path_factory.mktemp("prices") / "data")
-    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
+    shutil.copytree(DEMO_REFERENCE, book.data_dir / "reference")
     for contract, price in PRICES.items():
         file = book.reference / "contracts" / f"{contract}.yml"
         text = re.sub(r"(?m)^( +price_per_mwh:) .*$", rf"\1 {price}", file.read_text())

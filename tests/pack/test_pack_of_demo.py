@@ -9,6 +9,7 @@ import pytest
 from pipelines import pack
 from pipelines.book import Book
 from pipelines.pack import PublishedPack
+from pipelines.simulator.landing import declare
 from tests.pack.test_page import cut_sheets, different_figures, figures, opened, printed
 
 WEEK = "2026-W44"
@@ -26,6 +27,7 @@ PRICES = """
 def packs(demo_book, tmp_path_factory) -> tuple[Book, dict[str, PublishedPack]]:
     """The demo's published files beside packs of their own: the demo stays as it is."""
     book = Book(tmp_path_factory.mktemp("packs") / "data")
+    declare(book)
     book.published.mkdir(parents=True)
     for file in demo_book.published.glob("*.duckdb"):
         (book.published / file.name).symlink_to(file)

@@ -15,6 +15,7 @@ from pipelines import pack
 from pipelines.book import Book
 from pipelines.pack import document, page
 from pipelines.published import query
+from pipelines.simulator.landing import declare
 from tests.pack.published_books import (
     MONDAY,
     STARTED_AT,
@@ -115,6 +116,7 @@ def different_figures(tab, book: Book, team: str, folder: Path) -> list[tuple]:
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory) -> tuple[Book, Path]:
     book = Book(tmp_path_factory.mktemp("usual") / "data")
+    declare(book)
     return book, published(book, usual_week())
 
 

@@ -17,10 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines import lake
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import Book
 from pipelines.errors import BookError
 from pipelines.published import access, audience, publishing
 from pipelines.published.query import TEAMS
+from pipelines.simulator.landing import DEMO_REFERENCE
 from pipelines.warehouse import WarehouseError, build_lock, manifest_path
 
 OLD_CLIENT = Path(sys.prefix) / "duckdb-1.4"
@@ -216,7 +217,7 @@ def test_what_is_rounded_otherwise_is_published_again(with_costs):
     publishing.publish(with_costs)
     before = publishing.is_current(with_costs)
     folder = with_costs.data_dir / "reference"
-    shutil.copytree(PROJECT_REFERENCE, folder)
+    shutil.copytree(DEMO_REFERENCE, folder)
     file = folder / "organization.yml"
     file.write_text(file.read_text().replace("_ratio: 1.25", "_ratio: 2"))
 

@@ -15,14 +15,14 @@ from pipelines.published import query, report
 
 FIELDS = """
     select * from (values
-        ('name', 'I.1(a)', 'Name', null, null, 'Hall <1> & 2', 'data/reference/sites: name', 1.0,
+        ('name', 'I.1(a)', 'Name', null, null, 'Hall <1> & 2', 'reference/sites: name', 1.0,
             false, null),
         ('edc', 'II.1(d)', 'Total energy consumption, EDC', 2200.5e0, 'kWh', null,
             'fct_energy_balance: facility meter', 0.5, false, null),
         ('eit', 'II.1(e)', 'Energy consumption of IT equipment, EIT', 2000.0, 'kWh', null,
             'fct_energy_balance: IT meter', 0.5, false, null),
         ('win', 'II.1(h)', 'Total water input, WIN', null, 'm³', null,
-            'data/reference/sites: data_centre_years.water_input_m3', null, true, 'not given'),
+            'reference/sites: data_centre_years.water_input_m3', null, true, 'not given'),
         ('pue', 'III(a)', 'Power usage effectiveness, PUE', 1.1e0, 'ratio', null, 'EDC / EIT',
             0.5, false, null),
         ('ref', 'III(d)', 'Renewable energy factor, REF', null, 'ratio', null, 'ERES-TOT / EDC',
@@ -56,7 +56,7 @@ def test_the_page_shows_each_field_with_its_source_or_why_it_is_missing(publishe
         for row in re.findall(r"<tr>\n(<td.*?)</tr>", page, re.DOTALL)
     ]
     assert rows == [
-        ["Name I.1(a)", "Hall &lt;1&gt; &amp; 2", "100.0%", "data/reference/sites: name"],
+        ["Name I.1(a)", "Hall &lt;1&gt; &amp; 2", "100.0%", "reference/sites: name"],
         [
             "Total energy consumption, EDC II.1(d)",
             "2,200.5 kWh",

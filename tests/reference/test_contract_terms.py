@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pipelines import reference
-from pipelines.book import PROJECT_REFERENCE
+from pipelines.simulator.landing import DEMO_REFERENCE
 
 COMMON = """\
 name: New contract
@@ -101,7 +101,7 @@ def with_contract(tmp_path: Path, name: str, old: str = "", new: str = "") -> Pa
     """The project's reference data and one contract, with one thing in it changed."""
     folder = tmp_path / "reference"
     if not folder.exists():
-        shutil.copytree(PROJECT_REFERENCE, folder)
+        shutil.copytree(DEMO_REFERENCE, folder)
     text = f"contract_id: new-{name}\n{COMMON}{CONTRACTS[name]}"
     assert not old or text.count(old) == 1
     (folder / "contracts" / f"new-{name}.yml").write_text(text.replace(old, new) if old else text)

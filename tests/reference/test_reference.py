@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from pipelines import lake, reference
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import Book
 from pipelines.reference.contracts.power import PayAsProducedPpa
+from pipelines.simulator.landing import DEMO_REFERENCE
 
 FILES = {
     "organization.yml": """\
@@ -667,12 +668,12 @@ MISTAKES = {
         "workloads.yml:7: workloads.0.allowed_countries.0: found 'Germany';"
         " string should match pattern '^[A-Z]{2}$'",
     ),
-    "no_workload_for_what_no_rule_matches": (
-        "workloads.yml",
-        "workload_id: unassigned",
-        "workload_id: rest",
-        "workloads.yml:1: workloads: not found 'unassigned', expected it for jobs that no rule"
-        " matches",
+    "commitments_without_an_end": (
+        "capacity_plan.yml",
+        "until:",
+        "# until:",
+        "capacity_plan.yml:2: found commitments without until, expected the month before which the"
+        " last one ends: add until, as until: 2029-01",
     ),
     "a_commitment_at_an_unknown_site": (
         "capacity_plan.yml",
@@ -959,18 +960,62 @@ def test_a_mistake_is_named_with_file_line_field_and_fix(
 def test_all_mistakes_of_all_files_are_told_at_once(folder: Path):
     replace_once(folder / "meters.yml", "role: grid_import", "role: grid")
     replace_once(folder / "sites/plain.yml", "reserve_ratio: 0.05", "reserve_ratio: -1")
-    (folder / "targets.yml").unlink()
+    (folder / "organization.yml").unlink()
     (folder / "workloads.yml").write_text("workloads: [\n")
 
     told = causes(folder)
 
     assert [cause.split(": ")[0] for cause in told] == [
+        "organization.yml",
         "sites/plain.yml:50",
         "meters.yml:2",
         "workloads.yml",
-        "targets.yml",
     ]
-    assert told[3] == f"targets.yml: not found in {folder}: add the file"
+    assert told[0] == f"organization.yml: not found in {folder}: add the file"
+
+
+BUILT_IN = "agenda_rules", "contract_kinds", "contract_lines"
+"""Tables that Wattbook fills by itself."""
+
+
+def test_one_site_and_one_meter_are_all_that_has_to_be_declared(tmp_path: Path):
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "organization.yml").write_text(
+        "organization_id: own\nname: Own\ntime_zone: Europe/Paris\nreporting_currency: EUR\n"
+    )
+    (tmp_path / "sites/hall.yml").write_text(
+        "site_id: hall\nname: Hall\nvenue_kind: own_site\ncountry_code: FR\n"
+        "time_zone: Europe/Paris\ncurrency_code: EUR\nterms:\n"
+        "  - {valid_from: 2026-01-01, grid_firm_mw: 1, it_capacity_mw: 0.6, design_pue: 1.3}\n"
+    )
+    (tmp_path / "meters.yml").write_text(
+        "meters: [{meter_id: M1, site_id: hall, role: grid_import}]\n"
+    )
+
+    tables = reference.flatten(reference.load(tmp_path))
+
+    assert {
+        name: len(rows) for name, rows in tables.items() if len(rows) and name not in BUILT_IN
+    } == {
+        "organization": 1,
+        "sites": 1,
+        "meters": 1,
+        "workloads": 1,
+    }
+    assert tables["workloads"].rows(named=True) == [
+        {
+            "workload_id": "unassigned",
+            "name": "Matched by no rule",
+            "criticality": "sensitive",
+            "max_deferral_hours": 0,
+            "max_latency_ms": None,
+            "value_per_lost_gpu_hour": None,
+            "allowed_venues": ["own_site", "hpc_allocation", "public_cloud"],
+            "allowed_countries": None,
+        }
+    ]
+    limits = "grid_non_firm_mw", "electrical_limit_mw", "cooling_limit_mw", "price_sequence"
+    assert tables["sites"].select(limits).rows() == [(0, None, None, 1)]
 
 
 def test_names_declared_by_no_file_are_told_at_once(folder: Path):
@@ -1371,9 +1416,16 @@ def test_a_mistake_leaves_the_tables_in_the_lake_as_they_were(tmp_path: Path, fo
     assert pl.read_parquet(file)["target"].to_list() == [0.99]
 
 
-def test_a_book_without_reference_data_of_its_own_uses_the_projects(tmp_path: Path):
-    assert Book(tmp_path).reference == PROJECT_REFERENCE
-    loaded = reference.load(PROJECT_REFERENCE)
+def test_an_empty_book_is_nobodys(tmp_path: Path):
+    message = f"no reference data in {tmp_path / 'reference'}: `wattbook init` writes it"
+    for read in reference.load, reference.load_organization, reference.load_calendar:
+        with pytest.raises(reference.ReferenceErrors) as raised:
+            read(Book(tmp_path).reference)
+        assert raised.value.causes == [message]
+
+
+def test_the_demo_has_four_sites():
+    loaded = reference.load(DEMO_REFERENCE)
     assert [site.site_id for site in loaded.sites] == [
         "cloud-us-south",
         "franklin",

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from pipelines import reference
-from pipelines.book import PROJECT_REFERENCE
 from pipelines.simulator import clock, events, landing
 from pipelines.simulator.accounting import (
     accounting_of_day,
@@ -17,6 +16,7 @@ from pipelines.simulator.accounting import (
     job_rows,
     telemetry_days,
 )
+from pipelines.simulator.landing import DEMO_REFERENCE
 from pipelines.simulator.plates import read_plates
 from pipelines.simulator.site_model import (
     DISTRIBUTION_RATIO,
@@ -36,7 +36,7 @@ BEFORE = slice(0, clock.interval_index(UNTIL))
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, pl.DataFrame]:
-    return reference.flatten(reference.load(PROJECT_REFERENCE))
+    return reference.flatten(reference.load(DEMO_REFERENCE))
 
 
 @pytest.fixture(scope="module")

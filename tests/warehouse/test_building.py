@@ -265,7 +265,6 @@ def test_a_file_that_failed_needs_no_build(book):
 
 
 def test_a_change_of_reference_data_rebuilds_everything(book):
-    shutil.copytree(book.reference, book.data_dir / "reference")
     write_loads(book, ("a", "loaded", [FIRST]))
     mark_built(book, warehouse.plan(book).load_ids)
     targets = book.reference / "targets.yml"
@@ -275,7 +274,6 @@ def test_a_change_of_reference_data_rebuilds_everything(book):
 
 
 def test_a_change_of_reference_data_that_is_taken_back_rebuilds_everything_again(book):
-    shutil.copytree(book.reference, book.data_dir / "reference")
     write_loads(book, ("a", "loaded", [FIRST]))
     mark_built(book, warehouse.plan(book).load_ids)
     targets = book.reference / "targets.yml"

@@ -2,7 +2,7 @@
 {% set facility = "fct_energy_balance: facility meter" %}
 {% set figures = [
     ("pdit", "II.1(a)", "Installed IT power demand, PDIT (rated power of the machines)", "kW", "installed_it_kw",
-        "installed_it_coverage_ratio", "data/reference/sites: terms.it_capacity_mw, weighted by time"),
+        "installed_it_coverage_ratio", "reference/sites: terms.it_capacity_mw, weighted by time"),
     ("edc", "II.1(d)", "Total energy consumption, EDC", "kWh", "total_energy_kwh", "total_energy_coverage_ratio",
         facility),
     ("edc_bg", "II.1(d)", "Of that from back-up generators, EDC-BG", "kWh", "backup_energy_kwh",
@@ -78,12 +78,12 @@ fields as (
     union all
     {% endfor %}
     {% for id, annex, name, unit, column in facts %}
-    {% set origin = "data/reference/sites: data_centre_years." ~ column %}
+    {% set origin = "reference/sites: data_centre_years." ~ column %}
     {{ report_field(id, annex, name, origin, given_coverage(column), not_given_reason(column), column, unit) }}
     union all
     {% endfor %}
     {% for id, annex, name, column in texts %}
-    {% set origin = "data/reference/sites: " ~ ("data_centre_years." if column != "name" else "") ~ column %}
+    {% set origin = "reference/sites: " ~ ("data_centre_years." if column != "name" else "") ~ column %}
     {{ report_field(id, annex, name, origin, given_coverage(column), not_given_reason(column), text=column) }}
     {{ "union all" if not loop.last }}
     {% endfor %}
