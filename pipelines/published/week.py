@@ -14,11 +14,16 @@ from pipelines.published import query
 
 TEAM = "energy"
 
-# A day counts once it is there as a whole; its week is over when that day is a Sunday or later.
+# A day is over once it is there as a whole or a later one has begun, its week once that day is a
+# Sunday or later.
 LATEST_FULL_WEEK = """
     select strftime(date_trunc('week', max(local_date) + 1) - interval 1 day, '%G-W%V') as week
     from kpi_site_daily
-    where coverage_ratio >= 0.99
+    where
+        coverage_ratio >= 0.99
+        or local_date < (
+            select max(days.local_date) from kpi_site_daily as days where days.coverage_ratio > 0
+        )
 """
 
 LAST_WEEKS = f"""

@@ -876,7 +876,7 @@ def test_killed_at_any_line_that_writes_the_next_load_ends_the_same(
         for name in ("sites/sparks.yml", "meters.yml"):
             file = before.reference / name
             file.write_text(file.read_text().replace("sparks-iron-air", "sparks-iron"))
-    shutil.copytree(before.data_dir, book.data_dir)
+    shutil.copytree(before.data_dir, book.data_dir, dirs_exist_ok=True)
     changes: list[tuple[tuple[str, int | None], ...]] = []
     with monkeypatch.context() as patch:
         stop_before_each_change(patch, lambda: changes.append(place()))
