@@ -17,6 +17,7 @@ FORMATS: tuple[str, ...] = (
     "focus",
     "green_button",
     "nem12",
+    "mscons",
     "battery_csv",
     "entsoe",
     "electricity_maps",

@@ -200,6 +200,28 @@ def nem12(kinds: Kinds) -> tuple[str, int]:
     return "\n".join([*records, "900", ""]), count
 
 
+def mscons(kinds: Kinds) -> tuple[str, int]:
+    """A location a line, with a quarter and a read of its register.
+
+    kWh, reactive energy, a value that is none, no offset, no OBIS code.
+    """
+    segments = ["UNA:+,? ", "UNB+UNOC:3+S:500+R:500+260505:0800+REF", "UNH+1+MSCONS:D:04B:UN:2.4c"]
+    segments += ["BGM+7+M1+9", "DTM+137:202605050800?+00:303", "NAD+DP"]
+    for number, kind in enumerate(kinds):
+        channel = "3" if kind == "empty" else "1"
+        offset = "" if kind == "short" else "?+00"
+        segments.append(f"LOC+172+1000000000{number}")
+        for measure, times in (("29", (163, 164)), ("8", (9,))):
+            code = "x" if kind == "long" else f"1-1?:{channel}.{measure}.0"
+            segments += ["LIN+1", f"PIA+5+{code}:SRW"]
+            segments.append(f"QTY+220:{'x' if kind == 'bad' else f'{number},25'}")
+            segments += [
+                f"DTM+{time}:2026050408{15 * place:02d}{offset}:303"
+                for place, time in enumerate(times)
+            ]
+    return "'\n".join([*segments, "UNT+9+1", "UNZ+1+REF", ""]), 2 * len(kinds)
+
+
 def green_button(kinds: Kinds) -> tuple[str, int]:
     """A series of two readings a line: energy, power, of no direction, of no type, a bad value."""
     entries = ['<entry><link rel="self" href="U/M1"/><link rel="related" href="U/M1/M"/><content>'
@@ -326,6 +348,7 @@ FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     "sacct/jobs.txt": sacct,
     "sacct/jobs.json": slurmrestd,
     "nem12/a.csv": nem12,
+    "mscons/a.edi": mscons,
     "green_button/a.xml": green_button,
     "entsoe/a.xml": entsoe,
     "openadr/a.json": openadr,
