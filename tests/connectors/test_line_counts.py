@@ -200,6 +200,20 @@ def nem12(kinds: Kinds) -> tuple[str, int]:
     return "\n".join([*records, "900", ""]), count
 
 
+def nem13(kinds: Kinds) -> tuple[str, int]:
+    """A record a line, which is two reads: kWh, kVArh, an index or a direction that is none."""
+    records = ["100,NEM13,202605040000,M,R"]
+    for number, kind in enumerate(kinds):
+        direction = "X" if kind == "long" else "E"
+        unit = {"empty": "kVArh", "short": "l"}.get(kind, "kWh")
+        index = "x" if kind == "bad" else f"1{number}.5"
+        records.append(
+            f"250,NMI{number},11,1,11,11,S1,{direction},{index},20260501093000,A,,,"
+            f"{index},20260505093000,A,,,7,{unit},20260801,20260506000000,"
+        )
+    return "\n".join([*records, "900", ""]), 2 * len(kinds)
+
+
 def mscons(kinds: Kinds) -> tuple[str, int]:
     """A location a line, with a quarter and a read of its register.
 
@@ -348,6 +362,7 @@ FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     "sacct/jobs.txt": sacct,
     "sacct/jobs.json": slurmrestd,
     "nem12/a.csv": nem12,
+    "nem12/accumulated.csv": nem13,
     "mscons/a.edi": mscons,
     "green_button/a.xml": green_button,
     "entsoe/a.xml": entsoe,
