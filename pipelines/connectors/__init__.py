@@ -21,6 +21,7 @@ FORMATS: tuple[str, ...] = (
     "battery_csv",
     "entsoe",
     "electricity_maps",
+    "watttime",
     "openadr",
     "outages_csv",
     "prices_csv",

@@ -343,6 +343,15 @@ def carbon(kinds: Kinds) -> tuple[str, int]:
     return json.dumps({"zone": "DE", "history": history}), len(kinds)
 
 
+def watttime(kinds: Kinds) -> tuple[str, int]:
+    points = [
+        {"point_time": iso(number), "value": "x" if kind == "bad" else 800.5}
+        for number, kind in enumerate(kinds)
+    ]
+    meta = {"region": "CAISO_NORTH", "signal_type": "co2_aoer", "units": "lbs_co2_per_mwh"}
+    return json.dumps({"data": points, "meta": meta}), len(kinds)
+
+
 def slurmrestd(kinds: Kinds) -> tuple[str, int]:
     jobs = [
         {
@@ -370,6 +379,7 @@ FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     "prometheus/a.json": answer,
     "dcgm_scrape/ald_20260504T000000Z.prom": scrape,
     "electricity_maps/a_hourly.json": carbon,
+    "watttime/a.json": watttime,
 }
 KINDS = st.lists(st.sampled_from(["good", "good", "bad", "short", "long", "empty"]), max_size=6)
 
