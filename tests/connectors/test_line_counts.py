@@ -87,6 +87,18 @@ CSV = {
         },
         SettlementPointPrice="x",
     ),
+    "prices_csv/oasis.csv": csv(
+        lambda n: {
+            "INTERVALSTARTTIME_GMT": iso(n),
+            "INTERVALENDTIME_GMT": iso(n + 1),
+            "NODE_ID": "TH_NP15_GEN-APND",
+            "MARKET_RUN_ID": "DAM",
+            "LMP_TYPE": "MCC" if n % 3 == 2 else "LMP",
+            "MW": f"3{n}.25",
+            "GROUP": f"{n}7",
+        },
+        LMP_TYPE="x",
+    ),
     "prices_csv/DE-LU_prices.csv": csv(
         lambda n: {"Datetime (UTC)": iso(n)[:-1], "Price (EUR/MWh)": f"{n}5.25"},
         **{"Price (EUR/MWh)": "x"},
