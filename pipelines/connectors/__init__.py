@@ -19,6 +19,7 @@ FORMATS: tuple[str, ...] = (
     "nem12",
     "mscons",
     "battery_csv",
+    "sunspec",
     "entsoe",
     "electricity_maps",
     "watttime",

@@ -364,6 +364,26 @@ def watttime(kinds: Kinds) -> tuple[str, int]:
     return json.dumps({"data": points, "meta": meta}), len(kinds)
 
 
+def sunspec(kinds: Kinds) -> tuple[str, int]:
+    """A dump a line: of a battery, with a computed value, of an inverter, without time, unnamed."""
+    dumps = [
+        {
+            "name": None if kind == "long" else "bess",
+            "timestamp": None if kind == "short" else iso(number),
+            "models": [
+                {
+                    "ID": 1 if kind == "empty" else 802,
+                    "SoC": 57.5 if kind == "bad" else 575,
+                    "SoC_SF": -1,
+                    "ChaSt": 3,
+                }
+            ],
+        }
+        for number, kind in enumerate(kinds)
+    ]
+    return json.dumps(dumps), len(kinds)
+
+
 def slurmrestd(kinds: Kinds) -> tuple[str, int]:
     jobs = [
         {
@@ -392,6 +412,7 @@ FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     "dcgm_scrape/ald_20260504T000000Z.prom": scrape,
     "electricity_maps/a_hourly.json": carbon,
     "watttime/a.json": watttime,
+    "sunspec/a.json": sunspec,
 }
 KINDS = st.lists(st.sampled_from(["good", "good", "bad", "short", "long", "empty"]), max_size=6)
 
