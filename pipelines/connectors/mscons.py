@@ -400,6 +400,12 @@ def _meter_readings(
             "obis",
         ),
     )
+    backward = problem(
+        length <= pl.duration(seconds=0),
+        field="DTM+164",
+        found=pl.col("ended"),
+        expected="a time after that of DTM+163",
+    )
     of_interval = value.required("the quantity", "the energy of the interval").problems
     return assemble(
         rows,
@@ -419,7 +425,7 @@ def _meter_readings(
             "quality": text("quality"),
             "known_at": Field(pl.col("known_at")),
         },
-        problems=(problem_in("problem"), twice),
+        problems=(problem_in("problem"), twice, backward),
     )
 
 

@@ -181,6 +181,14 @@ def _oasis(rows: pl.DataFrame, value: str) -> pl.DataFrame:
         .str.to_uppercase()
         .replace_strict(_OASIS_SEQUENCES, default=None, return_dtype=pl.Int64)
     )
+    started, ended = instant("intervalstarttimegmt"), instant("intervalendtimegmt")
+    backward = Problem(
+        ended.value <= started.value,
+        pl.format(
+            "INTERVALENDTIME_GMT '{}': expected a time after the start",
+            shown(_told("intervalendtimegmt")),
+        ),
+    )
     return assemble(
         rows,
         {
@@ -189,16 +197,14 @@ def _oasis(rows: pl.DataFrame, value: str) -> pl.DataFrame:
                 "MARKET_RUN_ID", f"one of {', '.join(_OASIS_MARKETS)}"
             ),
             "sequence": Field(sequence),
-            "interval_started_at": instant("intervalstarttimegmt").required(
+            "interval_started_at": started.required(
                 "INTERVALSTARTTIME_GMT", "the start of the interval"
             ),
-            "interval_ended_at": instant("intervalendtimegmt").required(
-                "INTERVALENDTIME_GMT", "the end of the interval"
-            ),
+            "interval_ended_at": ended.required("INTERVALENDTIME_GMT", "the end of the interval"),
             "price_per_mwh": number(value).required(value.upper(), "USD/MWh"),
             "currency_code": constant("USD"),
         },
-        problems=(no_price,),
+        problems=(no_price, backward),
     )
 
 

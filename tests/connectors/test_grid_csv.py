@@ -425,12 +425,14 @@ def test_caisos_real_time_markets_are_sequences_of_their_own(market, column, end
     assert frame["price_per_mwh"].to_list() == [-4.25]
 
 
-def test_a_caiso_row_of_another_type_or_market_is_rejected():
-    frame = prices(DAM + oasis("X", 1) + oasis("LMP", 2, market="RUC") + oasis("LMP", 3))
+def test_a_caiso_row_of_another_type_or_market_or_without_length_is_rejected():
+    told = oasis("X", 1) + oasis("LMP", 2, market="RUC") + oasis("LMP", 4, end="00:00")
+    frame = prices(DAM + told + oasis("LMP", 3))
 
     assert reasons(frame) == [
         "LMP_TYPE 'X': expected one of LMP, MCE, MCC, MCL, MGHG",
         "marketrunid 'RUC': expected one of DAM, RTM, RTPD, HASP",
+        "INTERVALENDTIME_GMT '2026-04-05T00:00:00-00:00': expected a time after the start",
     ]
     assert accepted(frame)["price_per_mwh"].to_list() == [3.0]
 
