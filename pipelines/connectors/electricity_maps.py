@@ -1,7 +1,7 @@
 """Electricity Maps carbon intensity: portal CSV of both header vintages, and API JSON.
 
-What belongs here: reading both. What does not: WattTime's marginal intensities (never mixed with
-averages), and which zone a site lies in (`carbon_zone` in reference).
+What belongs here: reading both. What does not: WattTime (`watttime.py`), and which zone a site lies
+in (`carbon_zone` in reference).
 
 The zone keeps Electricity Maps' own name (`DE`, `US-TEX-ERCO`). CSV times are UTC, as their header
 says. An interval is as long as the file name says (`_hourly`, `_daily`, `_15_minutes`,

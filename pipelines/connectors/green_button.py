@@ -3,10 +3,13 @@
 What belongs here: resolving the feed's links and reading energy intervals. What does not: usage
 summaries, costs and power quality, and which site a meter belongs to (reference).
 
-Series of a usage point that are no active energy (power, reactive and apparent energy, gas …) are
-left out, as is a net or total series of which import and export are told beside it. A series whose
-links lead nowhere is rejected, and the others load. Where two series of a usage point tell
-different energy of the same interval and direction, neither is taken.
+Series of a usage point that are no active energy (power, reactive and apparent energy, costs …) are
+left out, as are gas and water, and a net or total series of which import and export are told beside
+it. The series of single tariffs (`tou` of the ReadingType) are left out where their total is told
+beside them; else each is a meter of its own, `SPK-PCC-tou1`. A series whose links lead nowhere is
+rejected, and the others load. Where two series of a usage point tell different energy of the same
+interval and direction, neither is taken. Series of other interval lengths are other accounts of the
+same energy, which the book compares and never adds.
 
 A reading's unit and direction stand on the ReadingType that its MeterReading links to; its meter
 is the UsagePoint whose MeterReading collection it is listed under. Both are found by `rel` links,
@@ -19,6 +22,7 @@ interpolated, 11 derived, 12 projected, 13 mixed, 15 weather-normalized and 16 o
 10 has failed a check and counts as missing, whatever its value.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -54,6 +58,9 @@ _NET_OR_TOTAL = ("4", "20")
 _UNIT = {"0": "Wh", "3": "kWh", "6": "MWh"}
 _WH_PER_UNIT = {"Wh": 1.0, "kWh": 1e3, "MWh": 1e6}
 _ELECTRICITY = ("1", "2")
+_ELECTRICITY_SERVICE = "0"
+_MONEY = "3"
+_TOTAL = "0"
 _INTERVAL_ENERGY = ("0", "4")
 _QUALITY = {
     "measured": ("0", "14", "17", "18", "19"),
@@ -86,6 +93,7 @@ class _Channel:
     meter_id: str | None = None
     direction: str = ""
     flow: str | None = None
+    tou: str = _TOTAL
     unit: str | None = None
     exponent: int = 0
     interval_s: str | None = None
@@ -175,14 +183,34 @@ def _channels(entries: list[_Entry]) -> dict[str, _Channel]:
                 f"two UsagePoints end in '{meter_id}' ({meter_links[meter_id]} and "
                 f"{point.self_link}): expected distinct ones; ask for one customer a file"
             )
-        channel = _channel(meter_id, reading_type.resource)
+        channel = _channel(meter_id, point.resource, reading_type.resource)
         channels.update(dict.fromkeys(entry.related, channel))
     flows = {(one.meter_id, one.flow) for one in channels.values() if not one.left_out}
     for one in channels.values():
         both = {(one.meter_id, flow) for flow in _FLOW.values()}
         if one.direction in _NET_OR_TOTAL and both <= flows:
             one.left_out = f"flowDirection {one.direction}: import and export stand beside it"
+    _part_tariffs(list({id(one): one for one in channels.values()}.values()))
     return channels
+
+
+def _part_tariffs(channels: list[_Channel]) -> None:
+    """Leave out the series of tariffs beside their total, else make each a meter of its own."""
+    told: dict[tuple[str | None, str | None], set[str]] = defaultdict(set)
+    for one in channels:
+        if not one.left_out:
+            told[one.meter_id, one.flow].add(one.tou)
+    parts = []
+    for one in channels:
+        tariffs = told[one.meter_id, one.flow]
+        if one.left_out or one.tou == _TOTAL or len(tariffs) == 1:
+            continue
+        if _TOTAL in tariffs:
+            one.left_out = f"tou {one.tou}: the total stands beside it"
+        else:
+            parts.append(one)
+    for one in parts:
+        one.meter_id = f"{one.meter_id}-tou{one.tou}"
 
 
 def _channel_of(block: _Entry, channels: dict[str, _Channel]) -> _Channel:
@@ -195,7 +223,7 @@ def _channel_of(block: _Entry, channels: dict[str, _Channel]) -> _Channel:
     return found or _Channel(problems=[problem])
 
 
-def _channel(meter_id: str, reading_type: Element) -> _Channel:
+def _channel(meter_id: str, point: Element, reading_type: Element) -> _Channel:
     def told(name: str, default: str = "") -> str:
         return child_text(reading_type, name) or default
 
@@ -204,7 +232,13 @@ def _channel(meter_id: str, reading_type: Element) -> _Channel:
         direction=told("flowDirection"),
         interval_s=child_text(reading_type, "intervalLength"),
         default_quality=told("defaultQuality", "0"),
-        left_out=_left_out(told("commodity", "1"), told("uom")),
+        tou=told("tou", _TOTAL),
+        left_out=_left_out(
+            child_text(point, "ServiceCategory", "kind") or _ELECTRICITY_SERVICE,
+            told("commodity", "1"),
+            told("kind"),
+            told("uom"),
+        ),
     )
     channel.flow = _FLOW.get(channel.direction)
     behaviour = told("accumulationBehaviour", "4")
@@ -231,10 +265,14 @@ def _channel(meter_id: str, reading_type: Element) -> _Channel:
     return channel
 
 
-def _left_out(commodity: str, uom: str) -> str | None:
+def _left_out(service: str, commodity: str, kind: str, uom: str) -> str | None:
     """Why a series is not active energy; null where it is, or where nothing says what it is."""
+    if service.isdecimal() and service != _ELECTRICITY_SERVICE:
+        return f"ServiceCategory {service}: no electricity"
     if commodity.isdecimal() and commodity not in ("0", *_ELECTRICITY):
         return f"commodity {commodity}: no electricity"
+    if kind == _MONEY:
+        return f"kind {kind}: money"
     if uom.isdecimal() and uom not in ("0", "72"):
         return f"uom {uom}: no active energy"
     return None

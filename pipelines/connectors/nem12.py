@@ -1,7 +1,7 @@
-"""NEM12: interval metering data of Australia's national electricity market.
+"""NEM12 and NEM13: metering data of Australia's national electricity market.
 
-What belongs here: the records 100 to 900 of a NEM12 file. What does not: NEM13 accumulation reads,
-and which site a meter belongs to (reference).
+What belongs here: the records 100 to 900 of a NEM12 file of intervals or a NEM13 file of
+accumulated reads. What does not: which site a meter belongs to (reference).
 
 Times are market time, UTC+10 all year. Directions are the market's: E (energy the market exports to
 the customer) is import, B is export. The meter id is the NMI; a second register of the same kind,
@@ -13,6 +13,11 @@ header's, is `known_at`.
 A 500 record tells what the register of its channel stood at, where somebody read it. It is left out
 without an index, where it was estimated, and where its time is 00:00:01, which stands for a time of
 day that nobody noted.
+
+A 250 record of NEM13 tells the same of its register twice, at the last read and at this one: E in
+its direction indicator is import, I export, and a suffix other than 11 makes a meter of its own. It
+comes to two register reads. The energy in between, of weeks or months, is no reading of an
+interval: nothing is known of when it was used.
 
 The records are read here and not by nemreader, which drops the update time and skips a day with a
 wrong count of values without trace; the tests compare with it.
@@ -38,9 +43,10 @@ from pipelines.connectors.parsing import (
     text,
 )
 
-_EXPECTED = "a NEM12 file: a 100 header record, 200 and 300 records, a 900 end record"
+_EXPECTED = "a NEM12 or NEM13 file: a 100 header record, 200 and 300 or 250 records, a 900 record"
 _MARKET_AHEAD = pl.duration(hours=10)
 _FLOW = {"E": "import", "B": "export"}
+_ACCUMULATED_FLOW = {"E": "import", "I": "export"}
 _UNIT = {"wh": "Wh", "kwh": "kWh", "mwh": "MWh"}
 _NO_ENERGY = re.compile(r"[mk]?(varh|var|vah|va|w|v|a)|pf", re.IGNORECASE)
 _CHECK_METER = ("C", "F")
@@ -52,9 +58,13 @@ _QUALITY = {
     "N": "missing",
 }
 _QUALITY_FORM = re.compile(r"([AN]|[ESF](\d\d)?)\Z")
+_ACCUMULATED = "NEM13"
 _ESTIMATED_READ = "E"
+_FIRST_REGISTER = ("", "1", "11")
 _NO_TIME_OF_DAY = "000001"
 _DAY_MINUTES = 24 * 60
+_INTERVAL_RECORDS = ("100", "200", "300", "400", "500", "900")
+_ACCUMULATED_RECORDS = ("100", "250", "550", "900")
 _SLOTS = {"5": 288, "15": 96, "30": 48}
 
 
@@ -85,22 +95,23 @@ class _Day:
 
 @dataclass(frozen=True)
 class _RegisterRead:
-    """A 500 record; of the channel of the 200 record before it, if there is one."""
+    """A 500 record, of the channel of the 200 record before it if there is one; half a 250."""
 
     channel: _Channel | None
-    transaction_code: str
+    is_estimated: bool
     read_at: str
     index_read: str | None
     updated: str
 
 
 def read(content: bytes, *, file_name: str, context: Context) -> Tables:
-    """Read interval readings, one row per interval, and reads of registers, one per 500 record.
+    """Read interval readings, one row per interval, and reads of registers.
 
-    A day that is malformed is one rejected row.
+    A day that is malformed is one rejected row. A 500 record is one read, a 250 record two.
 
     Raises:
-        UnreadableFile: when it is not NEM12, is cut off, or no day has as many values as it should.
+        UnreadableFile: when it is not NEM12 or NEM13, is cut off, or no day has as many values as
+            it should.
     """
     del file_name, context
     records = list(csv_records(decode(content, expected=_EXPECTED), expected=_EXPECTED))
@@ -112,6 +123,10 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     if records[-1][0].strip() != "900":
         raise UnreadableFile("no 900 record at the end: the file is cut off; ask for it again")
     days, reads = _days_and_reads(records)
+    if _at(records[0], 1).strip().upper() == _ACCUMULATED:
+        if not reads:
+            raise UnreadableFile(f"the file has no 250 record: expected {_EXPECTED}")
+        return {"register_reads": _register_reads(reads)}
     if not days:
         raise UnreadableFile(f"the file has no 300 record: expected {_EXPECTED}")
     if all(not day.values for day in days):
@@ -128,14 +143,22 @@ def _days_and_reads(records: list[list[str]]) -> tuple[list[_Day], list[_Registe
     channel: _Channel | None = None
     day: _Day | None = None
     header_time = ""
+    version = _at(records[0], 1).strip().upper()
+    of_version = _ACCUMULATED_RECORDS if version == _ACCUMULATED else _INTERVAL_RECORDS
     for raw in records:
         record = [value.strip() for value in raw]
         kind = record[0]
+        if kind not in of_version:
+            raise UnreadableFile(
+                f"record '{kind[:20]}': expected {', '.join(of_version[:-1])} or {of_version[-1]}"
+            )
         if kind == "100":
-            if _at(record, 1).upper() != "NEM12":
+            if _at(record, 1).upper() not in ("NEM12", _ACCUMULATED):
                 raise UnreadableFile(
-                    f"version '{_at(record, 1)[:20]}' in record 100: expected NEM12"
+                    f"version '{_at(record, 1)[:20]}' in record 100: expected NEM12 or NEM13"
                 )
+            if _at(record, 1).upper() != version:
+                raise UnreadableFile("NEM12 and NEM13 in one file: expected one, split the file")
             header_time, channel, day = _at(record, 2), None, None
         elif kind == "200":
             channel, day = _channel(record), None
@@ -152,14 +175,14 @@ def _days_and_reads(records: list[list[str]]) -> tuple[list[_Day], list[_Registe
             reads.append(
                 _RegisterRead(
                     channel=channel,
-                    transaction_code=_at(record, 1).upper(),
+                    is_estimated=_at(record, 1).upper() == _ESTIMATED_READ,
                     read_at=_at(record, 3),
                     index_read=_at(record, 4) or None,
                     updated=day.updated if day else header_time,
                 )
             )
-        elif kind not in ("400", "900"):
-            raise UnreadableFile(f"record '{kind[:20]}': expected 100, 200, 300, 400, 500 or 900")
+        elif kind == "250":
+            reads += _accumulated(record, header_time)
     return days, reads
 
 
@@ -190,6 +213,40 @@ def _channel(record: list[str]) -> _Channel:
         problem="; ".join(problems) or None,
         left_out=left_out,
     )
+
+
+def _accumulated(record: list[str], header_time: str) -> list[_RegisterRead]:
+    """The previous and the current read of a 250 record, with the quality that each has."""
+    nmi, suffix, serial, direction, unit = (_at(record, index) for index in (1, 4, 6, 7, 19))
+    flow = _ACCUMULATED_FLOW.get(direction.upper())
+    is_energy = unit.lower() in _UNIT
+    left_out = (
+        f"suffix {suffix[:2]}, {unit}: no active energy" if _NO_ENERGY.fullmatch(unit) else None
+    )
+    problems = {
+        "the NMI of a 250 record is empty": not nmi,
+        f"direction '{direction[:20]}': expected E (import) or I (export)": flow is None,
+        f"UOM '{unit[:20]}': expected Wh, kWh or MWh": not is_energy,
+    }
+    channel = _Channel(
+        meter_id=nmi if suffix in _FIRST_REGISTER else f"{nmi}-{suffix}",
+        meter_serial=serial or None,
+        flow=flow,
+        unit=_UNIT.get(unit.lower()),
+        slots=0,
+        problem="; ".join(told for told, is_there in problems.items() if is_there) or None,
+        left_out=left_out,
+    )
+    return [
+        _RegisterRead(
+            channel=channel,
+            is_estimated=_QUALITY.get(_at(record, index + 2)[:1]) != "measured",
+            read_at=_at(record, index + 1),
+            index_read=_at(record, index) or None,
+            updated=_at(record, 21) or header_time,
+        )
+        for index in (8, 13)
+    ]
 
 
 def _day(record: list[str], channel: _Channel, header_time: str) -> _Day:
@@ -336,7 +393,7 @@ def _register_reads(reads: list[_RegisterRead]) -> pl.DataFrame:
                 channel.problem if channel else "a 500 record comes before any 200 record"
                 for channel in channels
             ],
-            "transaction_code": [read.transaction_code for read in reads],
+            "is_estimated": [read.is_estimated for read in reads],
             "read_at": [read.read_at or None for read in reads],
             "index_read": [read.index_read for read in reads],
             "updated": [read.updated for read in reads],
@@ -346,8 +403,8 @@ def _register_reads(reads: list[_RegisterRead]) -> pl.DataFrame:
     )
     not_read = (
         pl.when(pl.col("index_read").is_null())
-        .then(pl.lit("a 500 record without an index read"))
-        .when(pl.col("transaction_code") == _ESTIMATED_READ)
+        .then(pl.lit("a register read without an index"))
+        .when("is_estimated")
         .then(pl.lit("a register read that is estimated"))
         .when(pl.col("read_at").str.slice(8) == _NO_TIME_OF_DAY)
         .then(pl.lit("a register read without its time of day"))

@@ -1,4 +1,4 @@
-"""Market prices in CSV: ERCOT settlement point prices, and plain hourly lists with a price column.
+"""Market prices in CSV: of ERCOT's settlement points, of CAISO's nodes, and plain hourly lists.
 
 What belongs here: reading the layouts below. What does not: ENTSO-E documents (`entsoe.py`), and
 converting currencies (dbt staging).
@@ -11,6 +11,13 @@ the second of the two equal hours of the autumn change, the one in standard time
 both hours are rejected. A load zone has two prices an interval, of the types LZ and LZEW (DC ties
 LZ_DC and LZ_DCEW): the second, weighted by energy, is the zone `LZ_WEST:LZEW` and so never the
 price of `LZ_WEST`.
+
+CAISO, as OASIS packs it (PRC_LMP, PRC_INTVL_LMP, PRC_RTPD_LMP, PRC_HASP_LMP): the price stands in
+MW, VALUE or PRC, in USD; the zone is NODE_ID, times are the GMT columns. Of a node and interval the
+row of the LMP_TYPE LMP is the price; its components (MCE, MCC, MCL, MGHG) add up to it and are left
+out. MARKET_RUN_ID tells the market: DAM is day-ahead; RTM is real-time, of 5 minutes. The 15-minute
+market (RTPD) and the hour-ahead one (HASP) clear before it at prices of their own: they are the
+sequences 2 and 3 of real-time.
 
 List: `Datetime (UTC)` or `Datetime`, and `Price (USD/MWh)` or another currency. Times under
 `Datetime` need an offset; without one the row is rejected. The zone is what the file name starts
@@ -25,11 +32,18 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
-from pipelines.connectors.common import REJECT_REASON, Context, Tables, UnreadableFile
+from pipelines.connectors.common import (
+    LEFT_OUT_REASON,
+    REJECT_REASON,
+    Context,
+    Tables,
+    UnreadableFile,
+)
 from pipelines.connectors.parsing import (
     Field,
     Problem,
     assemble,
+    code,
     constant,
     csv_rows,
     instant,
@@ -39,7 +53,8 @@ from pipelines.connectors.parsing import (
 )
 
 _EXPECTED = (
-    "an ERCOT settlement point price report, or a list with 'Datetime (UTC)' and 'Price (USD/MWh)'"
+    "an ERCOT settlement point price report, CAISO's LMP from OASIS, or a list with"
+    " 'Datetime (UTC)' and 'Price (USD/MWh)'"
 )
 _ERCOT_ZONE = "America/Chicago"
 _PRICE = re.compile(r"price\(([a-z]{3})/mwh\)\Z")
@@ -50,6 +65,12 @@ _NOT_ZONE = re.compile(
     re.IGNORECASE,
 )
 _ENERGY_WEIGHTED = "EW"
+_OASIS = {"intervalstarttimegmt", "intervalendtimegmt", "nodeid", "marketrunid", "lmptype"}
+_OASIS_PRICES = ("mw", "value", "prc")
+_OASIS_MARKETS = {"DAM": "day_ahead", "RTM": "real_time", "RTPD": "real_time", "HASP": "real_time"}
+_OASIS_SEQUENCES = {"DAM": 1, "RTM": 1, "RTPD": 2, "HASP": 3}
+_OASIS_PRICE_TYPE = "LMP"
+_OASIS_COMPONENTS = ("MCE", "MCC", "MCL", "MGHG")
 _ALIASES = {"settlementpointname": "settlementpoint", "repeatedhourflag": "dstflag"}
 
 
@@ -63,7 +84,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     rows = csv_rows(content, expected=_EXPECTED)
     names = {name: name.lower().replace(" ", "").replace("_", "") for name in rows.columns}
     names = {name: _ALIASES.get(plain, plain) for name, plain in names.items()}
-    names[REJECT_REASON] = REJECT_REASON
+    names |= {name: name for name in (REJECT_REASON, LEFT_OUT_REASON) if name in names}
     if len(set(names.values())) != len(names):
         raise UnreadableFile(f"two columns of the header mean the same: expected {_EXPECTED}")
     rows = rows.rename(names)
@@ -73,10 +94,17 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
             return {"market_prices": _ercot(rows, "real_time")}
         if "hourending" in columns:
             return {"market_prices": _ercot(rows, "day_ahead")}
+    if columns >= _OASIS:
+        value = next((name for name in _OASIS_PRICES if name in columns), None)
+        if value is None:
+            raise UnreadableFile(f"no column MW, VALUE or PRC in the header: expected {_EXPECTED}")
+        return {"market_prices": _oasis(rows, value)}
     price = next((name for name in rows.columns if _PRICE.match(name)), None)
     time = next((name for name in ("datetime(utc)", "datetime") if name in columns), None)
     if price is None or time is None:
-        found = ", ".join(name for name in names if name != REJECT_REASON)[:300]
+        found = ", ".join(name for name in names if name not in (REJECT_REASON, LEFT_OUT_REASON))[
+            :300
+        ]
         raise UnreadableFile(f"the header is '{found}': expected {_EXPECTED}")
     return {"market_prices": _list(rows, time, price, file_name)}
 
@@ -133,6 +161,50 @@ def _ercot(rows: pl.DataFrame, market: str) -> pl.DataFrame:
             "currency_code": constant("USD"),
         },
         problems=(*hour.problems, *quarter.problems),
+    )
+
+
+def _oasis(rows: pl.DataFrame, value: str) -> pl.DataFrame:
+    kind = pl.col("lmptype")
+    component = pl.when(kind.is_in(_OASIS_COMPONENTS)).then(
+        pl.format("LMP_TYPE {}: a component of the price", kind)
+    )
+    told = pl.col(LEFT_OUT_REASON) if LEFT_OUT_REASON in rows.columns else pl.lit(None, pl.String)
+    rows = rows.with_columns(pl.coalesce(told, component).alias(LEFT_OUT_REASON))
+    known = ", ".join((_OASIS_PRICE_TYPE, *_OASIS_COMPONENTS))
+    no_price = Problem(
+        kind.ne_missing(_OASIS_PRICE_TYPE),
+        pl.format(f"LMP_TYPE '{{}}': expected one of {known}", shown(_told("lmptype"))),
+    )
+    sequence = (
+        pl.col("marketrunid")
+        .str.to_uppercase()
+        .replace_strict(_OASIS_SEQUENCES, default=None, return_dtype=pl.Int64)
+    )
+    started, ended = instant("intervalstarttimegmt"), instant("intervalendtimegmt")
+    backward = Problem(
+        ended.value <= started.value,
+        pl.format(
+            "INTERVALENDTIME_GMT '{}': expected a time after the start",
+            shown(_told("intervalendtimegmt")),
+        ),
+    )
+    return assemble(
+        rows,
+        {
+            "zone": text("nodeid").required("NODE_ID", "a hub or node"),
+            "market": code("marketrunid", _OASIS_MARKETS).required(
+                "MARKET_RUN_ID", f"one of {', '.join(_OASIS_MARKETS)}"
+            ),
+            "sequence": Field(sequence),
+            "interval_started_at": started.required(
+                "INTERVALSTARTTIME_GMT", "the start of the interval"
+            ),
+            "interval_ended_at": ended.required("INTERVALENDTIME_GMT", "the end of the interval"),
+            "price_per_mwh": number(value).required(value.upper(), "USD/MWh"),
+            "currency_code": constant("USD"),
+        },
+        problems=(no_price, backward),
     )
 
 

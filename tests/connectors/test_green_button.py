@@ -141,6 +141,7 @@ def test_energy_that_is_not_of_an_interval_or_a_direction_is_rejected_with_the_r
         ({"uom": "38", "accumulationBehaviour": "12"}, "uom 38: no active energy"),
         ({"uom": "61", "flowDirection": "4"}, "uom 61: no active energy"),
         ({"uom": "119", "commodity": "7"}, "commodity 7: no electricity"),
+        ({"uom": "0", "kind": "3", "currency": "840"}, "kind 3: money"),
     ],
 )
 def test_a_series_that_is_no_active_energy_is_left_out(told, reason):
@@ -216,6 +217,64 @@ def test_of_two_series_that_tell_different_energy_of_an_interval_neither_is_take
         f"value '{value}': another MeterReading of the UsagePoint tells other energy of the "
         "interval: expected one; ask for the total alone"
         for value in (7000, 8)
+    ]
+
+
+def with_tou(tou):
+    return f"{ONE_TYPE}<e:tou>{tou}</e:tou>"
+
+
+def test_a_tariffs_series_beside_the_total_is_left_out():
+    frame = two_series(reading(5) + reading(7), reading(5) + reading(0), with_tou(1))
+
+    assert accepted(frame)["quantity"].to_list() == [5.0, 7.0]
+    assert left_out(frame) == ["tou 1: the total stands beside it"] * 2
+
+
+def test_tariffs_of_which_no_total_is_told_are_meters_of_their_own():
+    content = FEED.format(readings=reading(5) + reading(0), type=with_tou(1))
+    content = content.replace(SECOND_TYPE, with_tou(2))
+    off_peak = SECOND_SERIES.format(readings=reading(0) + reading(7))
+
+    frame = read(content.replace("</feed>", off_peak).encode())
+
+    assert accepted(frame).select("meter_id", "quantity").rows() == [
+        ("SPK-PCC-tou1", 5),
+        ("SPK-PCC-tou1", 0),
+        ("SPK-PCC-tou2", 0),
+        ("SPK-PCC-tou2", 7),
+    ]
+
+
+def test_the_only_tariffs_series_is_the_meters():
+    assert accepted(feed(tou="1"))["meter_id"].to_list() == ["SPK-PCC"]
+
+
+def test_a_point_of_gas_in_the_same_feed_is_left_out_whatever_its_unit():
+    gas = FEED.replace("SPK-PCC", "GAS-1").replace("I/1", "I/9").partition("<feed")[2]
+    gas = gas.partition(">")[2].replace("R/", "G/").replace("</feed>", "")
+    gas = gas.replace(
+        "<e:UsagePoint/>",
+        "<e:UsagePoint><e:ServiceCategory><e:kind>1</e:kind></e:ServiceCategory></e:UsagePoint>",
+    ).format(readings=reading(9), type=ONE_TYPE)
+    content = FEED.format(readings=reading(5), type=ONE_TYPE).replace("</feed>", f"{gas}</feed>")
+
+    frame = read(content.encode())
+
+    assert accepted(frame).select("meter_id", "quantity").rows() == [("SPK-PCC", 5)]
+    assert left_out(frame) == ["ServiceCategory 1: no electricity"]
+
+
+def test_quarters_beside_the_hour_are_two_accounts_that_the_book_compares():
+    quarters = "".join(reading(5, start=1775347200 + 900 * place) for place in range(4))
+    hour = reading(20, start=1775347200).replace(">900<", ">3600<")
+
+    frame = two_series(quarters, hour, ONE_TYPE)
+
+    lengths = pl.col("interval_ended_at") - pl.col("interval_started_at")
+    assert accepted(frame).select(lengths.dt.total_minutes(), "quantity").rows() == [
+        *[(15, 5.0)] * 4,
+        (60, 20.0),
     ]
 
 

@@ -11,10 +11,13 @@ from pipelines.connectors import (
     electricity_maps,
     entsoe,
     green_button,
+    mscons,
     nem12,
     openadr,
     outages_csv,
     prices_csv,
+    sunspec,
+    watttime,
 )
 from pipelines.connectors.common import UnreadableFile
 from tests.connectors.grid_fixtures import CONTEXT, assert_fits_raw_table
@@ -36,6 +39,15 @@ NEM12 = (
     b"100,NEM12,202601010000,M,R\n200,NMI1,E1,E1,E1,,,kWh,30,\n300,20260101,"
     + b",".join([b"1.5"] * 48)
     + b",V,,,20260102000000,\n400,1,48,A,,\n900\n"
+)
+NEM13 = (
+    b"100,NEM13,202601010000,M,R\n250,NMI1,11,1,11,11,S1,E,1.5,20260101093000,A,,,"
+    b"9.5,20260201093000,A,,,8,kWh,20260401,20260202000000,\n900\n"
+)
+MSCONS = (
+    b"UNA:+.? 'UNB+UNOC:3+S:500+R:500+260102:0800+REF'UNH+1+MSCONS:D:04B:UN:2.4c'BGM+7+M1+9'"
+    b"DTM+137:202601020800?+00:303'UNS+D'NAD+DP'LOC+172+50375312838'LIN+1'PIA+5+1-1?:1.29.0:SRW'"
+    b"QTY+220:1.5'DTM+163:202601010000?+00:303'DTM+164:202601010015?+00:303'UNT+9+1'UNZ+1+REF'"
 )
 PRICES = b"""<Publication_MarketDocument><type>A44</type>
 <createdDateTime>2026-01-01T00:00:00Z</createdDateTime><TimeSeries>
@@ -73,10 +85,22 @@ ERCOT = (
     b"DeliveryDate,DeliveryHour,DeliveryInterval,SettlementPointName,SettlementPointPrice,DSTFlag\n"
     b"11/01/2026,2,4,HB_NORTH,-1.5,Y\n"
 )
+OASIS = (
+    b"INTERVALSTARTTIME_GMT,INTERVALENDTIME_GMT,NODE_ID,MARKET_RUN_ID,LMP_TYPE,MW,GROUP\n"
+    b"2026-01-01T00:00:00-00:00,2026-01-01T01:00:00-00:00,TH_NP15_GEN-APND,DAM,LMP,-1.5,1\n"
+)
+WATTTIME = b"""{"data": [{"point_time": "2026-01-01T00:00:00+00:00", "value": 800.5}], "meta":
+{"region": "CAISO_NORTH", "signal_type": "co2_aoer", "units": "lbs_co2_per_mwh",
+"data_point_period_seconds": 300}}"""
+SUNSPEC = b"""{"name": "b", "timestamp": "2026-01-01T00:00:00Z", "models": [{"ID": 802,
+"WHRtg": 6300, "WHRtg_SF": 4, "SoC": 575, "SoC_SF": -1, "ChaSt": 3, "State": 3, "W": 1100,
+"W_SF": 3}]}"""
 LIST = b"Datetime (UTC),Price (USD/MWh)\n2026-01-01 00:00:00+00:00,1.5\n"
 SOUND = [
     (green_button, GREEN_BUTTON),
     (nem12, NEM12),
+    (nem12, NEM13),
+    (mscons, MSCONS),
     (entsoe, PRICES),
     (entsoe, GENERATION),
     (openadr, EVENT),
@@ -86,6 +110,9 @@ SOUND = [
     (electricity_maps, CARBON_API),
     (prices_csv, ERCOT),
     (prices_csv, LIST),
+    (prices_csv, OASIS),
+    (watttime, WATTTIME),
+    (sunspec, SUNSPEC),
 ]
 SOUND_IDS = [
     f"{module.__name__.rpartition('.')[2]}-{index}" for index, (module, _) in enumerate(SOUND)

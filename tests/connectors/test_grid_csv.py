@@ -18,6 +18,7 @@ from tests.connectors.grid_fixtures import (
     CONTEXT,
     accepted,
     assert_fits_raw_table,
+    left_out,
     reasons,
 )
 from tests.real_files import real_file
@@ -379,6 +380,68 @@ def test_a_price_list_in_local_time_without_a_zone_is_never_guessed():
     assert reasons(frame)[0] == (
         "datetime '2024-01-01 00:00:00' has no time zone: expected Z or an offset such as +02:00"
     )
+
+
+DAM = (
+    "INTERVALSTARTTIME_GMT,INTERVALENDTIME_GMT,OPR_DT,OPR_HR,OPR_INTERVAL,NODE_ID_XML,NODE_ID,NODE,"
+    "MARKET_RUN_ID,LMP_TYPE,XML_DATA_ITEM,PNODE_RESMRID,GRP_TYPE,POS,MW,GROUP\n"
+)
+HUB = "TH_NP15_GEN-APND"
+
+
+def oasis(kind, price, market="DAM", end="01:00"):
+    """A line of the layout in `DAM`."""
+    return (
+        f"2026-04-05T00:00:00-00:00,2026-04-05T{end}:00-00:00,2026-04-04,17,0,{HUB},{HUB},{HUB},"
+        f"{market},{kind},LMP_PRC,{HUB},ALL,0,{price},1\n"
+    )
+
+
+def test_of_caisos_rows_the_lmp_is_the_price_and_its_components_are_left_out():
+    kinds = {"LMP": 31.5, "MCE": 30, "MCC": 2, "MCL": -0.5, "MGHG": 0}
+    frame = prices(DAM + "".join(oasis(kind, price) for kind, price in kinds.items()))
+
+    assert accepted(frame).rows() == [
+        (HUB, "day_ahead", 1, START, START + HOUR, 31.5, "USD"),
+    ]
+    assert left_out(frame) == [
+        f"LMP_TYPE {kind}: a component of the price" for kind in ("MCE", "MCC", "MCL", "MGHG")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("market", "column", "end", "expected"),
+    [
+        ("RTM", "VALUE", "00:05", ("real_time", 1, timedelta(minutes=5))),
+        ("RTPD", "PRC", "00:15", ("real_time", 2, timedelta(minutes=15))),
+        ("HASP", "MW", "01:00", ("real_time", 3, HOUR)),
+    ],
+)
+def test_caisos_real_time_markets_are_sequences_of_their_own(market, column, end, expected):
+    frame = prices(DAM.replace(",MW,", f",{column},") + oasis("LMP", -4.25, market, end))
+
+    length = pl.col("interval_ended_at") - pl.col("interval_started_at")
+    assert accepted(frame).select("market", "sequence", length).rows() == [expected]
+    assert frame["price_per_mwh"].to_list() == [-4.25]
+
+
+def test_a_caiso_row_of_another_type_or_market_or_without_length_is_rejected():
+    told = oasis("X", 1) + oasis("LMP", 2, market="RUC") + oasis("LMP", 4, end="00:00")
+    frame = prices(DAM + told + oasis("LMP", 3))
+
+    assert reasons(frame) == [
+        "LMP_TYPE 'X': expected one of LMP, MCE, MCC, MCL, MGHG",
+        "marketrunid 'RUC': expected one of DAM, RTM, RTPD, HASP",
+        "INTERVALENDTIME_GMT '2026-04-05T00:00:00-00:00': expected a time after the start",
+    ]
+    assert accepted(frame)["price_per_mwh"].to_list() == [3.0]
+
+
+def test_a_row_without_any_value_is_no_fault():
+    frame = prices(DAM + oasis("LMP", 3) + "," * DAM.count(",") + "\n")
+
+    assert left_out(frame) == ["a row without any value"]
+    assert reasons(frame) == []
 
 
 def test_a_header_of_no_known_layout_is_unreadable():

@@ -87,6 +87,18 @@ CSV = {
         },
         SettlementPointPrice="x",
     ),
+    "prices_csv/oasis.csv": csv(
+        lambda n: {
+            "INTERVALSTARTTIME_GMT": iso(n),
+            "INTERVALENDTIME_GMT": iso(n + 1),
+            "NODE_ID": "TH_NP15_GEN-APND",
+            "MARKET_RUN_ID": "DAM",
+            "LMP_TYPE": "MCC" if n % 3 == 2 else "LMP",
+            "MW": f"3{n}.25",
+            "GROUP": f"{n}7",
+        },
+        LMP_TYPE="x",
+    ),
     "prices_csv/DE-LU_prices.csv": csv(
         lambda n: {"Datetime (UTC)": iso(n)[:-1], "Price (EUR/MWh)": f"{n}5.25"},
         **{"Price (EUR/MWh)": "x"},
@@ -200,6 +212,42 @@ def nem12(kinds: Kinds) -> tuple[str, int]:
     return "\n".join([*records, "900", ""]), count
 
 
+def nem13(kinds: Kinds) -> tuple[str, int]:
+    """A record a line, which is two reads: kWh, kVArh, an index or a direction that is none."""
+    records = ["100,NEM13,202605040000,M,R"]
+    for number, kind in enumerate(kinds):
+        direction = "X" if kind == "long" else "E"
+        unit = {"empty": "kVArh", "short": "l"}.get(kind, "kWh")
+        index = "x" if kind == "bad" else f"1{number}.5"
+        records.append(
+            f"250,NMI{number},11,1,11,11,S1,{direction},{index},20260501093000,A,,,"
+            f"{index},20260505093000,A,,,7,{unit},20260801,20260506000000,"
+        )
+    return "\n".join([*records, "900", ""]), 2 * len(kinds)
+
+
+def mscons(kinds: Kinds) -> tuple[str, int]:
+    """A location a line, with a quarter and a read of its register.
+
+    kWh, reactive energy, a value that is none, no offset, no OBIS code.
+    """
+    segments = ["UNA:+,? ", "UNB+UNOC:3+S:500+R:500+260505:0800+REF", "UNH+1+MSCONS:D:04B:UN:2.4c"]
+    segments += ["BGM+7+M1+9", "DTM+137:202605050800?+00:303", "NAD+DP"]
+    for number, kind in enumerate(kinds):
+        channel = "3" if kind == "empty" else "1"
+        offset = "" if kind == "short" else "?+00"
+        segments.append(f"LOC+172+1000000000{number}")
+        for measure, times in (("29", (163, 164)), ("8", (9,))):
+            code = "x" if kind == "long" else f"1-1?:{channel}.{measure}.0"
+            segments += ["LIN+1", f"PIA+5+{code}:SRW"]
+            segments.append(f"QTY+220:{'x' if kind == 'bad' else f'{number},25'}")
+            segments += [
+                f"DTM+{time}:2026050408{15 * place:02d}{offset}:303"
+                for place, time in enumerate(times)
+            ]
+    return "'\n".join([*segments, "UNT+9+1", "UNZ+1+REF", ""]), 2 * len(kinds)
+
+
 def green_button(kinds: Kinds) -> tuple[str, int]:
     """A series of two readings a line: energy, power, of no direction, of no type, a bad value."""
     entries = ['<entry><link rel="self" href="U/M1"/><link rel="related" href="U/M1/M"/><content>'
@@ -307,6 +355,35 @@ def carbon(kinds: Kinds) -> tuple[str, int]:
     return json.dumps({"zone": "DE", "history": history}), len(kinds)
 
 
+def watttime(kinds: Kinds) -> tuple[str, int]:
+    points = [
+        {"point_time": iso(number), "value": "x" if kind == "bad" else 800.5}
+        for number, kind in enumerate(kinds)
+    ]
+    meta = {"region": "CAISO_NORTH", "signal_type": "co2_aoer", "units": "lbs_co2_per_mwh"}
+    return json.dumps({"data": points, "meta": meta}), len(kinds)
+
+
+def sunspec(kinds: Kinds) -> tuple[str, int]:
+    """A dump a line: of a battery, with a computed value, of an inverter, without time, unnamed."""
+    dumps = [
+        {
+            "name": None if kind == "long" else "bess",
+            "timestamp": None if kind == "short" else iso(number),
+            "models": [
+                {
+                    "ID": 1 if kind == "empty" else 802,
+                    "SoC": 57.5 if kind == "bad" else 575,
+                    "SoC_SF": -1,
+                    "ChaSt": 3,
+                }
+            ],
+        }
+        for number, kind in enumerate(kinds)
+    ]
+    return json.dumps(dumps), len(kinds)
+
+
 def slurmrestd(kinds: Kinds) -> tuple[str, int]:
     jobs = [
         {
@@ -326,12 +403,16 @@ FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     "sacct/jobs.txt": sacct,
     "sacct/jobs.json": slurmrestd,
     "nem12/a.csv": nem12,
+    "nem12/accumulated.csv": nem13,
+    "mscons/a.edi": mscons,
     "green_button/a.xml": green_button,
     "entsoe/a.xml": entsoe,
     "openadr/a.json": openadr,
     "prometheus/a.json": answer,
     "dcgm_scrape/ald_20260504T000000Z.prom": scrape,
     "electricity_maps/a_hourly.json": carbon,
+    "watttime/a.json": watttime,
+    "sunspec/a.json": sunspec,
 }
 KINDS = st.lists(st.sampled_from(["good", "good", "bad", "short", "long", "empty"]), max_size=6)
 

@@ -214,8 +214,8 @@ def test_a_register_that_was_not_read_is_left_out_and_one_that_cannot_be_read_is
     assert_fits_raw_table(frame, "register_reads")
     assert accepted(frame).is_empty()
     assert left_out(frame) == [
-        "a 500 record without an index read",
-        "a 500 record without an index read",
+        "a register read without an index",
+        "a register read without an index",
         "a register read that is estimated",
         "a register read without its time of day",
         "suffix Q1, kVArh: no active energy",
@@ -381,3 +381,85 @@ def test_the_writer_refuses_a_market_day_that_is_not_whole():
 
     with pytest.raises(ValueError, match="market day 20260405 of JLGRID0001 is not whole"):
         write_nem12(rows, updated_at=UPDATED)
+
+
+def accumulated(
+    suffix="11",
+    direction="E",
+    previous=("000021.2", "20031001103230", "A"),
+    current=("000534.5", "20040201100030", "A"),
+    unit="kWh",
+):
+    """A 250 record as AEMO's specification has it; its quantity is not read."""
+    head = ("250,NMI1,1141,01", suffix, suffix, "METSER66", direction)
+    tail = ("77", "", "343.5", unit, "20040509", "20040202125010", "20040203000130")
+    return ",".join([*head, *previous, "", "", *current, *tail])
+
+
+def read_accumulated(*records):
+    content = "\n".join(["100,NEM13,200402061200,M,R", *records, "900", ""]).encode()
+    tables = nem12.read(content, file_name="x.csv", context=CONTEXT)
+    assert_fits_raw_table(tables["register_reads"], "register_reads")
+    assert list(tables) == ["register_reads"]
+    return tables["register_reads"]
+
+
+def test_an_accumulated_reading_is_two_reads_of_its_register():
+    frame = read_accumulated(accumulated(), accumulated("12", "I"), "550,N,,A,")
+    known = datetime(2004, 2, 2, 2, 50, 10, tzinfo=UTC)
+    previous = datetime(2003, 10, 1, 0, 32, 30, tzinfo=UTC)
+    current = datetime(2004, 2, 1, 0, 0, 30, tzinfo=UTC)
+
+    assert accepted(frame).rows() == [
+        (meter, flow, at, "METSER66", index, "kWh", known)
+        for meter, flow in (("NMI1", "import"), ("NMI1-12", "export"))
+        for at, index in ((previous, 21.2), (current, 534.5))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"current": ("000534.5", "20040201100030", "E64")},
+            "a register read that is estimated",
+        ),
+        (
+            {"previous": ("000021.2", "20031001000001", "A")},
+            "a register read without its time of day",
+        ),
+        ({"previous": ("", "20031001103230", "A")}, "a register read without an index"),
+    ],
+)
+def test_an_accumulated_read_that_nobody_took_is_left_out(changes, reason):
+    frame = read_accumulated(accumulated(**changes))
+
+    assert left_out(frame) == [reason]
+    assert accepted(frame).height == 1
+
+
+def test_an_accumulated_reading_of_no_active_energy_is_left_out():
+    assert (
+        left_out(read_accumulated(accumulated("41", unit="kVArh")))
+        == ["suffix 41, kVArh: no active energy"] * 2
+    )
+
+
+def test_an_accumulated_reading_of_no_direction_is_rejected():
+    assert (
+        reasons(read_accumulated(accumulated(direction="X")))
+        == ["direction 'X': expected E (import) or I (export)"] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"),
+    [
+        (["550,N,,A,"], "no 250 record"),
+        (["200,NMI1,E1,E1,E1,,,kWh,30,"], "record '200': expected 100, 250, 550 or 900"),
+        ([accumulated(), "100,NEM12,200402061200,M,R"], "NEM12 and NEM13 in one file"),
+    ],
+)
+def test_a_file_of_accumulated_readings_holds_nothing_else(records, reason):
+    with pytest.raises(UnreadableFile, match=reason):
+        read_accumulated(*records)
