@@ -321,10 +321,35 @@ def slurmrestd(kinds: Kinds) -> tuple[str, int]:
     return json.dumps({"jobs": jobs, "last_update": 1777856400}), len(kinds)
 
 
+def slurmdb(kinds: Kinds) -> tuple[str, int]:
+    """A job a line with a step, one that waits, and values that are of another kind."""
+    jobs = []
+    for number, kind in enumerate(kinds):
+        start = {"bad": "soon", "empty": 0}.get(kind, 1777852800)
+        job = {
+            "job_id": number,
+            "cluster": "alder",
+            "allocation_nodes": "x" if kind == "long" else 1,
+            "state": {"current": ["PENDING" if kind == "empty" else "COMPLETED"]},
+            "time": {"elapsed": 3600, "start": start, "end": start and 1777856400},
+            "tres": {"allocated": [{"type": "gres", "name": "gpu", "count": 4}]},
+            "steps": [{"step": {"id": f"{number}.batch"}}],
+        }
+        jobs.append(job | ({"time": 7, "tres": 7} if kind == "short" else {}))
+    return json.dumps({"jobs": jobs, "meta": {}}), len(kinds)
+
+
+def quoted_jobs(kinds: Kinds) -> tuple[str, int]:
+    text, count = sacct(kinds)
+    return text.replace("|", ",").replace("gres/gpu=4", '"gres/gpu=4,mem=1G"'), count
+
+
 FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     **CSV,
     "sacct/jobs.txt": sacct,
+    "sacct/jobs.csv": quoted_jobs,
     "sacct/jobs.json": slurmrestd,
+    "sacct/accounting.json": slurmdb,
     "nem12/a.csv": nem12,
     "green_button/a.xml": green_button,
     "entsoe/a.xml": entsoe,
