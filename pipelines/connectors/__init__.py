@@ -14,6 +14,7 @@ FORMATS: tuple[str, ...] = (
     "prometheus",
     "dcgm_scrape",
     "sacct",
+    "opencost",
     "focus",
     "green_button",
     "nem12",

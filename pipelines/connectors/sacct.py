@@ -352,7 +352,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
     from_times = (run_s - pl.col("suspended").fill_null(0)).clip(lower_bound=0).fill_null(0)
     is_step = pl.col("job_id").str.contains(".", literal=True) & pl.col("line_reason").is_null()
     timed = timed.with_columns(is_step=is_step.fill_null(value=False))
-    left_out = pl.when("is_step").then(pl.lit("a step, for which its job stands"))
+    left_out: pl.Expr = pl.when("is_step").then(pl.lit("a step, for which its job stands"))
     if LEFT_OUT_REASON in has:
         left_out = pl.coalesce(LEFT_OUT_REASON, left_out)
     problems = [

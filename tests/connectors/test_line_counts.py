@@ -344,12 +344,31 @@ def quoted_jobs(kinds: Kinds) -> tuple[str, int]:
     return text.replace("|", ",").replace("gres/gpu=4", '"gres/gpu=4,mem=1G"'), count
 
 
+def opencost(kinds: Kinds) -> tuple[str, int]:
+    """An allocation a line: with GPUs, of what nobody held, and of values that are none."""
+    day = {"start": iso(0), "end": iso(24)}
+    allocations = {
+        f"{'__idle__' if kind == 'empty' else 'pod'}/{number}": 7
+        if kind == "short"
+        else {
+            "properties": {"cluster": "alder", "namespace": "research"},
+            "window": {} if kind == "long" else day,
+            "start": iso(1),
+            "end": iso(3),
+            "gpuHours": "x" if kind == "bad" else 8,
+        }
+        for number, kind in enumerate(kinds)
+    }
+    return json.dumps({"code": 200, "data": [allocations]}), len(kinds)
+
+
 FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     **CSV,
     "sacct/jobs.txt": sacct,
     "sacct/jobs.csv": quoted_jobs,
     "sacct/jobs.json": slurmrestd,
     "sacct/accounting.json": slurmdb,
+    "opencost/a.json": opencost,
     "nem12/a.csv": nem12,
     "green_button/a.xml": green_button,
     "entsoe/a.xml": entsoe,
