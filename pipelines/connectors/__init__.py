@@ -13,6 +13,7 @@ from pipelines.connectors.common import Tables
 FORMATS: tuple[str, ...] = (
     "prometheus",
     "dcgm_scrape",
+    "llview",
     "sacct",
     "opencost",
     "focus",

@@ -362,6 +362,16 @@ def opencost(kinds: Kinds) -> tuple[str, int]:
     return json.dumps({"code": 200, "data": [allocations]}), len(kinds)
 
 
+def llview(kinds: Kinds) -> tuple[str, int]:
+    lines = ["jobid         ts      nodeid  gpu_usage     gpu_pu"]
+    for number, kind in enumerate(kinds):
+        power = "x" if kind == "bad" else f"41{number}.500"
+        host = "" if kind == "short" else f"{'ald01' if kind == 'empty' else 'ald01_00'}"
+        line = f"9000001  {1777852800 + 60 * number}  {host}  99.000  {power}"
+        lines.append(f"{line}  1" if kind == "long" else line)
+    return "\n".join([*lines, ""]), len(kinds)
+
+
 FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     **CSV,
     "sacct/jobs.txt": sacct,
@@ -374,6 +384,7 @@ FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     "entsoe/a.xml": entsoe,
     "openadr/a.json": openadr,
     "prometheus/a.json": answer,
+    "llview/GPU_9000001_node.dat": llview,
     "dcgm_scrape/ald_20260504T000000Z.prom": scrape,
     "electricity_maps/a_hourly.json": carbon,
 }
