@@ -5,8 +5,10 @@ invoices and tariffs, and which site a cluster is (dbt).
 
 An allocation is a pod, controller or namespace, as the question aggregates, and its `start` and
 `end` are those of its pods within the window asked for. It becomes a job from the one to the other,
-whose boards are the mean that gives its GPU-hours. Its namespace is the account, so workload rules
-match it. One without GPUs is a job with none: it tells that its time was listed.
+whose boards are the mean that gives its GPU-hours. So that workload rules match it, its namespace
+is the account, and of pods that Kueue queued the priority class is the QOS and the queue the
+partition, where OpenCost tells these labels. One without GPUs is a job with none: it tells that its
+time was listed.
 
 The same allocation is told again by every answer whose window has it. So where any has GPUs, a
 window is one UTC day or the first part of one (`window=yesterday`, `today`, or `step=1d`): answers
@@ -27,7 +29,21 @@ from pipelines.connectors.parsing import Field, assemble, constant, instant, num
 
 _EXPECTED = "the whole answer of OpenCost's /allocation/compute"
 _PROPERTIES = ("cluster", "namespace", "node", "controller", "pod")
-_COLUMNS = (*_PROPERTIES, "name", "window.start", "window.end", "start", "end", "gpuHours")
+# Labels of Kueue as Prometheus spells them: kueue.x-k8s.io/queue-name and /priority-class.
+_LABELS = {
+    "partition": "kueue_x_k8s_io_queue_name",
+    "qos": "kueue_x_k8s_io_priority_class",
+}
+_COLUMNS = (
+    *_PROPERTIES,
+    *_LABELS,
+    "name",
+    "window.start",
+    "window.end",
+    "start",
+    "end",
+    "gpuHours",
+)
 
 
 def read(content: bytes, *, file_name: str, context: Context) -> Tables:
@@ -78,8 +94,11 @@ def _allocations(sets: list[Any]) -> Iterator[dict[str, str | None]]:
                 part if isinstance(part, dict) else {}
                 for part in (told.get("window"), told.get("properties"))
             )
+            labels = properties.get("labels")
+            labels = labels if isinstance(labels, dict) else {}
             values = {
                 **{key: properties.get(key) for key in _PROPERTIES},
+                **{key: labels.get(label) for key, label in _LABELS.items()},
                 "name": name,
                 "window.start": window.get("start"),
                 "window.end": window.get("end"),
@@ -135,8 +154,8 @@ def _jobs(rows: pl.DataFrame) -> pl.DataFrame:
     fields = {
         "cluster": text("cluster").required("cluster", "the name of a cluster in properties"),
         "job_id": text("name"),
-        "partition": constant(None),
-        "qos": constant(None),
+        "partition": text("partition"),
+        "qos": text("qos"),
         "account": text("namespace"),
         "user_name": constant(None),
         "job_name": Field(pl.coalesce("controller", "pod", "name")),

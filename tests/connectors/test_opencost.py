@@ -69,6 +69,24 @@ def test_an_allocation_is_a_job_with_the_boards_that_give_its_gpu_hours():
     ]
 
 
+def test_of_pods_that_kueue_queued_the_queue_and_the_priority_class_are_told():
+    labels = {
+        "app": "train",
+        "kueue_x_k8s_io_queue_name": "team-a",
+        "kueue_x_k8s_io_priority_class": "deferrable",
+    }
+    rows = read(
+        {
+            "a": allocation(properties={"cluster": "kube-a", "labels": labels}),
+            "b": allocation(properties={"cluster": "kube-a", "labels": "app"}),
+        }
+    )
+    assert [(row["partition"], row["qos"]) for row in rows] == [
+        ("team-a", "deferrable"),
+        (None, None),
+    ]
+
+
 def test_the_real_answer_is_three_namespaces_without_gpus():
     content = real_file("opencost", "opencost_allocation_example.json")
     rows = opencost.read(content, file_name="a.json", context=Context(ZONES))["jobs"]
