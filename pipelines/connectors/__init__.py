@@ -13,7 +13,9 @@ from pipelines.connectors.common import Tables
 FORMATS: tuple[str, ...] = (
     "prometheus",
     "dcgm_scrape",
+    "llview",
     "sacct",
+    "opencost",
     "focus",
     "green_button",
     "nem12",

@@ -1,16 +1,20 @@
-"""Reads Slurm accounting: what `sacct --parsable2` prints and what slurmrestd answers.
+"""Reads Slurm accounting: what `sacct` prints as a listing or JSON and what slurmrestd answers.
 
-What belongs here: both formats, and the local times of a cluster made instants. What does not:
+What belongs here: these formats, and the local times of a cluster made instants. What does not:
 which site a cluster is and how many GPUs a node has where the accounting shows none (dbt).
 
-Of the fields, in any order, JobID or JobIDRaw, State, Start and one of End, ElapsedRaw and Elapsed
-must be there. A listing without Cluster is of the cluster whose name is a folder above it, as in
+A listing's fields stand between `|`, tabs, `;` or commas, whichever its header names them by, in
+any order and case, with or without the width of `--format` (`JobID%20`); between commas they may
+be quoted, as in a CSV. JobID or JobIDRaw, State, Start and one of End, ElapsedRaw and Elapsed must
+be there. `sacct --json` and slurmrestd's `/slurmdb` tell the same fields under other names. A
+listing without Cluster is of the cluster whose name is a folder above it, as in
 `landing/sacct/<cluster>/`, else of the only one that is declared. Seconds elapsed are ElapsedRaw,
 else Elapsed (`D-HH:MM:SS`), else from Start to End, of a job that runs to the latest time in the
 listing. An end that is not told is the start and the elapsed time of a job that no longer runs.
 Steps are left out: their allocation stands for them.
 
-sacct prints local times without an offset, so each cluster needs a time zone. In the hour that the
+sacct prints local times without an offset unless SLURM_TIME_FORMAT says so (`%s` are seconds since
+1970), so each cluster needs a time zone. In the hour that the
 clocks repeat, the seconds that the job ran and was suspended tell which of the two is meant:
 end - elapsed - suspended = start. Where even that leaves both, the earlier one stands.
 
@@ -18,8 +22,10 @@ GPUs are counted in boards: an instance of a partitioned board (MIG) is the shar
 compute slices that its profile names, three of seven for 3g.40gb.
 """
 
+import csv
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
@@ -38,6 +44,7 @@ from pipelines.connectors.parsing import (
     UTC_TIME,
     Problem,
     board_share,
+    csv_rows,
     is_whole_text,
     problem,
     problem_in,
@@ -60,13 +67,39 @@ _FIELDS = (
     *("ElapsedRaw", "Elapsed", "Suspended", "NNodes", "AllocNodes"),
     *("AllocTRES", "ConsumedEnergyRaw"),
 )
+_NAMES = {name.lower(): name for name in _FIELDS}
+_DELIMITERS = ("|", "\t", ";", ",")
 _NOTHING = ("", "Unknown", "None", "None assigned", "N/A", "(null)")
 _NO_VALUE = ("18446744073709551614", "4294967294")  # Slurm's NO_VAL64 and NO_VAL
 # The separators sites choose with SLURM_TIME_FORMAT, turned into the default form before parsing.
 _DATE_AND_TIME = r"^(\d{4})[-/](\d{2})[-/](\d{2})[-T ](\d{2}:\d{2}:\d{2})"
+_EPOCH = r"^(\d{9,11})$"
 _GPUS = r"^gres[/:](gpu|mig)(?::([^=:]*[^=:\d][^=:]*))?(?:[=:](\d+))?$"  # what, type, count
 _PART_OF_GPUS = r"(?:^|,)gres[/:](?:mps|shard)\b"
 _HELP = "run sacct --parsable2 with its header and these fields in --format"
+_NO_HEADER = (
+    "where it has no header, put the list that --format was given as its first line, such as"
+    " JobID|Cluster|State|Start|End|ElapsedRaw|NNodes|AllocTRES"
+)
+
+# Where `sacct --json` and slurmrestd's /slurmdb tell what sacct's listing has.
+_ACCOUNTING_PATHS = {
+    "Cluster": ("cluster",),
+    "State": ("state", "current"),
+    "Submit": ("time", "submission"),
+    "Start": ("time", "start"),
+    "End": ("time", "end"),
+    "ElapsedRaw": ("time", "elapsed"),
+    "Suspended": ("time", "suspended"),
+    "Partition": ("partition",),
+    "QOS": ("qos",),
+    "Account": ("account",),
+    "User": ("user",),
+    "JobName": ("name",),
+    "NodeList": ("nodes",),
+    "Comment": ("comment", "job"),
+    "NNodes": ("allocation_nodes",),
+}
 
 _ANSWER_TEXTS = {
     "cluster": "cluster",
@@ -80,6 +113,7 @@ _ANSWER_TEXTS = {
 }
 _ANSWER_SCHEMA: dict[str, type[pl.DataType]] = {
     "job_id": pl.Int64,
+    "listed_id": pl.String,
     "job_state": pl.String,
     "submit_time": pl.Int64,
     "start_time": pl.Int64,
@@ -99,15 +133,20 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     """Rows of `jobs`: one per allocation, its steps left out.
 
     Raises:
-        UnreadableFile: no header with the fields needed, or no answer of slurmrestd.
+        UnreadableFile: no header with the fields needed, or JSON of neither sacct nor slurmrestd.
     """
     zones = context.cluster_time_zones
     cluster = next((name for name in PurePosixPath(file_name).parts if name in zones), None)
     if cluster is None and len(zones) == 1:
         (cluster,) = zones
     if content.lstrip()[:1] == b"{":
-        return {"jobs": _read_answer(content, file_name, cluster)}
-    fields = _fields(content, file_name)
+        answer = _answer(content, file_name)
+        jobs = answer["jobs"]
+        if not jobs or "job_state" in jobs[0]:
+            return {"jobs": _read_answer(answer, file_name, cluster)}
+        fields = _accounting_fields(jobs)
+    else:
+        fields = _fields(content, file_name)
     if "Cluster" not in fields.columns and cluster is None:
         raise UnreadableFile(
             f"{file_name}: found no field Cluster, and no folder named as one of the clusters"
@@ -127,24 +166,60 @@ def _fields(content: bytes, file_name: str) -> pl.DataFrame:
         raise UnreadableFile(
             f"{file_name}: not UTF-8 text ({error}); expected the output of sacct; {_HELP}"
         ) from error
-    filled = pl.DataFrame({"line": text.split("\n")}).filter(pl.col("line") != "")
-    first = filled["line"][0] if filled.height else ""
-    # --parsable ends every line with a delimiter; after --parsable2 it is an empty last field.
-    line = pl.col("line").str.strip_suffix("|") if first.endswith("|") else pl.col("line")
-    header = first.removesuffix("|").split("|")
-    missing = [" or ".join(names) for names in _ONE_OF if not set(names) & set(header)]
-    if len(set(header)) < len(header):
+    first = next((line for line in text.split("\n") if line), "")
+    delimiter, header = _header(first, file_name)
+    if delimiter == "," and '"' in text:
+        try:
+            rows = csv_rows(content, expected="a CSV of sacct's fields")
+        except UnreadableFile as error:
+            raise UnreadableFile(f"{file_name}: {error}") from error
+        told = dict(zip(header, rows.columns, strict=False))
+        reason = pl.col(REJECT_REASON)
+        left_out = [pl.col(name) for name in rows.columns if name == LEFT_OUT_REASON]
+    else:
+        rows = _rows(text, delimiter, first, header)
+        told, reason, left_out = {name: name for name in header}, pl.col("line_reason"), []
+    return _without_nothing(
+        rows.select(
+            *(pl.col(column).alias(name) for name, column in told.items() if name in _FIELDS),
+            *left_out,
+            line_reason=reason,
+        )
+    )
+
+
+def _header(first: str, file_name: str) -> tuple[str, list[str]]:
+    """What separates the fields of a listing and sacct's names of them, from its first line."""
+    found: list[tuple[str, list[str], list[str]]] = []
+    for delimiter in _DELIMITERS:
+        # --parsable ends every line with a delimiter; after --parsable2 it is an empty last field.
+        parts = next(csv.reader([first.removesuffix(delimiter)], delimiter=delimiter), [])
+        plain = [re.sub(r"%-?\d+$", "", part.strip()) for part in parts]
+        names = [_NAMES.get(name.lower(), name) for name in plain]
+        missing = [" or ".join(of) for of in _ONE_OF if not set(of) & set(names)]
+        found.append((delimiter, names, missing))
+    delimiter, header, missing = min(found, key=lambda one: len(one[2]))
+    if len({name.lower() for name in header}) < len(header):
         raise UnreadableFile(
             f"{file_name}: found a field twice in the header {header}, expected each once; {_HELP}"
         )
     if missing:
+        mend = _HELP if set(header) & set(_FIELDS) else f"{_HELP}; {_NO_HEADER}"
         raise UnreadableFile(
             f"{file_name}: found the header {header}, expected the fields of a job"
-            f" (missing: {', '.join(missing)}); {_HELP}"
+            f" (missing: {', '.join(missing)}); {mend}"
         )
+    return delimiter, header
+
+
+def _rows(text: str, delimiter: str, first: str, header: Sequence[str]) -> pl.DataFrame:
+    """The fields of lines that know no quotes, under the header's names, and `line_reason`."""
+    filled = pl.DataFrame({"line": text.split("\n")}).filter(pl.col("line") != "")
+    ends = first.endswith(delimiter)
+    line = pl.col("line").str.strip_suffix(delimiter) if ends else pl.col("line")
     rows = filled[1:].select(
-        parts=line.str.split_exact("|", len(header) - 1),
-        field_count=line.str.count_matches("|", literal=True) + 1,
+        parts=line.str.split_exact(delimiter, len(header) - 1),
+        field_count=line.str.count_matches(delimiter, literal=True) + 1,
     )
     is_last = pl.int_range(pl.len()) == pl.len() - 1
     problems = [
@@ -153,18 +228,81 @@ def _fields(content: bytes, file_name: str) -> pl.DataFrame:
             pl.col("field_count") != len(header),
             field="line",
             found=pl.format("{} fields", "field_count"),
-            expected=f"{len(header)} as in the header (a value may hold a '|')",
+            expected=f"{len(header)} as in the header (a value may hold a '{delimiter}')",
         ),
     ]
-    fields = rows.select(
-        pl.col("parts").struct.field(f"field_{position}").alias(name)
-        for position, name in enumerate(header)
-        if name in _FIELDS
-    )
-    return fields.with_columns(
-        *(pl.when(~pl.col(name).is_in(_NOTHING)).then(name).alias(name) for name in fields.columns),
+    return rows.select(
+        *(
+            pl.col("parts").struct.field(f"field_{position}").alias(name)
+            for position, name in enumerate(header)
+        ),
         line_reason=told_problems(rows, problems),
     )
+
+
+def _without_nothing(fields: pl.DataFrame) -> pl.DataFrame:
+    """The fields, null where sacct has nothing to say."""
+    return fields.with_columns(
+        pl.when(~pl.col(name).is_in(_NOTHING)).then(name).alias(name)
+        for name in fields.columns
+        if name in _FIELDS
+    )
+
+
+def _accounting_fields(jobs: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """The fields of `sacct --json`, as its listing would print them with SLURM_TIME_FORMAT=%s."""
+    rows = [
+        {
+            **{name: _told(job, *path) for name, path in _ACCOUNTING_PATHS.items()},
+            "JobID": _job_id(job.get("job_id"), job.get("array"), job.get("het")),
+            "line_reason": None,
+            **_allocated(job),
+        }
+        for job in jobs
+    ]
+    fields = pl.DataFrame(rows, schema=dict.fromkeys(rows[0], pl.String))
+    return _without_nothing(fields).with_columns(
+        pl.when(pl.col(name) != "0").then(name).alias(name) for name in _TIMES
+    )
+
+
+def _told(job: Any, *path: str) -> str | None:
+    """The text of what stands at a path of names, its wrapping taken off."""
+    for name in path:
+        job = job.get(name) if isinstance(job, dict) else None
+    plain = _plain(job)
+    return None if plain is None else str(plain)
+
+
+def _job_id(raw: Any, array: Any, het: Any) -> str:
+    """The id as sacct prints it: of a task of an array or a part of a job with those of the whole.
+
+    Args:
+        raw: The job's own number.
+        array: `job_id` and `task_id` of the array, the first 0 where there is none.
+        het: `job_id` and `job_offset` of the whole job, likewise.
+    """
+    for whole, joint, part in ((array, "_", "task_id"), (het, "+", "job_offset")):
+        number, place = _told(whole, "job_id"), _told(whole, part)
+        if number not in (None, "0") and place is not None:
+            return f"{number}{joint}{place}"
+    return str(_plain(raw))
+
+
+def _allocated(job: dict[str, Any]) -> dict[str, str | None]:
+    """AllocTRES and the energy among it, from the list of what was allocated."""
+    of_job = job.get("tres")
+    listed = of_job.get("allocated") if isinstance(of_job, dict) else None
+    told = {
+        "/".join(filter(None, (_told(one, "type"), _told(one, "name")))): _told(one, "count")
+        for one in listed or ()
+    }
+    energy = told.get("energy")
+    return {
+        "AllocTRES": ",".join(f"{name}={count}" for name, count in told.items()),
+        # Slurm's NO_VAL64 is -2 where it is printed with a sign.
+        "ConsumedEnergyRaw": None if energy is None or energy.startswith("-") else energy,
+    }
 
 
 def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
@@ -197,7 +335,9 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
         "energy": ("ConsumedEnergyRaw", "whole joules"),
     }
     read_jobs = _with_gpus(_with_instants(named, zones), "AllocTRES").with_columns(
-        pl.col(f"{name}_told").cast(pl.Int64, strict=False).alias(name) for name in counts
+        # A column of a CSV that had gaps was written as decimals.
+        pl.col(f"{name}_told").str.replace(r"\.0$", "").cast(pl.Int64, strict=False).alias(name)
+        for name in counts
     )
     is_over = ~pl.col("state").is_in([*_NOT_STARTED, *_NOT_ENDED])
     seconds = pl.col("elapsed") + pl.col("suspended").fill_null(0)
@@ -212,6 +352,9 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
     from_times = (run_s - pl.col("suspended").fill_null(0)).clip(lower_bound=0).fill_null(0)
     is_step = pl.col("job_id").str.contains(".", literal=True) & pl.col("line_reason").is_null()
     timed = timed.with_columns(is_step=is_step.fill_null(value=False))
+    left_out: pl.Expr = pl.when("is_step").then(pl.lit("a step, for which its job stands"))
+    if LEFT_OUT_REASON in has:
+        left_out = pl.coalesce(LEFT_OUT_REASON, left_out)
     problems = [
         problem_in("line_reason"),
         *(
@@ -240,8 +383,8 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
         suspended_s="suspended",
         consumed_energy_j="energy",
         **{
-            REJECT_REASON: pl.when(~pl.col("is_step")).then(told_problems(timed, problems)),
-            LEFT_OUT_REASON: pl.when("is_step").then(pl.lit("a step, for which its job stands")),
+            REJECT_REASON: pl.when(left_out.is_null()).then(told_problems(timed, problems)),
+            LEFT_OUT_REASON: left_out,
         },
     )
 
@@ -292,9 +435,11 @@ def _parsed_time(told: pl.Series, name: str) -> tuple[pl.Series, pl.Series]:
     if local.null_count() == told.null_count():
         return local, pl.repeat(None, len(told), dtype=UTC_TIME, eager=True).rename(name)
     iso = told.str.replace(_DATE_AND_TIME, "${1}-${2}-${3}T${4}")
+    with_offset = iso.str.to_datetime(f"{form}%#z", strict=False, time_unit="us")
+    seconds = told.str.extract(_EPOCH).cast(pl.Int64)
     return (
         iso.str.to_datetime(form, strict=False, time_unit="us"),
-        iso.str.to_datetime(f"{form}%#z", strict=False, time_unit="us").rename(name),
+        with_offset.fill_null((seconds * 1_000_000).cast(UTC_TIME)).rename(name),
     )
 
 
@@ -401,24 +546,31 @@ def _gpu_problem(tres: str) -> Problem:
     )
 
 
-def _read_answer(content: bytes, file_name: str, cluster: str | None) -> pl.DataFrame:
-    """Jobs of slurmrestd's `/slurm/<version>/jobs`, with the moment of the answer as `known_at`."""
+def _answer(content: bytes, file_name: str) -> dict[str, Any]:
+    """JSON with jobs, all of them in slurmrestd's or all in the accounting's form."""
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UnreadableFile(
-            f"{file_name}: not valid JSON ({error}); expected slurmrestd's answer to "
-            "/slurm/<version>/jobs; fetch it again"
+            f"{file_name}: not valid JSON ({error}); expected slurmrestd's answer or that of "
+            "sacct --json; fetch it again"
         ) from error
     jobs = answer.get("jobs")
-    if not isinstance(jobs, list) or not all(
-        isinstance(job, dict) and {"job_id", "job_state", "start_time"} <= set(job) for job in jobs
+    forms = ({"job_id", "job_state", "start_time"}, {"job_id", "state", "time"})
+    if not isinstance(jobs, list) or not any(
+        all(isinstance(job, dict) and form <= set(job) for job in jobs) for form in forms
     ):
         raise UnreadableFile(
             f"{file_name}: found JSON with {sorted(answer)}, expected jobs with job_id, job_state "
-            "and start_time as slurmrestd answers on /slurm/<version>/jobs (not /slurmdb); land "
-            "that answer, or sacct --parsable2"
+            "and start_time as slurmrestd answers on /slurm/<version>/jobs, or with job_id, state "
+            "and time as sacct --json and /slurmdb/<version>/jobs do; land such an answer"
         )
+    return answer
+
+
+def _read_answer(answer: dict[str, Any], file_name: str, cluster: str | None) -> pl.DataFrame:
+    """Jobs of slurmrestd's `/slurm/<version>/jobs`, with the moment of the answer as `known_at`."""
+    jobs = answer["jobs"]
     try:
         known_at = {"last_update": _plain(answer.get("last_update"))}
         rows = pl.DataFrame(
@@ -450,7 +602,7 @@ def _read_answer(content: bytes, file_name: str, cluster: str | None) -> pl.Data
         for column, name in _ANSWER_TEXTS.items()
     }
     return rows.select(
-        job_id=pl.col("job_id").cast(pl.String),
+        job_id="listed_id",
         **texts | {"cluster": pl.coalesce(texts["cluster"], pl.lit(cluster, pl.String))},
         state=pl.col("job_state").str.to_uppercase(),
         submitted_at=_from_epoch(pl.when(pl.col("submit_time") > 0).then("submit_time")),
@@ -483,7 +635,10 @@ def _read_answer(content: bytes, file_name: str, cluster: str | None) -> pl.Data
 
 
 def _plain_job(job: dict[str, Any]) -> dict[str, Any]:
-    return {name: _plain(job.get(name)) for name in _ANSWER_SCHEMA}
+    array = {"job_id": job.get("array_job_id"), "task_id": job.get("array_task_id")}
+    het = {"job_id": job.get("het_job_id"), "job_offset": job.get("het_job_offset")}
+    told = {name: _plain(job.get(name)) for name in _ANSWER_SCHEMA}
+    return told | {"listed_id": _job_id(job["job_id"], array, het)}
 
 
 def _plain(value: Any) -> Any:

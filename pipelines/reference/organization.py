@@ -135,7 +135,11 @@ UNASSIGNED = "unassigned"
 
 
 class WorkloadRule(Model):
-    """Job attributes that make a job part of a workload; one left out matches anything."""
+    """Job attributes that make a job part of a workload; one left out matches anything.
+
+    Of a Kubernetes cluster `account` is the namespace, and where Kueue queues its pods `qos` is the
+    priority class and `partition` the queue.
+    """
 
     cluster: str = "*"
     partition: str = "*"

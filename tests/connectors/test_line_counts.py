@@ -398,10 +398,64 @@ def slurmrestd(kinds: Kinds) -> tuple[str, int]:
     return json.dumps({"jobs": jobs, "last_update": 1777856400}), len(kinds)
 
 
+def slurmdb(kinds: Kinds) -> tuple[str, int]:
+    """A job a line with a step, one that waits, and values that are of another kind."""
+    jobs = []
+    for number, kind in enumerate(kinds):
+        start = {"bad": "soon", "empty": 0}.get(kind, 1777852800)
+        job = {
+            "job_id": number,
+            "cluster": "alder",
+            "allocation_nodes": "x" if kind == "long" else 1,
+            "state": {"current": ["PENDING" if kind == "empty" else "COMPLETED"]},
+            "time": {"elapsed": 3600, "start": start, "end": start and 1777856400},
+            "tres": {"allocated": [{"type": "gres", "name": "gpu", "count": 4}]},
+            "steps": [{"step": {"id": f"{number}.batch"}}],
+        }
+        jobs.append(job | ({"time": 7, "tres": 7} if kind == "short" else {}))
+    return json.dumps({"jobs": jobs, "meta": {}}), len(kinds)
+
+
+def quoted_jobs(kinds: Kinds) -> tuple[str, int]:
+    text, count = sacct(kinds)
+    return text.replace("|", ",").replace("gres/gpu=4", '"gres/gpu=4,mem=1G"'), count
+
+
+def opencost(kinds: Kinds) -> tuple[str, int]:
+    """An allocation a line: with GPUs, of what nobody held, and of values that are none."""
+    day = {"start": iso(0), "end": iso(24)}
+    allocations = {
+        f"{'__idle__' if kind == 'empty' else 'pod'}/{number}": 7
+        if kind == "short"
+        else {
+            "properties": {"cluster": "alder", "namespace": "research"},
+            "window": {} if kind == "long" else day,
+            "start": iso(1),
+            "end": iso(3),
+            "gpuHours": "x" if kind == "bad" else 8,
+        }
+        for number, kind in enumerate(kinds)
+    }
+    return json.dumps({"code": 200, "data": [allocations]}), len(kinds)
+
+
+def llview(kinds: Kinds) -> tuple[str, int]:
+    lines = ["jobid         ts      nodeid  gpu_usage     gpu_pu"]
+    for number, kind in enumerate(kinds):
+        power = "x" if kind == "bad" else f"41{number}.500"
+        host = "" if kind == "short" else f"{'ald01' if kind == 'empty' else 'ald01_00'}"
+        line = f"9000001  {1777852800 + 60 * number}  {host}  99.000  {power}"
+        lines.append(f"{line}  1" if kind == "long" else line)
+    return "\n".join([*lines, ""]), len(kinds)
+
+
 FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     **CSV,
     "sacct/jobs.txt": sacct,
+    "sacct/jobs.csv": quoted_jobs,
     "sacct/jobs.json": slurmrestd,
+    "sacct/accounting.json": slurmdb,
+    "opencost/a.json": opencost,
     "nem12/a.csv": nem12,
     "nem12/accumulated.csv": nem13,
     "mscons/a.edi": mscons,
@@ -409,6 +463,7 @@ FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     "entsoe/a.xml": entsoe,
     "openadr/a.json": openadr,
     "prometheus/a.json": answer,
+    "llview/GPU_9000001_node.dat": llview,
     "dcgm_scrape/ald_20260504T000000Z.prom": scrape,
     "electricity_maps/a_hourly.json": carbon,
     "watttime/a.json": watttime,

@@ -286,6 +286,8 @@ def test_a_time_that_the_clocks_skip_is_rejected():
         "2024-03-15T19:24:16Z",
         "2024-03-15T12:24:16-0700",
         "2024-03-15T20:24:16+01:00",
+        "2024-03-15 20:24:16+01:00",
+        "1710530656",
     ],
 )
 def test_every_form_of_time_is_the_same_instant(start: str):
@@ -430,13 +432,185 @@ def test_a_cluster_that_is_told_counts_more_than_the_folder():
         (b"", "missing: JobID"),
         (b"\xff\xfe\n", "not UTF-8"),
         (b"{", "not valid JSON"),
-        (b'{"jobs": [{"job_id": 1, "time": {}}]}', "not /slurmdb"),
+        (b"JobID,User\n1,a\n", "missing: State, Start, End or ElapsedRaw or Elapsed"),
+        (b"38113|santis|COMPLETED\n", "put the list that --format was given as its first line"),
+        (b'{"jobs": [{"job_id": 1, "time": {}}]}', "as sacct --json and /slurmdb"),
         (b'{"jobs": [{"job_id": "x", "job_state": "", "start_time": 0}]}', "another type"),
     ],
 )
 def test_what_is_no_accounting_is_refused_in_words(content: bytes, message: str):
     with pytest.raises(UnreadableFile, match=message):
         read(content)
+
+
+def slurmdb_job(**told) -> dict:
+    """A job as slurmrestd 25.11 answers on /slurmdb/v0.0.42/jobs, of its fields those of use."""
+    return {
+        "account": "biology",
+        "comment": {"administrator": "", "job": "energy:curtailment_order", "system": ""},
+        "allocation_nodes": 2,
+        "array": {"job_id": 0, "task_id": {"set": False, "infinite": False, "number": 0}},
+        "association": {"account": "biology", "cluster": "juelich", "user": "vhartman"},
+        "cluster": "juelich",
+        "het": {"job_id": 0, "job_offset": {"set": False, "infinite": False, "number": 0}},
+        "job_id": 5646,
+        "name": "wrap",
+        "nodes": "gpu[1-2]",
+        "partition": "gpu",
+        "qos": "normal",
+        "state": {"current": ["COMPLETED"], "reason": "None"},
+        "steps": [{"step": {"id": "5646.batch"}, "tres": {"allocated": []}}],
+        "time": {
+            "elapsed": 3000,
+            "end": 1762789206,
+            "start": 1762785606,
+            "submission": 1762785600,
+            "suspended": 600,
+        },
+        "tres": {
+            "allocated": [
+                {"type": "cpu", "name": "", "id": 1, "count": 16},
+                {"type": "energy", "name": "", "id": 3, "count": 7_200_000},
+                {"type": "gres", "name": "gpu", "id": 1001, "count": 8},
+                {"type": "gres", "name": "gpu:h100", "id": 1002, "count": 8},
+            ],
+            "requested": [{"type": "gres", "name": "gpu", "id": 1001, "count": 9}],
+        },
+        "user": "vhartman",
+    } | told
+
+
+def test_json_of_the_accounting_is_the_jobs_without_their_steps():
+    assert read(json.dumps({"jobs": [slurmdb_job()], "meta": {}})) == [
+        {
+            "cluster": "juelich",
+            "job_id": "5646",
+            "partition": "gpu",
+            "qos": "normal",
+            "account": "biology",
+            "user_name": "vhartman",
+            "job_name": "wrap",
+            "state": "COMPLETED",
+            "submitted_at": utc(2025, 11, 10, 14, 40),
+            "started_at": utc(2025, 11, 10, 14, 40, 6),
+            "ended_at": utc(2025, 11, 10, 15, 40, 6),
+            "elapsed_s": 3000,
+            "suspended_s": 600,
+            "node_count": 2,
+            "gpu_count": 8,
+            "node_list": "gpu[1-2]",
+            "consumed_energy_j": 7_200_000,
+            "comment": "energy:curtailment_order",
+            "reject_reason": None,
+        }
+    ]
+
+
+def test_what_the_accounting_does_not_know_yet_is_null_in_json():
+    running = slurmdb_job(
+        state={"current": ["RUNNING"]},
+        time={"elapsed": 31, "end": {"set": True, "number": 0}, "start": 1762785606},
+        tres={"allocated": [{"type": "energy", "name": "", "count": -2}]},
+        comment={"job": ""},
+    )
+    waiting = slurmdb_job(state={"current": "PENDING"}, time={"start": 0, "submission": 1762785600})
+    rows = read(json.dumps({"jobs": [running, waiting]}))
+    names = ("state", "started_at", "ended_at", "elapsed_s", "gpu_count", "consumed_energy_j")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("RUNNING", utc(2025, 11, 10, 14, 40, 6), None, 31, None, None),
+        ("PENDING", None, None, 0, 8, 7_200_000),
+    ]
+    assert [row["reject_reason"] for row in rows] == [None, None]
+
+
+@pytest.mark.parametrize("path", ["time", "tres", "array", "comment", "state"])
+def test_a_part_of_the_json_that_is_of_another_kind_stops_no_other_job(path: str):
+    rows = read(json.dumps({"jobs": [slurmdb_job(), slurmdb_job(**{path: 7})]}))
+    assert (len(rows), rows[0]["job_id"]) == (2, "5646")
+
+
+def test_the_id_is_that_of_a_listing_in_every_json():
+    task = {"job_id": 100, "task_id": {"set": True, "infinite": False, "number": 3}}
+    part = {"job_id": 200, "job_offset": {"set": True, "infinite": False, "number": 0}}
+    stored = read(json.dumps({"jobs": [slurmdb_job(array=task), slurmdb_job(het=part)]}))
+    live = {"cluster": "juelich", "job_state": ["RUNNING"], "start_time": 100}
+    running = [
+        {"job_id": 103, "array_job_id": 100, "array_task_id": task["task_id"], **live},
+        {"job_id": 200, "het_job_id": 200, "het_job_offset": part["job_offset"], **live},
+        {"job_id": 104, "array_job_id": {"set": True, "number": 0}, **live},
+    ]
+    live_rows = read(json.dumps({"jobs": running, "last_update": 1000}))
+    assert [row["job_id"] for row in stored] == ["100_3", "200+0"]
+    assert [row["job_id"] for row in live_rows] == ["100_3", "200+0", "104"]
+
+
+def test_json_without_cluster_is_of_its_folder():
+    job = slurmdb_job(cluster="")
+    (row,) = read(json.dumps({"jobs": [job]}), name="santis/jobs.json")
+    assert row["cluster"] == "santis"
+
+
+PLAIN = "7|juelich|COMPLETED|2026-10-01T00:00:00|2026-10-01T01:00:00|3600|2|gres/gpu=8"
+NAMES = "JobID|Cluster|State|Start|End|ElapsedRaw|NNodes|AllocTRES"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        NAMES.lower(),
+        NAMES.upper(),
+        "JobID%20|Cluster%-12|State%30|Start|End|ElapsedRaw|NNodes|AllocTRES%80",
+        NAMES.replace("|", " | "),
+    ],
+)
+def test_fields_are_known_by_their_name_in_any_case_and_width(names: str):
+    assert read(f"{names}\n{PLAIN}\n") == read(f"{NAMES}\n{PLAIN}\n")
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ";", ","])
+@pytest.mark.parametrize("end", ["", "x"])
+def test_fields_are_separated_as_those_of_the_header(delimiter: str, end: str):
+    told = f"{NAMES}\n{PLAIN}\n".replace("|", delimiter)
+    if end:
+        told = told.replace("\n", f"{delimiter}\n")
+    assert read(told) == read(f"{NAMES}\n{PLAIN}\n")
+
+
+def test_a_value_that_holds_the_delimiter_is_told_and_not_guessed():
+    line = PLAIN.replace("|", ",").replace("gres/gpu=8", "cpu=4,gres/gpu=8")
+    (row,) = read(f"{NAMES.replace('|', ',')}\n{line}\n")
+    assert row["reject_reason"] == (
+        "line '9 fields': expected 8 as in the header (a value may hold a ',')"
+    )
+
+
+def test_a_csv_of_a_data_portal_has_quoted_values_and_decimals_where_it_had_gaps():
+    rows = listing(
+        '"JobID",cluster,State,Start,End,ElapsedRaw,NNodes,JobName,AllocTRES\r\n'
+        '7,juelich,COMPLETED,2026-10-01 00:00:00,2026-10-01 01:00:00,3600.0,2.0,"a ""b"", c",'
+        '"cpu=4,gres/gpu=8"\r\n'
+        "8,juelich,RUNNING,2026-10-01 00:00:00,,,2,,\r\n"
+        "8.0,juelich,RUNNING,,,,,,\r\n"
+        ",,,,,,,,\r\n"
+        "9,juelich\r\n"
+    )
+    names = ("job_id", "started_at", "elapsed_s", "node_count", "job_name", "gpu_count")
+    assert rows.select(names).rows()[:2] == [
+        ("7", utc(2026, 9, 30, 22), 3600, 2, 'a "b", c', 8),
+        ("8", utc(2026, 9, 30, 22), 3600, 2, None, None),
+    ]
+    assert rows.select("reject_reason", LEFT_OUT_REASON).rows() == [
+        (None, None),
+        (None, None),
+        (None, "a step, for which its job stands"),
+        (None, "a row without any value"),
+        ("the row has 2 fields: expected 9 as in the header", None),
+    ]
+
+
+def test_a_csv_whose_quotes_are_broken_is_refused_by_name():
+    with pytest.raises(UnreadableFile, match=r"jobs: .*no CSV"):
+        read(NAMES.replace("|", ",") + '\n7,"juelich\n')
 
 
 TEXT = st.none() | st.text("abc-_,. é", min_size=1).filter(lambda text: text.strip() == text)

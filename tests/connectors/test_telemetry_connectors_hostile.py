@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.connectors import dcgm_scrape, focus, prometheus, sacct
+from pipelines.connectors import (
+    dcgm_scrape,
+    focus,
+    llview,
+    opencost,
+    prometheus,
+    sacct,
+)
 from pipelines.connectors.common import Context, UnreadableFile
 from pipelines.lake.schemas import RAW_TABLES
 from pipelines.simulator.writers import dcgm_scrape as scrape_writer
@@ -60,13 +67,47 @@ BILL = (
     b"AWS,1,USD,2024-09-01 00:00:00,2024-10-01 00:00:00,"
     b"2024-09-18 22:00:00,2024-09-18T23:00:00Z,Usage,0.8,0.7\n"
 )
+STORED = json.dumps(
+    {
+        "jobs": [
+            {
+                "job_id": 1,
+                "cluster": "juelich",
+                "state": {"current": ["COMPLETED"]},
+                "time": {"start": 1747754466, "end": 1747758066, "elapsed": 3600},
+                "allocation_nodes": 1,
+                "tres": {"allocated": [{"type": "gres", "name": "gpu:h100", "count": 4}]},
+            }
+        ]
+    }
+).encode()
+ALLOCATIONS = json.dumps(
+    {
+        "code": 200,
+        "data": [
+            {
+                "train-0": {
+                    "properties": {"cluster": "juelich", "namespace": "research", "node": "n1"},
+                    "window": {"start": "2026-11-01T00:00:00Z", "end": "2026-11-02T00:00:00Z"},
+                    "start": "2026-11-01T06:00:00Z",
+                    "end": "2026-11-01T18:00:00Z",
+                    "gpuHours": 24,
+                }
+            }
+        ],
+    }
+).encode()
 FILES = [
     (prometheus, prometheus_writer.write_query_range(SAMPLES, step_s=60)),
     (prometheus, b"timestamp,Hostname,gpu,DCGM_FI_DEV_POWER_USAGE\n1793491200,jwb0001,0,50.5\n"),
     (prometheus, prometheus_writer.write_export(SAMPLES)),
     (dcgm_scrape, scrape_writer.write_scrape(SAMPLES, scraped_at=MIDNIGHT)),
     (sacct, ACCOUNTING),
+    (sacct, ACCOUNTING.replace(b"|", b",").replace(b"gres/gpu=4", b'"cpu=1,gres/gpu=4"')),
     (sacct, ANSWER),
+    (sacct, STORED),
+    (opencost, ALLOCATIONS),
+    (llview, b"ts nodeid gpu_pu gpu_usage gpu_clkr\n1709302348 jwb0263_00 215.4 71.0 4\n"),
     (focus, BILL),
 ]
 CONTEXT = Context({"juelich": "Europe/Berlin"})
