@@ -151,7 +151,8 @@ def first_rows(
     timer = threading.Timer(COUNTED_WITHIN_S, connection.interrupt)
     timer.start()
     try:
-        count = len(connection.sql(_only(connection, sql)))
+        with _told(connection):
+            count = len(connection.sql(_only(connection, sql)))
     except duckdb.InterruptException:
         count = None
     finally:
@@ -164,6 +165,8 @@ def _told(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Say what is wrong with a statement; ctrl-C ends it as it ends anything."""
     try:
         yield
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
         raise QueryError([_cause(connection, error)]) from error
     except RuntimeError as error:
