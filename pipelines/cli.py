@@ -9,13 +9,15 @@ command needs them, so that `wattbook sql` and `--help` answer at once.
 """
 
 import os
+import pydoc
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 DATA_DIR_VARIABLE = "WATTBOOK_DATA_DIR"
 DEMO_UNTIL = "2026-11-03T00:00Z"
 DEMO_PACK_WEEKS = 4
+ROWS_ON_A_TERMINAL = 40
 
 # Not a terminal, not folded: what is piped elsewhere keeps one row a line.
 out = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
@@ -57,6 +60,7 @@ class Form(StrEnum):
     csv = "csv"
     json = "json"
     parquet = "parquet"
+    xlsx = "xlsx"
 
 
 class Commands(TyperGroup):
@@ -68,6 +72,10 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except BookError as error:
             causes = error.causes
+        except BrokenPipeError as error:
+            # Who reads has enough; Python would complain again when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from error
         except (OSError, duckdb.IOException) as error:
             causes = [str(error)]
         for cause in causes:
@@ -256,26 +264,169 @@ def run(context: typer.Context) -> None:
     _run(context.obj)
 
 
+TeamOption = Annotated[Team, typer.Option(help="Whose published book to ask.")]
+
+
 @app.command()
 def sql(
     context: typer.Context,
-    statement: Annotated[str, typer.Argument(help="One SQL statement, or - for standard input.")],
-    team: Annotated[Team, typer.Option(help="Whose published book to ask.")],
+    team: TeamOption,
+    statement: Annotated[
+        str | None,
+        typer.Argument(
+            help="One SQL statement, or - for standard input; without one a shell opens on a"
+            " terminal, and standard input is read elsewhere.",
+        ),
+    ] = None,
     form: Annotated[Form, typer.Option("--format", help="How to show the answer.")] = Form.table,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            help="How many rows a table shows: 40 on a terminal unless given, else all.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="File to write the answer to.")
+    ] = None,
 ) -> None:
     """Ask the published book of a team.
 
-    Tables are in schema marts, e.g.: wattbook sql --team finance "select * from dim_sites"
+    Tables are in schema marts, which may be left out; `wattbook tables` lists them. On a terminal,
+    a table too wide for it leaves out columns that are empty in all rows shown, and where that is
+    not enough shows each row as a record. Times are UTC; xlsx says so in the header.
+
+    wattbook sql --team finance "select * from dim_sites"
+
+    wattbook sql --team finance "from dim_contracts" --format xlsx --output contracts.xlsx
     """
     from pipelines.published import query
 
-    text = sys.stdin.read() if statement == "-" else statement
-    answer = query.run_sql(context.obj, team.value, text)
-    if form is Form.table:
-        out.print(query.table(answer))
+    limit = _limit(rows)
+    on_terminal = sys.stdout.isatty() and output is None
+    if form in (Form.parquet, Form.xlsx) and on_terminal:
+        raise typer.BadParameter(f"{form.value} is not for a terminal: add --output FILE")
+    if statement is None and sys.stdin.isatty():
+        if not on_terminal or form is not Form.table:
+            raise typer.BadParameter("found no statement: give one, or pipe it in")
+        from pipelines.published import shell
+
+        shell.run(
+            context.obj,
+            team.value,
+            ask=lambda text: _show_rows(context.obj, team, text, limit),
+            describe=lambda name: _show_tables(context.obj, team, name),
+        )
+        return
+    text = sys.stdin.read() if statement in (None, "-") else statement
+    assert text is not None
+    if form is Form.table and on_terminal:
+        _show_rows(context.obj, team, text, limit)
+    elif form is Form.table:
+        _write_lines(context.obj, team, text, limit, output)
     else:
-        sys.stdout.buffer.write(query.encode(answer, cast(query.Format, form.value)))
-        sys.stdout.buffer.flush()
+        answer = query.run_sql(context.obj, team.value, text)
+        if form is Form.xlsx:
+            from pipelines.published import excel
+
+            content = excel.encode(answer)
+        else:
+            content = query.encode(answer, cast(query.Format, form.value))
+        if output is not None:
+            output.write_bytes(content)
+        else:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+
+
+def _limit(rows: str | None) -> int | None:
+    """How many rows to show; None for all."""
+    if rows is None:
+        return ROWS_ON_A_TERMINAL if sys.stdout.isatty() else None
+    if rows == "all":
+        return None
+    if not rows.isdecimal():
+        raise typer.BadParameter(f"found --rows {rows!r}, expected a number or all")
+    return int(rows)
+
+
+def _show_rows(book: Book, team: Team, text: str, limit: int | None) -> None:
+    """Show an answer on the terminal, through its pager where it is longer than that."""
+    from pipelines.published import display, query
+
+    with query.opened(book, team.value) as connection:
+        found, count = query.first_rows(connection, text, limit)
+    shown, left_out = display.fitted(found, out.width)
+    if left_out:
+        shown.append(f"empty in all rows shown, left out: {', '.join(left_out)}")
+    shown.append(_said_of_rows(len(found.values), count))
+    _page(shown)
+
+
+def _page(lines: Sequence[str]) -> None:
+    """Print lines, through the pager (PAGER, else less) where the terminal has fewer."""
+    text = "\n".join(lines) + "\n"
+    if len(lines) < out.height:
+        print(text, end="")
+        return
+    # Leave what was read on the screen.
+    os.environ.setdefault("LESS", "FRX")
+    pydoc.pager(text)
+
+
+def _said_of_rows(shown: int, count: int | None) -> str:
+    if count is None:
+        return f"first {shown:,} rows; there are more than could be counted soon: see --rows"
+    if count > shown:
+        return f"first {shown:,} of {count:,} rows, {count - shown:,} more: see --rows"
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
+
+
+def _write_lines(book: Book, team: Team, text: str, limit: int | None, output: Path | None) -> None:
+    """Write an answer as text, one row a line and whole."""
+    from pipelines.published import display, query
+
+    with query.opened(book, team.value) as connection, ExitStack() as stack:
+        if limit is None:
+            lines = display.lines(query.batches(connection, text, query.ROWS_AT_ONCE))
+        else:
+            lines = display.lines([query.first_rows(connection, text, limit)[0]])
+        first = next(lines)
+        file = sys.stdout if output is None else stack.enter_context(output.open("w"))
+        for line in chain([first], lines):
+            file.write(line + "\n")
+
+
+@app.command()
+def tables(
+    context: typer.Context,
+    team: TeamOption,
+    name: Annotated[str | None, typer.Argument(help="A table, for its columns.")] = None,
+) -> None:
+    """List what a team may ask: tables with their rows, or the columns of one.
+
+    wattbook tables --team finance
+
+    wattbook tables kpi_site_weekly --team finance
+    """
+    _show_tables(context.obj, team, name)
+
+
+def _show_tables(book: Book, team: Team, name: str | None) -> None:
+    from pipelines.published import catalog, display, query
+
+    with query.opened(book, team.value) as connection:
+        listed = catalog.tables(connection) if name is None else catalog.columns(connection, name)
+        others = query.of_other_teams(connection) if name is None else {}
+    if sys.stdout.isatty():
+        shown = display.described(listed, out.width)
+        shown += [f"{one}: for {' and '.join(teams)} alone" for one, teams in others.items()]
+        _page(shown)
+        return
+    for line in display.lines([listed]):
+        print(line)
+    for one, teams in others.items():
+        print(f"{one}: for {' and '.join(teams)} alone", file=sys.stderr)
 
 
 @app.command("statement")

@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import duckdb
+import openpyxl
+import pexpect
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -129,6 +132,7 @@ COMMANDS = [
         "run",
         "sql",
         "statement",
+        "tables",
         "validate",
         "withdraw",
     ),
@@ -376,15 +380,173 @@ def test_a_lake_with_holes_fails_the_load_and_stops_the_build(landed):
     assert lake.damage(landed, lake.read_load_records(landed)) == []
 
 
-def test_sql_prints_a_table_or_the_form_asked_for(book):
+@pytest.fixture
+def asked(book):
+    """A book of which energy sees a narrow table, a wide one, and 100 rows of a third."""
     book.published.mkdir(parents=True)
     with duckdb.connect(str(book.published / "energy.duckdb")) as connection:
         connection.execute("create schema marts")
         connection.execute("create table marts.dim_sites as select 'juelich' as site_id, 1.4 as mw")
-    as_csv = wattbook(book, "sql", "--team", "energy", "from dim_sites", "--format", "csv")
+        connection.execute("comment on table marts.dim_sites is 'Sites. One row per site.'")
+        connection.execute("comment on column marts.dim_sites.mw is 'Connection.'")
+        connection.execute(
+            "create table marts.fct_wide as select repeat('a', 50) as one, null::text as two,"
+            " repeat('b', 40) as three"
+        )
+        connection.execute("create table marts.fct_long as select range as n from range(100)")
+    (book.published / query.MARK).write_text('{"of_other_teams": {"fct_prices": ["finance"]}}')
+    return book
+
+
+def on_a_terminal(book, *arguments: str, width: int = 80, height: int = 60, **environment: str):
+    """The command on a terminal of that size."""
+    return pexpect.spawn(
+        sys.executable,
+        [
+            "-c",
+            "from pipelines.cli import app; app()",
+            "--data-dir",
+            str(book.data_dir),
+            *arguments,
+        ],
+        dimensions=(height, width),
+        encoding="utf-8",
+        timeout=60,
+        env={
+            **os.environ,
+            "TERM": "xterm",
+            "PAGER": "cat",
+            "PROMPT_TOOLKIT_NO_CPR": "1",
+            **environment,
+        },
+    )
+
+
+def shown_on_a_terminal(book, *arguments: str, **how) -> list[str]:
+    child = on_a_terminal(book, *arguments, **how)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    return child.before.replace("\r\n", "\n").splitlines()
+
+
+def test_sql_prints_a_table_or_the_form_asked_for(asked):
+    as_csv = wattbook(asked, "sql", "--team", "energy", "from dim_sites", "--format", "csv")
     assert (as_csv.exit_code, as_csv.stdout) == (0, "site_id,mw\njuelich,1.4\n")
-    as_table = wattbook(book, "sql", "--team", "energy", "from dim_sites")
-    assert [word for word in ("site_id", "juelich", "1.4") if word not in as_table.stdout] == []
+    as_table = wattbook(asked, "sql", "--team", "energy", "from dim_sites")
+    assert as_table.stdout == "site_id   mw\n───────  ───\njuelich  1.4\n"
+
+
+def test_what_is_piped_is_whole_with_one_row_a_line(asked):
+    wide = wattbook(asked, "sql", "--team", "energy", "select repeat('x', 900) as x from fct_long")
+    assert wide.stdout.splitlines() == ["x", "─" * 900, *["x" * 900] * 100]
+    few = wattbook(asked, "sql", "--team", "energy", "from fct_long", "--rows", "2")
+    assert few.stdout.splitlines() == ["n", "─", "0", "1"]
+    wrong = wattbook(asked, "sql", "--team", "energy", "from fct_long", "--rows", "few")
+    assert (wrong.exit_code, "expected a number or all" in wrong.stderr) == (2, True)
+
+
+def test_a_statement_can_be_piped_in_and_an_answer_go_to_a_file(asked, tmp_path):
+    arguments = ["--data-dir", str(asked.data_dir), "sql", "--team", "energy"]
+    piped = CliRunner().invoke(app, arguments, input="select 7 as n")
+    assert piped.stdout == "n\n─\n7\n"
+    file = tmp_path / "answer.xlsx"
+    written = wattbook(
+        *(asked, "sql", "--team", "energy", "from dim_sites", "--format", "xlsx"),
+        *("--output", str(file)),
+    )
+    assert (written.exit_code, written.stdout) == (0, "")
+    assert list(openpyxl.load_workbook(file).active.values) == [("site_id", "mw"), ("juelich", 1.4)]
+
+
+def test_a_terminal_shows_forty_rows_and_how_many_more_there_are(asked):
+    lines = shown_on_a_terminal(asked, "sql", "--team", "energy", "from fct_long")
+    assert lines[0].split() == ["n"]
+    assert [line.strip() for line in lines[2:42]] == [str(n) for n in range(40)]
+    assert lines[42:] == ["first 40 of 100 rows, 60 more: see --rows"]
+    every = shown_on_a_terminal(asked, "sql", "--team", "energy", "from fct_long", "--rows", "all")
+    assert (len(every), every[-1]) == (103, "100 rows")
+
+
+def test_a_terminal_pages_what_is_longer_than_it_by_the_pager_of_the_user(asked):
+    arguments = ("sql", "--team", "energy", "from fct_long")
+    pager = "sed 's/^/paged /'"
+    paged = shown_on_a_terminal(asked, *arguments, height=24, PAGER=pager)
+    assert [line for line in paged if not line.startswith("paged ")] == []
+    whole = shown_on_a_terminal(asked, *arguments, height=60, PAGER=pager)
+    assert [line for line in whole if line.startswith("paged ")] == []
+
+
+def test_a_table_too_wide_loses_what_is_empty_and_then_becomes_records(asked):
+    arguments = ("sql", "--team", "energy", "from fct_wide")
+    assert shown_on_a_terminal(asked, *arguments, width=160)[0].split() == ["one", "two", "three"]
+    left_out = "empty in all rows shown, left out: two"
+    middle = shown_on_a_terminal(asked, *arguments, width=95)
+    assert (middle[0].split(), middle[3:]) == (["one", "three"], [left_out, "1 row"])
+    assert shown_on_a_terminal(asked, *arguments, width=80) == [
+        "── row 1 " + "─" * 51,
+        "one    " + "a" * 50,
+        "three  " + "b" * 40,
+        left_out,
+        "1 row",
+    ]
+
+
+def test_bytes_are_not_written_to_a_terminal(asked):
+    child = on_a_terminal(asked, "sql", "--team", "energy", "select 1", "--format", "xlsx")
+    child.expect("xlsx is not for a terminal: add --output FILE")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 2
+
+
+def test_tables_are_listed_with_what_they_are_and_those_of_others_named(asked):
+    listed = wattbook(asked, "tables", "--team", "energy")
+    assert [line.split() for line in listed.stdout.splitlines()[2:]] == [
+        ["dim_sites", "1", "Sites"],
+        ["fct_long", "100"],
+        ["fct_wide", "1"],
+    ]
+    assert listed.stderr == "fct_prices: for finance alone\n"
+    columns = wattbook(asked, "tables", "dim_sites", "--team", "energy")
+    assert [line.split() for line in columns.stdout.splitlines()[2:]] == [
+        ["site_id", "varchar"],
+        ["mw", "decimal(2,1)", "Connection."],
+    ]
+    misspelt = wattbook(asked, "tables", "dim_site", "--team", "energy")
+    assert (misspelt.exit_code, misspelt.stderr) == (
+        *(1, "error: table dim_site does not exist: did you mean dim_sites?\n"),
+    )
+    other = wattbook(asked, "tables", "fct_prices", "--team", "energy")
+    assert other.stderr == "error: table fct_prices is published for finance, not for this team\n"
+
+
+def test_the_shell_answers_completes_cancels_and_remembers(asked, tmp_path):
+    shell = on_a_terminal(asked, "sql", "--team", "energy", XDG_STATE_HOME=str(tmp_path))
+    shell.expect("energy>")
+    shell.send("select n + 1000\r")
+    shell.send("from fct_lo\t where n = 7;\r")
+    shell.expect("1,007")
+    shell.expect("1 row")
+    shell.expect("energy>")
+    shell.send("from fct_lon;\r")
+    shell.expect("did you mean fct_long")
+    shell.expect("energy>")
+    shell.send("\\d dim_sites\r")
+    shell.expect("Connection")
+    shell.expect("energy>")
+    shell.send("select sum(sin(a.range * b.range)) from range(1000000) a, range(1000000) b;\r")
+    time.sleep(2)
+    shell.sendintr()
+    shell.expect("cancelled")
+    shell.expect("energy>")
+    shell.send("\\q\r")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 0
+    history = tmp_path / "wattbook" / "sql_history"
+    assert "+from fct_long where n = 7;" in history.read_text().splitlines()
+    assert history.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_data_directory_comes_from_the_environment(book, monkeypatch):

@@ -37,7 +37,7 @@ from pipelines.errors import BookError
 from pipelines.published import audience, confidential, postgres
 from pipelines.published.access import groups, restrict
 from pipelines.published.audience import PublishedTable, raw_loads, team_tables
-from pipelines.published.query import TEAMS
+from pipelines.published.query import MARK, TEAMS
 from pipelines.published.sql import sql_name, sql_text
 from pipelines.warehouse import (
     MEMORY_VARIABLE,
@@ -52,7 +52,6 @@ from pipelines.warehouse import (
 # DuckDB 1.2 to 1.5, which most BI tools ship, cannot open files in the default format of 2.0.
 STORAGE_VERSION = "v1.2.0"
 CURRENT = "current"
-MARK = "publication.json"
 
 
 class PublishError(BookError):
@@ -106,12 +105,16 @@ def publish(book: Book, progress: Callable[[str], None] | None = None) -> dict[s
         made_from = _made_from(book, basis)
         made: Made = {}
         kept = {}
+        seen_by: dict[str, list[str]] = {}
+        for team, tables in audiences.items():
+            for table in tables:
+                seen_by.setdefault(table.name, []).append(team)
         for team, tables in audiences.items():
             if progress is not None:
                 progress(f"publish {team}")
             every = [*tables, raw_loads(team, manifest)]
             kept[team] = _publish_team(
-                book, team, every, made_from[team], group_ids.get(team), made
+                book, team, every, made_from[team], group_ids.get(team), made, seen_by
             )
         if dsn := os.environ.get(postgres.DSN_VARIABLE):
             if progress is not None:
@@ -214,6 +217,7 @@ def _publish_team(
     basis: str,
     group_id: int | None,
     made: Made,
+    seen_by: dict[str, list[str]],
 ) -> postgres.Kept | None:
     """Write a new version of a team's files, and let its paths lead there once it is whole.
 
@@ -228,13 +232,13 @@ def _publish_team(
     is_written = False
     try:
         try:
-            kept = _write_version(book, team, tables, basis, draft, made, base)
+            kept = _write_version(book, team, tables, basis, draft, made, base, seen_by)
         except duckdb.Error:
             if base is None:
                 raise
             # What is to be taken over may be damaged.
             _remove(draft)
-            kept = _write_version(book, team, tables, basis, draft, made, None)
+            kept = _write_version(book, team, tables, basis, draft, made, None, seen_by)
         for path in (*draft.rglob("*"), draft, versions):
             restrict(path, group_id)
         is_written = True
@@ -287,6 +291,7 @@ def _write_version(
     folder: Path,
     made: Made,
     base: Base | None,
+    seen_by: dict[str, list[str]],
 ) -> postgres.Kept | None:
     """Write a team's files into a folder that is not there yet.
 
@@ -366,7 +371,13 @@ def _write_version(
         if path.is_file()
     }
     mark = folder / MARK
-    mark.write_text(json.dumps({"built_from": basis, "shown": shown, "files": files}, indent=1))
+    said = {
+        "built_from": basis,
+        "shown": shown,
+        "files": files,
+        "of_other_teams": {name: teams for name, teams in seen_by.items() if name not in shown},
+    }
+    mark.write_text(json.dumps(said, indent=1))
     _sync(mark)
     return postgres.Kept(base.built_from, first_new) if base else None
 

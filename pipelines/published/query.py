@@ -1,19 +1,26 @@
 """Ask the published book: SQL on one team's file, read-only.
 
-What belongs here: opening the file safely, running one statement, showing the answer. What does
-not: writing what is asked (`publishing.py`), or any figure's formula (`dbt_project/`).
+What belongs here: opening the file safely, running one statement, its answer as values and bytes.
+What does not: writing what is asked (`publishing.py`), laying an answer out on a terminal
+(`display.py`), or any figure's formula (`dbt_project/`).
 """
 
+import difflib
 import io
-from collections.abc import Mapping
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import polars as pl
 import polars.selectors as selectors
-from rich.table import Table
 
 from pipelines.book import Book
 from pipelines.errors import BookError
@@ -23,11 +30,31 @@ WITH_CONTRACT_PRICES = ("energy", "finance")
 Format = Literal["csv", "json", "parquet"]
 
 INSTANT = "%Y-%m-%dT%H:%M:%SZ"
+MARK = "publication.json"
+"""What a publication says of itself, beside the team's file."""
+COUNTED_WITHIN_S = 1.0
+ROWS_AT_ONCE = 2000
 _FORMULA = r"^[=+@\t\r-]"
+_NUMBERS = {
+    *("tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double", "decimal"),
+    *("utinyint", "usmallint", "uinteger", "ubigint", "uhugeint", "bignum"),
+}
+_NO_ROWS = ["the statement gives no rows: ask with select, from, describe or show"]
+_NO_TABLE = re.compile(r'Table with name "?([^"\s]+)"? does not exist')
+_TABLES = "select table_name from duckdb_tables() where schema_name = 'marts' order by table_name"
 
 
 class QueryError(BookError):
     """The question cannot be answered; the cause says why in one line."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of an answer, as DuckDB gives them."""
+
+    names: tuple[str, ...]
+    is_number: tuple[bool, ...]
+    values: list[tuple[Any, ...]]
 
 
 def run_sql(
@@ -72,17 +99,88 @@ def ask(
     Raises:
         QueryError: the statement is wrong.
     """
-    try:
-        statements = connection.extract_statements(sql)
-        if len(statements) != 1:
-            raise QueryError([f"found {len(statements)} SQL statements: ask one at a time"])
-        relation = connection.sql(statements[0], params=dict(parameters or {}))
+    with _told(connection):
+        relation = connection.sql(_only(connection, sql), params=dict(parameters or {}))
         if relation is None:
-            raise QueryError("the statement gives no rows: ask with select, from, describe or show")
+            raise QueryError(_NO_ROWS)
         rows = relation.to_arrow_table()
-    except duckdb.Error as error:
-        raise QueryError([_one_line(error)]) from error
+    twice = {name for name in rows.column_names if rows.column_names.count(name) > 1}
+    if twice:
+        raise QueryError(
+            [f"found column {name} more than once: name each by `as`" for name in sorted(twice)]
+        )
     return pl.DataFrame(rows)
+
+
+def batches(connection: duckdb.DuckDBPyConnection, sql: str, size: int) -> Iterator[Rows]:
+    """The rows of one SQL statement in order, `size` at a time as they come; one batch at least.
+
+    Raises:
+        QueryError: the statement is wrong.
+    """
+    with _told(connection):
+        connection.execute(_only(connection, sql))
+        if not connection.description:
+            raise QueryError(_NO_ROWS)
+        names = tuple(name for name, *_ in connection.description)
+        is_number = tuple(kind.id in _NUMBERS for _, kind, *_ in connection.description)
+        values = connection.fetchmany(size)
+        yield Rows(names, is_number, values)
+        while values and (values := connection.fetchmany(size)):
+            yield Rows(names, is_number, values)
+
+
+def first_rows(
+    connection: duckdb.DuckDBPyConnection, sql: str, limit: int | None
+) -> tuple[Rows, int | None]:
+    """The first rows of one SQL statement, all without a limit, and how many it has.
+
+    The others are counted and not fetched; None where that takes longer than people wait.
+
+    Raises:
+        QueryError: the statement is wrong.
+    """
+    if limit is None:
+        start, *others = batches(connection, sql, ROWS_AT_ONCE)
+        values = [*start.values, *(row for batch in others for row in batch.values)]
+        return replace(start, values=values), len(values)
+    start = next(batches(connection, sql, limit + 1))
+    if len(start.values) <= limit:
+        return start, len(start.values)
+    connection.abort()
+    timer = threading.Timer(COUNTED_WITHIN_S, connection.interrupt)
+    timer.start()
+    try:
+        with _told(connection):
+            count = len(connection.sql(_only(connection, sql)))
+    except duckdb.InterruptException:
+        count = None
+    finally:
+        timer.cancel()
+    return replace(start, values=start.values[:limit]), count
+
+
+@contextmanager
+def _told(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Say what is wrong with a statement; ctrl-C ends it as it ends anything."""
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error as error:
+        raise QueryError([_cause(connection, error)]) from error
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":
+            raise
+        raise KeyboardInterrupt from error
+
+
+def _only(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    """The one statement of a text."""
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise QueryError([f"found {len(statements)} SQL statements: ask one at a time"])
+    return statements[0]
 
 
 def _opened(file: Path) -> duckdb.DuckDBPyConnection:
@@ -124,16 +222,6 @@ def encode(answer: pl.DataFrame, form: Format) -> bytes:
     return buffer.getvalue()
 
 
-def table(answer: pl.DataFrame, title: str | None = None) -> Table:
-    """An answer as a table for people: numbers to the right, a dash where there is nothing."""
-    shown = Table(title=title, title_justify="left", header_style="bold")
-    for name, kind in answer.schema.items():
-        shown.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
-    for row in answer.iter_rows():
-        shown.add_row(*(show(value) for value in row))
-    return shown
-
-
 def show(value: object) -> str:
     """One value as people read it: at least three significant digits, times in UTC."""
     if value is None:
@@ -144,7 +232,7 @@ def show(value: object) -> str:
         return value.strftime("%Y-%m-%d %H:%M")
     if isinstance(value, float):
         return f"{value:,.3f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
-    if isinstance(value, int):
+    if isinstance(value, int | Decimal):
         return f"{value:,}"
     return str(value)
 
@@ -153,6 +241,34 @@ def _nested(value: object) -> str:
     return str(value.to_list() if isinstance(value, pl.Series) else value)
 
 
+def _cause(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
+    """Why a statement failed; of a name that is not there, which there are like it."""
+    missing = _NO_TABLE.search(str(error))
+    if missing is None or not isinstance(error, duckdb.CatalogException):
+        return _one_line(error)
+    name = missing[1].rpartition(".")[2]
+    names = [name for (name,) in connection.execute(_TABLES).fetchall()]
+    if teams := of_other_teams(connection).get(name):
+        return f"table {name} is published for {' and '.join(teams)}, not for this team"
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    meant = f": did you mean {', '.join(near)}?" if near else ": `wattbook tables` lists them"
+    return f"table {name} does not exist{meant}"
+
+
+def of_other_teams(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """Tables that a team does not see -> teams that do, as the publication says beside its file."""
+    [(path,)] = connection.execute(
+        "select path from duckdb_databases() where database_name = current_database()"
+    ).fetchall()
+    mark = Path(path).parent / MARK
+    if not mark.exists():
+        return {}
+    named: dict[str, list[str]] = json.loads(mark.read_text()).get("of_other_teams", {})
+    return named
+
+
 def _one_line(error: duckdb.Error) -> str:
-    """The first paragraph of DuckDB's message, without the copy of the statement below it."""
-    return " ".join(str(error).split("\n\n")[0].split())
+    """DuckDB's message without the copy of the statement in it."""
+    parts = str(error).split("\n\n")
+    kept = [parts[0], *(part for part in parts[1:] if part.startswith("Candidate bindings"))]
+    return " ".join(" ".join(kept).replace("bindings: :", "bindings:").split())

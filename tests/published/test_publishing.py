@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pipelines import lake
 from pipelines.book import Book
 from pipelines.errors import BookError
-from pipelines.published import access, audience, publishing
+from pipelines.published import access, audience, publishing, query
 from pipelines.published.query import TEAMS
 from pipelines.simulator.landing import DEMO_REFERENCE
 from pipelines.warehouse import WarehouseError, build_lock, manifest_path
@@ -125,6 +125,14 @@ def test_each_team_gets_the_marts_whose_audience_names_it(built):
         "finance": ["dim_strikes", "fct_statements", "raw_loads"],
         "operations": ["fct_statements", "raw_loads"],
     }
+
+
+def test_a_team_is_told_which_tables_are_published_for_others_alone(built):
+    publishing.publish(built)
+    with query.opened(built, "operations") as connection:
+        assert query.of_other_teams(connection) == {"dim_strikes": ["finance"]}
+    with query.opened(built, "finance") as connection:
+        assert query.of_other_teams(connection) == {}
 
 
 def test_a_column_with_its_own_audience_is_left_out_for_the_other_teams(built):

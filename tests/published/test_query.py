@@ -98,7 +98,8 @@ def test_an_answer_can_be_had_as_csv_json_and_parquet(published):
 @pytest.mark.parametrize(
     ("sql", "cause"),
     [
-        ("select * from fct_carbn", "Did you mean"),
+        ("select * from fct_carbn", "table fct_carbn does not exist: did you mean fct_carbon?"),
+        ("from nothing", "table nothing does not exist: `wattbook tables` lists them"),
         ("selec 1", 'syntax error at or near "selec"'),
         ("select 1; select 2", "found 2 SQL statements: ask one at a time"),
         ("", "found 0 SQL statements: ask one at a time"),
@@ -142,9 +143,56 @@ def test_before_the_first_publish_the_error_says_what_to_run(book):
         query.run_sql(book, "energy", "select 1")
 
 
-def test_a_table_has_numbers_to_the_right_and_a_dash_where_there_is_nothing():
-    shown = query.table(pl.DataFrame({"site_id": ["juelich", None], "mw": [0.1, None]}))
-    assert [(column.header, column.justify, [*column.cells]) for column in shown.columns] == [
-        ("site_id", "left", ["juelich", "-"]),
-        ("mw", "right", ["0.100", "-"]),
-    ]
+def test_first_rows_are_fetched_and_the_others_counted(published):
+    with query.opened(published, "finance") as connection:
+        rows, count = query.first_rows(connection, "select range as n from range(1000000)", 2)
+        assert (rows.names, rows.is_number, rows.values) == (("n",), (True,), [(0,), (1,)])
+        assert count == 1_000_000
+        few = query.first_rows(connection, "select 'x' as t, 'y' as t", 2)
+        assert few == (query.Rows(("t", "t"), (False, False), [("x", "y")]), 1)
+
+
+def test_a_count_that_takes_too_long_is_left_open(published, monkeypatch):
+    monkeypatch.setattr(query, "COUNTED_WITHIN_S", 0.2)
+    endless = (
+        "select a.range from range(100000000) a, range(100000) b where a.range % 7 = b.range % 3"
+    )
+    with query.opened(published, "finance") as connection:
+        rows, count = query.first_rows(connection, endless, 3)
+        assert (len(rows.values), count) == (3, None)
+        assert query.ask(connection, "select 1 as one").item() == 1
+
+
+def test_a_mistake_that_only_later_rows_show_is_a_cause_and_no_fault(published):
+    sql = "select 1 from range(1000) where (case when range < 990 then '1' else 'x' end)::int = 1"
+    with query.opened(published, "finance") as connection, pytest.raises(query.QueryError):
+        query.first_rows(connection, sql, 40)
+
+
+def test_rows_come_in_batches_in_their_order(published):
+    with query.opened(published, "finance") as connection:
+        found = list(query.batches(connection, "from range(5)", 2))
+    assert [batch.values for batch in found] == [[(0,), (1,)], [(2,), (3,)], [(4,)]]
+
+
+def test_a_column_named_twice_says_what_mends_it(published):
+    with pytest.raises(query.QueryError, match="found column a more than once: name each by `as`"):
+        query.run_sql(published, "finance", "select 1 as a, 2 as a")
+
+
+def test_a_table_of_another_team_is_said_to_be_so(published):
+    mark = published.published / query.MARK
+    mark.write_text(json.dumps({"of_other_teams": {"fct_prices": ["energy", "operations"]}}))
+    for sql in ("from fct_prices", "from marts.fct_prices"):
+        with pytest.raises(query.QueryError) as error:
+            query.run_sql(published, "finance", sql)
+        assert error.value.causes == [
+            "table fct_prices is published for energy and operations, not for this team"
+        ]
+
+
+def test_a_misspelt_column_is_told_which_there_are_also_behind_an_alias(published):
+    for sql in ("select site from fct_carbon", "select c.site from fct_carbon c"):
+        with pytest.raises(query.QueryError) as error:
+            query.run_sql(published, "finance", sql)
+        assert 'Candidate bindings: "site_id"' in error.value.causes[0]
