@@ -56,6 +56,11 @@ class Book:
         return self.data_dir / "deliveries"
 
     @property
+    def pulls(self) -> Path:
+        """How far each source has been asked, and answers that are not whole yet."""
+        return self.data_dir / "pulls"
+
+    @property
     def reference(self) -> Path:
         """The book's own reference data if it has any, else the project's."""
         own = self.data_dir / "reference"

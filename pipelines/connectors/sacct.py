@@ -55,7 +55,7 @@ _TEXTS = {
     "comment": "Comment",
 }
 _TIMES = ("Submit", "Start", "End")
-_FIELDS = (
+FIELDS = (
     *("JobID", "JobIDRaw", "Cluster", "State", *_TIMES, *_TEXTS.values()),
     *("ElapsedRaw", "Elapsed", "Suspended", "NNodes", "AllocNodes"),
     *("AllocTRES", "ConsumedEnergyRaw"),
@@ -159,7 +159,7 @@ def _fields(content: bytes, file_name: str) -> pl.DataFrame:
     fields = rows.select(
         pl.col("parts").struct.field(f"field_{position}").alias(name)
         for position, name in enumerate(header)
-        if name in _FIELDS
+        if name in FIELDS
     )
     return fields.with_columns(
         *(pl.when(~pl.col(name).is_in(_NOTHING)).then(name).alias(name) for name in fields.columns),
@@ -175,7 +175,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
     )
     energy = pl.when(~pl.col("ConsumedEnergyRaw").is_in(_NO_VALUE)).then("ConsumedEnergyRaw")
     named = fields.with_columns(
-        pl.lit(None, pl.String).alias(name) for name in _FIELDS if name not in has
+        pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in has
     ).with_columns(
         zone=zone,
         job_id=pl.coalesce("JobID", "JobIDRaw"),
