@@ -49,9 +49,10 @@ def _copy_new(source: FolderSource, desk: Desk) -> None:
     root = UPath(source.url)
     if not root.is_dir():
         raise PullError([f"{source.url}: not found, expected a folder: check url"])
-    for file in sorted(root.glob(source.pattern)):
+    for file in sorted(root.rglob("*")):
         name = PurePosixPath(file.path).relative_to(PurePosixPath(root.path))
-        if ".." in name.parts or not file.is_file() or not _is_within(file, root):
+        is_wanted = name.match(source.pattern) and ".." not in name.parts
+        if not is_wanted or not file.is_file() or not _is_within(file, root):
             continue
         status = file.stat()
         changed_at = datetime.fromtimestamp(status.st_mtime, tz=UTC)

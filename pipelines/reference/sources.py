@@ -176,12 +176,15 @@ class OpenadrSource(BaseSource, WebSource):
 
 
 class FolderSource(BaseSource):
-    """A folder or bucket where others drop files of one format; they are copied and stay there."""
+    """A folder or bucket where others drop files of one format; they are copied and stay there.
+
+    `pattern` says which names are meant, as `*.csv`.
+    """
 
     kind: Literal["folder"]
     url: Annotated[str, AfterValidator(_place_of_files)]
     format: Identifier
-    pattern: str = "**"
+    pattern: str = "*"
 
 
 Source = Annotated[
