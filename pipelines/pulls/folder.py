@@ -46,7 +46,9 @@ def pull(source: FolderSource, desk: Desk) -> None:
 def _copy_new(source: FolderSource, desk: Desk) -> None:
     from upath import UPath
 
-    root = UPath(source.url)
+    # What was listed by an earlier pull of this process is not what is there now.
+    fresh: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+    root = UPath(source.url, **fresh) if source.url.startswith("s3://") else UPath(source.url)
     if not root.is_dir():
         raise PullError([f"{source.url}: not found, expected a folder: check url"])
     for file in sorted(root.rglob("*")):

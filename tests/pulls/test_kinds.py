@@ -7,10 +7,10 @@ import stat
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import boto3
 import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 from pipelines import lake, pulls
 from pipelines.book import Book
@@ -402,12 +402,12 @@ def test_what_is_dropped_in_a_bucket_is_copied_once(book, monkeypatch):
     try:
         host, port = server.get_host_and_port()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="supplier")
-        client.put_object(Bucket="supplier", Key="out/may/a.csv", Body=b"first")
-        client.put_object(Bucket="supplier", Key="out/b.csv", Body=b"second")
-        client.put_object(Bucket="supplier", Key="out/b.txt", Body=b"not this")
-        client.put_object(Bucket="supplier", Key="other/b.csv", Body=b"not this")
+        supplier = S3FileSystem(skip_instance_cache=True)
+        supplier.call_s3("create_bucket", Bucket="supplier")
+        supplier.pipe_file("supplier/out/may/a.csv", b"first")
+        supplier.pipe_file("supplier/out/b.csv", b"second")
+        supplier.pipe_file("supplier/out/b.txt", b"not this")
+        supplier.pipe_file("supplier/other/b.csv", b"not this")
         declare(book, drop("s3://supplier/out", pattern="*.csv"))
         later = datetime.now(UTC) + timedelta(hours=1)
         assert pull(book, later) == pulls.Outcome("drop", landed=2)

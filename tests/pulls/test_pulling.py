@@ -1,6 +1,7 @@
 """Sources that answer, refuse, break off or are slow: what lands, and what is said."""
 
 import logging
+import re
 import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import pytest
 import trustme
 import yaml
+from typer.testing import CliRunner
 
-from pipelines import pulls
+from pipelines import pulls, reference
 from pipelines.book import Book
+from pipelines.cli import app
 from pipelines.errors import BookError
 from pipelines.pulls import PullError
 from tests.pulls.servers import QUICK, Answer, declare, landed, serving
@@ -106,6 +109,30 @@ def test_one_source_that_fails_keeps_no_other_back(book):
     ]
     assert outcomes[0].causes == ["first: NOT_SET: not found in the environment: set it"]
     assert outcomes[1].causes[0].startswith("second: localhost:1: no whole answer, asked 3 times")
+
+
+def test_the_command_says_what_landed_and_ends_with_one_line_a_cause(book):
+    runner = CliRunner()
+    with serving(lambda _: Answer(EMPTY)) as server:
+        today = datetime.now(UTC).date()
+        declare(
+            book,
+            metrics(server.url, name="first", token_variable="WATTBOOK_TEST_NOT_SET"),
+            metrics(server.url, name="second", first_day=today),
+        )
+        told = runner.invoke(app, ["--data-dir", str(book.data_dir), "pull"])
+        alone = runner.invoke(app, ["--data-dir", str(book.data_dir), "pull", "second"])
+    assert (told.exit_code, alone.exit_code) == (1, 0)
+    assert told.stdout.splitlines() == [
+        "first: 0 landed, 0 as they were",
+        "second: 1 landed, 0 as they were",
+    ]
+    assert told.stderr.splitlines()[-1] == (
+        "error: first: WATTBOOK_TEST_NOT_SET: not found in the environment: set it"
+    )
+    assert [line for line in told.stderr.splitlines() if line.startswith("error:")] == [
+        told.stderr.splitlines()[-1]
+    ]
 
 
 def test_only_the_sources_named_are_pulled_and_an_unknown_name_is_an_error(book):
@@ -307,6 +334,16 @@ def test_a_name_that_is_given_twice_is_told(book):
     declare(book, metrics("https://h"), metrics("https://i"))
     with pytest.raises(BookError, match="found the source hall twice"):
         pull(book)
+
+
+def test_the_sources_that_the_readme_shows_are_right(book):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    [shown] = re.findall(r"```yaml\n(sources:\n[^`]+)```", text)
+    folder = book.data_dir / "reference"
+    folder.mkdir(parents=True)
+    (folder / "sources.yml").write_text(shown)
+    sources = reference.load_sources(folder).sources
+    assert [source.name for source in sources] == ["hall", "jobs", "prices", "drop"]
 
 
 def test_the_file_of_the_state_is_plain_to_read(book):
