@@ -54,6 +54,11 @@ class Book:
         return self.data_dir / "deliveries"
 
     @property
+    def pulls(self) -> Path:
+        """How far each source has been asked, and answers that are not whole yet."""
+        return self.data_dir / "pulls"
+
+    @property
     def reference(self) -> Path:
         """What people declare: sites, meters, contracts, workloads."""
         return self.data_dir / "reference"

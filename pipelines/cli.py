@@ -178,6 +178,32 @@ def load(
 
 
 @app.command()
+def pull(
+    context: typer.Context,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names in sources.yml; all unless given.", metavar="[SOURCE]..."),
+    ] = None,
+) -> None:
+    """Ask the sources of sources.yml for what is new, and land what they answer as it came.
+
+    Each is asked from where it was left, with some overlap for what came late. One that fails keeps
+    no other back. `wattbook load` loads what has landed.
+    """
+    from pipelines import pulls
+
+    with _step("pull") as report:
+        outcomes = pulls.pull(context.obj, sources or (), progress=report)
+    if not outcomes:
+        out.print("no source to pull: name them in sources.yml")
+    for outcome in outcomes:
+        out.print(f"{outcome.source}: {outcome.landed} landed, {outcome.unchanged} as they were")
+    causes = [cause for outcome in outcomes for cause in outcome.causes]
+    if causes:
+        raise BookError(causes)
+
+
+@app.command()
 def withdraw(
     context: typer.Context,
     files: Annotated[

@@ -18,9 +18,11 @@ from pipelines.orchestration.resources import (
     range_tags,
     resources,
     runs_by_itself,
+    source_names,
 )
 
 BUILD_HOUR_UTC = 5
+PULL_HOUR_UTC = 4
 CATCH_UP_INTERVAL = timedelta(hours=4)
 SCHEDULES = (
     dg.DefaultScheduleStatus.RUNNING if runs_by_itself() else dg.DefaultScheduleStatus.STOPPED
@@ -45,7 +47,9 @@ landing_files = dg.define_asset_job(
 )
 book_of_the_day = dg.define_asset_job(
     "book_of_the_day",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(assets.packs),
+    selection=dg.AssetSelection.all()
+    - dg.AssetSelection.assets(assets.packs)
+    - dg.AssetSelection.groups("sources"),
     description="Load what is new, build the days of the run and publish.",
 )
 packs_of_the_week = dg.define_asset_job(
@@ -60,6 +64,19 @@ every_morning = dg.build_schedule_from_partitioned_job(
     minute_of_hour=0,
     default_status=SCHEDULES,
     description=f"Build yesterday at {BUILD_HOUR_UTC:02}:00 UTC.",
+)
+pulled = [assets.pulled(name, number) for number, name in enumerate(source_names())]
+pulls_of_the_day = dg.define_asset_job(
+    "pulls_of_the_day",
+    selection=dg.AssetSelection.assets(*pulled),
+    description="Ask every source of sources.yml for what is new.",
+)
+before_the_build = dg.ScheduleDefinition(
+    name="before_the_build",
+    job=pulls_of_the_day,
+    cron_schedule=f"0 {PULL_HOUR_UTC} * * *",
+    default_status=SCHEDULES,
+    description=f"Pull the sources at {PULL_HOUR_UTC:02}:00 UTC, an hour before the build.",
 )
 every_monday = dg.build_schedule_from_partitioned_job(
     packs_of_the_week,
@@ -161,10 +178,17 @@ defs = dg.Definitions(
         assets.models,
         assets.published,
         assets.packs,
+        *pulled,
     ],
     asset_checks=[checks.quarantine, checks.findings],
-    jobs=[landing_files, book_of_the_day, packs_of_the_week, housekeeping],
-    schedules=[every_quarter_of_an_hour, every_morning, every_monday, every_night],
+    jobs=[
+        *(landing_files, book_of_the_day, packs_of_the_week, housekeeping),
+        *([pulls_of_the_day] if pulled else []),
+    ],
+    schedules=[
+        *(every_quarter_of_an_hour, every_morning, every_monday, every_night),
+        *([before_the_build] if pulled else []),
+    ],
     sensors=[late_files, failed_runs],
     resources=resources(),
     executor=dg.in_process_executor,

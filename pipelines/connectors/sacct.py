@@ -62,12 +62,12 @@ _TEXTS = {
     "comment": "Comment",
 }
 _TIMES = ("Submit", "Start", "End")
-_FIELDS = (
+FIELDS = (
     *("JobID", "JobIDRaw", "Cluster", "State", *_TIMES, *_TEXTS.values()),
     *("ElapsedRaw", "Elapsed", "Suspended", "NNodes", "AllocNodes"),
     *("AllocTRES", "ConsumedEnergyRaw"),
 )
-_NAMES = {name.lower(): name for name in _FIELDS}
+_NAMES = {name.lower(): name for name in FIELDS}
 _DELIMITERS = ("|", "\t", ";", ",")
 _NOTHING = ("", "Unknown", "None", "None assigned", "N/A", "(null)")
 _NO_VALUE = ("18446744073709551614", "4294967294")  # Slurm's NO_VAL64 and NO_VAL
@@ -181,7 +181,7 @@ def _fields(content: bytes, file_name: str) -> pl.DataFrame:
         told, reason, left_out = {name: name for name in header}, pl.col("line_reason"), []
     return _without_nothing(
         rows.select(
-            *(pl.col(column).alias(name) for name, column in told.items() if name in _FIELDS),
+            *(pl.col(column).alias(name) for name, column in told.items() if name in FIELDS),
             *left_out,
             line_reason=reason,
         )
@@ -204,7 +204,7 @@ def _header(first: str, file_name: str) -> tuple[str, list[str]]:
             f"{file_name}: found a field twice in the header {header}, expected each once; {_HELP}"
         )
     if missing:
-        mend = _HELP if set(header) & set(_FIELDS) else f"{_HELP}; {_NO_HEADER}"
+        mend = _HELP if set(header) & set(FIELDS) else f"{_HELP}; {_NO_HEADER}"
         raise UnreadableFile(
             f"{file_name}: found the header {header}, expected the fields of a job"
             f" (missing: {', '.join(missing)}); {mend}"
@@ -245,7 +245,7 @@ def _without_nothing(fields: pl.DataFrame) -> pl.DataFrame:
     return fields.with_columns(
         pl.when(~pl.col(name).is_in(_NOTHING)).then(name).alias(name)
         for name in fields.columns
-        if name in _FIELDS
+        if name in FIELDS
     )
 
 
@@ -313,7 +313,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
     )
     energy = pl.when(~pl.col("ConsumedEnergyRaw").is_in(_NO_VALUE)).then("ConsumedEnergyRaw")
     named = fields.with_columns(
-        pl.lit(None, pl.String).alias(name) for name in _FIELDS if name not in has
+        pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in has
     ).with_columns(
         zone=zone,
         job_id=pl.coalesce("JobID", "JobIDRaw"),

@@ -14,7 +14,7 @@ import dagster as dg
 import polars as pl
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
-from pipelines import lake, pack, warehouse
+from pipelines import lake, pack, pulls, warehouse
 from pipelines.book import Book
 from pipelines.lake import read_load_records
 from pipelines.lake.quarantine import quarantined
@@ -122,6 +122,37 @@ def _source_specs(group: str, names: set[str]) -> list[dg.AssetSpec]:
         for source in manifest()["sources"].values()
         if source["name"] in names
     ]
+
+
+def pulled(name: str, number: int) -> dg.AssetsDefinition:
+    """The asset of one source of `sources.yml`: what it answers, landed as it came.
+
+    Nothing depends on it, so that a source that fails stops nothing.
+    """
+
+    @dg.multi_asset(
+        name=f"pull_{number}",
+        specs=[
+            dg.AssetSpec(
+                ["pulled", name],
+                group_name="sources",
+                description=f"Files of the source {name}, one row per answer in landing/.",
+            )
+        ],
+    )
+    def one(book: BookResource) -> dg.MaterializeResult:
+        [outcome] = pulls.pull(book.book, [name])
+        if outcome.causes:
+            raise dg.Failure(description="\n".join(outcome.causes))
+        return dg.MaterializeResult(
+            ["pulled", name],
+            metadata={
+                "landed_file_count": outcome.landed,
+                "unchanged_file_count": outcome.unchanged,
+            },
+        )
+
+    return one
 
 
 _SOURCES = {source["name"] for source in manifest()["sources"].values()} - {"built_loads"}

@@ -60,6 +60,18 @@ WEEKS = dg.WeeklyPartitionsDefinition(
 )
 
 
+def source_names() -> list[str]:
+    """The sources that are pulled; none where `sources.yml` has mistakes.
+
+    They keep the UI from nothing: checking the reference data tells of them.
+    """
+    try:
+        sources = reference.load_sources(Book(data_dir()).reference).sources
+    except reference.ReferenceErrors:
+        return []
+    return [source.name for source in sources]
+
+
 @cache
 def manifest() -> dict[str, Any]:
     """The dbt project as it stands, read once per process."""

@@ -10,7 +10,7 @@ every mistake with its file, line where there is one, field, what was found and 
 
 from pipelines.reference.calendar import Calendar, load_calendar
 from pipelines.reference.documents import ReferenceErrors
-from pipelines.reference.loading import load, load_organization
+from pipelines.reference.loading import load, load_organization, load_sources
 from pipelines.reference.model import Reference
 from pipelines.reference.tables import TABLES, flatten
 
@@ -23,4 +23,5 @@ __all__ = [
     "load",
     "load_calendar",
     "load_organization",
+    "load_sources",
 ]

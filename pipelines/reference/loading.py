@@ -19,6 +19,7 @@ from pipelines.reference.factors import EmissionFactors
 from pipelines.reference.model import Reference
 from pipelines.reference.organization import CapacityPlan, Organization, Targets, Workloads
 from pipelines.reference.sites import GpuModels, Meters, Site
+from pipelines.reference.sources import Sources
 
 
 def load_organization(reference_dir: Path) -> Organization:
@@ -34,6 +35,26 @@ def load_organization(reference_dir: Path) -> Organization:
     if mistakes.causes:
         raise ReferenceErrors(mistakes.causes)
     return organization
+
+
+def load_sources(reference_dir: Path) -> Sources:
+    """Read `sources.yml` alone, none where it is not there: pulls need no other file.
+
+    Raises:
+        ReferenceErrors: it has mistakes.
+    """
+    mistakes = Mistakes()
+    sources = _read_sources(Reader(reference_dir, mistakes))
+    if mistakes.causes:
+        raise ReferenceErrors(mistakes.causes)
+    return sources
+
+
+def _read_sources(read: Reader) -> Sources:
+    if not (read.folder / "sources.yml").is_file():
+        return Sources()
+    sources: Sources = read.one("sources.yml", Sources)
+    return sources
 
 
 def load(reference_dir: Path) -> Reference:
@@ -58,6 +79,7 @@ def load(reference_dir: Path) -> Reference:
     targets = read.one("targets.yml", Targets, Targets())
     site_costs = read.one("site_costs.yml", SiteCosts, SiteCosts())
     decisions = read.each("decisions", TypeAdapter(Decision))
+    sources = _read_sources(read)
     fx_rates = _read_fx_rates(reference_dir / "fx_rates.csv", mistakes)
     price_indices = _read_price_indices(reference_dir / "price_indices.csv", mistakes)
     forward_prices = _read_forward_prices(reference_dir / "forward_prices.csv", mistakes)
@@ -77,6 +99,7 @@ def load(reference_dir: Path) -> Reference:
         targets=targets.targets,
         site_costs=site_costs.costs,
         decisions=decisions,
+        sources=sources.sources,
         price_indices=price_indices,
         forward_prices=forward_prices,
         fx_rates=fx_rates,

@@ -22,6 +22,7 @@ from pipelines.reference.organization import (
     WorkloadRule,
 )
 from pipelines.reference.sites import GpuModel, Meter, Site
+from pipelines.reference.sources import Source
 
 Kind = TypeVar("Kind", bound=BaseContract)
 
@@ -42,6 +43,8 @@ class Reference:
     targets: list[Target]
     site_costs: list[SiteCost]
     decisions: list[Decision]
+    sources: list[Source]
+    """Where data are pulled from; none without the file."""
     price_indices: pl.DataFrame
     """index, month (its first day), value: one row per index and month; none without the file."""
     forward_prices: pl.DataFrame
