@@ -17,6 +17,7 @@ FORMATS: tuple[str, ...] = (
     "focus",
     "green_button",
     "nem12",
+    "readings_csv",
     "battery_csv",
     "entsoe",
     "electricity_maps",

@@ -74,6 +74,10 @@ class Reader:
             return None
         return self._read(path, name, TypeAdapter(model))
 
+    def optional(self, name: str, model: type[BaseModel]) -> Any:
+        """The checked content of a file; where there is none, the model with nothing in it."""
+        return self.one(name, model) if (self.folder / name).exists() else model()
+
     def each(self, folder: str, adapter: TypeAdapter[Any]) -> list[Any]:
         """The checked contents of the YAML files of a folder, in order of their names."""
         files = sorted((self.folder / folder).glob("*.yml"))

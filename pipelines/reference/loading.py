@@ -16,6 +16,7 @@ from pipelines.reference.costs import SiteCosts
 from pipelines.reference.decisions import Decision
 from pipelines.reference.documents import Mistakes, Reader, ReferenceErrors
 from pipelines.reference.factors import EmissionFactors
+from pipelines.reference.mappings import Mappings
 from pipelines.reference.model import Reference
 from pipelines.reference.organization import CapacityPlan, Organization, Targets, Workloads
 from pipelines.reference.sites import GpuModels, Meters, Site
@@ -57,6 +58,7 @@ def load(reference_dir: Path) -> Reference:
     targets = read.one("targets.yml", Targets)
     site_costs = read.one("site_costs.yml", SiteCosts)
     decisions = read.each("decisions", TypeAdapter(Decision))
+    mappings = read.optional("mappings.yml", Mappings)
     fx_rates = _read_fx_rates(reference_dir / "fx_rates.csv", mistakes)
     price_indices = _read_price_indices(reference_dir / "price_indices.csv", mistakes)
     forward_prices = _read_forward_prices(reference_dir / "forward_prices.csv", mistakes)
@@ -76,6 +78,7 @@ def load(reference_dir: Path) -> Reference:
         targets=targets.targets,
         site_costs=site_costs.costs,
         decisions=decisions,
+        mappings=mappings,
         price_indices=price_indices,
         forward_prices=forward_prices,
         fx_rates=fx_rates,

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipelines.connectors import FORMATS
 from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.connectors.mappings import Mappings, Quantity, ReadingsMapping, Source, Time
 from pipelines.connectors.reading import Reader
 from pipelines.lake.landing import LandedFile, rows_of
 from pipelines.lake.quarantine import Declared, split
@@ -25,7 +26,22 @@ from pipelines.lake.schemas import RAW_TABLES, columns_to_fill
 START = datetime(2026, 5, 4, tzinfo=UTC)
 DECLARED = Declared(
     digest="0" * 16,
-    context=Context({"alder": "Europe/Berlin"}),
+    context=Context(
+        {"alder": "Europe/Berlin"},
+        Mappings(
+            [
+                ReadingsMapping(
+                    folder="supplier",
+                    meter_id=Source("meter"),
+                    flow=Source(constant="import"),
+                    started_at=Time(["from"], time_zone="Europe/Berlin"),
+                    interval_minutes=60,
+                    quantity=Quantity("mean", "kW"),
+                    quality=Source("code", codes={"W": "measured"}),
+                )
+            ]
+        ),
+    ),
     names={"grid_events": (("target",), pl.DataFrame({"target": ["poc"]}), "sites")},
     first_day=datetime(2026, 1, 1, tzinfo=UTC),
     kept_days=None,
@@ -146,6 +162,22 @@ CSV = {
             "BilledCost": f"{n}7.25",
         },
         BilledCost="x",
+    ),
+    "readings_csv/a.csv": csv(
+        lambda n: {
+            "meter_id": "M1",
+            "interval_start_utc": iso(n),
+            "interval_seconds": "3600",
+            "direction": "import",
+            "unit": "kWh",
+            "quality": "measured",
+            "quantity": f"1{n}.25",
+        },
+        quantity="x",
+    ),
+    "readings_csv/supplier/a.csv": csv(
+        lambda n: {"meter": "M1", "from": iso(n)[:-1], "code": "W", "mean": f"1{n}.25"},
+        mean="x",
     ),
     "prometheus/wide.csv": csv(
         lambda n: {
