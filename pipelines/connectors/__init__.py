@@ -13,6 +13,8 @@ from pipelines.connectors.common import Tables
 FORMATS: tuple[str, ...] = (
     "prometheus",
     "dcgm_scrape",
+    "kepler",
+    "redfish",
     "sacct",
     "focus",
     "green_button",

@@ -37,7 +37,7 @@ def joined(parts: Iterable[Tables]) -> Tables:
     for part in parts:
         for table, rows in part.items():
             tables[table].append(rows)
-    return {table: pl.concat(rows) for table, rows in tables.items()}
+    return {table: pl.concat(rows, how="diagonal") for table, rows in tables.items()}
 
 
 @dataclass(frozen=True)

@@ -326,6 +326,22 @@ def scrape(kinds: Kinds) -> tuple[str, int]:
     return "\n".join([*lines, ""]), len(kinds)
 
 
+def kepler(kinds: Kinds) -> tuple[str, int]:
+    """A board a line, and as many metrics of its node that the book does not read."""
+    lines = [
+        f'kepler_node_{name}{{node_name="ald{number}",{of}}} {"NaN" if kind == "bad" else 412.5}'
+        for number, kind in enumerate(kinds)
+        for name, of in (("gpu_watts", f'gpu="{number}"'), ("cpu_watts", 'zone="package"'))
+    ]
+    return "\n".join([*lines, ""]), 2 * len(kinds)
+
+
+def redfish(kinds: Kinds) -> tuple[str, int]:
+    """A resource is one line, however many controls it has."""
+    controls = [{"PowerConsumedWatts": None if kind == "bad" else 344.5} for kind in kinds]
+    return json.dumps({"@odata.type": "#Power.v1_7_1.Power", "PowerControl": controls}), 1
+
+
 def carbon(kinds: Kinds) -> tuple[str, int]:
     history = [
         {
@@ -363,6 +379,8 @@ FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     "openadr/a.json": openadr,
     "prometheus/a.json": answer,
     "dcgm_scrape/ald_20260504T000000Z.prom": scrape,
+    "kepler/ald_20260504T000000Z.prom": kepler,
+    "redfish/ald_20260504T000000Z.json": redfish,
     "electricity_maps/a_hourly.json": carbon,
 }
 KINDS = st.lists(st.sampled_from(["good", "good", "bad", "short", "long", "empty"]), max_size=6)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.connectors import dcgm_scrape, focus, prometheus, sacct
+from pipelines.connectors import dcgm_scrape, focus, prometheus, redfish, sacct
 from pipelines.connectors.common import Context, UnreadableFile
 from pipelines.lake.schemas import RAW_TABLES
 from pipelines.simulator.writers import dcgm_scrape as scrape_writer
@@ -60,11 +60,16 @@ BILL = (
     b"AWS,1,USD,2024-09-01 00:00:00,2024-10-01 00:00:00,"
     b"2024-09-18 22:00:00,2024-09-18T23:00:00Z,Usage,0.8,0.7\n"
 )
+REDFISH = (
+    b'{"@odata.type":"#EnvironmentMetrics.v1_3_0.EnvironmentMetrics",'
+    b'"PowerWatts":{"Reading":374.5,"ReadingTime":"2026-11-01T00:00:00Z"}}'
+)
 FILES = [
     (prometheus, prometheus_writer.write_query_range(SAMPLES, step_s=60)),
     (prometheus, b"timestamp,Hostname,gpu,DCGM_FI_DEV_POWER_USAGE\n1793491200,jwb0001,0,50.5\n"),
     (prometheus, prometheus_writer.write_export(SAMPLES)),
     (dcgm_scrape, scrape_writer.write_scrape(SAMPLES, scraped_at=MIDNIGHT)),
+    (redfish, REDFISH),
     (sacct, ACCOUNTING),
     (sacct, ANSWER),
     (focus, BILL),

@@ -1016,3 +1016,35 @@ def test_a_mapping_that_comes_or_is_corrected_has_its_files_read_again_and_no_ot
     (book.reference / "mappings.yml").unlink()
     assert counts(load(book))["failed"] == 1
     assert rows(book, "meter_readings").select("quantity", "unit").rows() == [other]
+
+
+def test_a_metric_that_is_declared_or_corrected_has_its_files_read_again_and_no_others(book):
+    shutil.copytree(PROJECT_REFERENCE, book.data_dir / "reference")
+
+    def put_answer(name: str, metric: str, **labels: str) -> None:
+        series = {"metric": {"__name__": metric, **labels}, "values": [[1775347200, "800"]]}
+        answer = {"data": {"resultType": "matrix", "result": [series]}}
+        put(book, f"prometheus/{name}.json", json.dumps(answer))
+
+    put_answer("own", "hwmon", instance="jwb0001:9100")
+    put_answer("dcgm", "DCGM_FI_DEV_POWER_USAGE", Hostname="jwb0001", gpu="0")
+    first = load(book)
+    assert counts(first)["loaded"] == 2
+    assert [count for _, count, _ in first.left_out()] == [1]
+    assert rows(book, "node_power_samples").is_empty()
+    seen = []
+    for unit in ("W", "kW"):
+        (book.reference / "mappings.yml").write_text(
+            f"metrics:\n  - metric: hwmon\n    quantity: node_power\n    unit: {unit}\n"
+            "    host: {label: instance}\n"
+        )
+        summary = load(book)
+        read = sorted(record.source_file for record in summary.records)
+        quarantined_rows = summary.quarantined_rows
+        power = rows(book, "node_power_samples")["power_w"].to_list()
+        seen.append((read, power, quarantined_rows))
+    # 800 kW is more than a node can draw.
+    assert seen == [
+        (["prometheus/own.json"], [800.0], 0),
+        (["prometheus/own.json"], [], 1),
+    ]
