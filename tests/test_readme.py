@@ -4,13 +4,15 @@
 """
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from pipelines.book import Book
+from pipelines import reference
+from pipelines.book import PROJECT_REFERENCE, Book
 from pipelines.published import query
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +63,15 @@ def test_every_path_of_the_project_named_in_the_readme_exists():
     )
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_mappings_it_shows_are_right(tmp_path):
+    [shown] = re.findall(r"^```yaml\n(readings_csv:\n[^`]+)```$", README.read_text(), re.MULTILINE)
+    shutil.copytree(PROJECT_REFERENCE, tmp_path / "reference")
+    (tmp_path / "reference" / "mappings.yml").write_text(shown)
+    mappings = reference.load(tmp_path / "reference").mappings
+    assert [one.folder for one in mappings.readings_csv] == ["stadtwerke"]
+    assert [one.quantity for one in mappings.metrics] == ["node_power", "node_power"]
 
 
 if __name__ == "__main__":

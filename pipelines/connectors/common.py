@@ -6,9 +6,11 @@ format needs alone.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
+
+from pipelines.connectors.mappings import Mappings
 
 REJECT_REASON = "reject_reason"
 LEFT_OUT_REASON = "left_out_reason"
@@ -35,7 +37,7 @@ def joined(parts: Iterable[Tables]) -> Tables:
     for part in parts:
         for table, rows in part.items():
             tables[table].append(rows)
-    return {table: pl.concat(rows) for table, rows in tables.items()}
+    return {table: pl.concat(rows, how="diagonal") for table, rows in tables.items()}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Context:
 
     cluster_time_zones: Mapping[str, str]
     """Slurm cluster -> IANA time zone of its accounting."""
+    mappings: Mappings = field(default_factory=Mappings)
+    """What the site's own files and metrics mean."""
 
 
 class UnreadableFile(ValueError):  # noqa: N818 - a file that cannot be read, not a fault of ours

@@ -4,6 +4,7 @@ What belongs here: the text exposition and the moment of the scrape, which the t
 and the file name does. What does not: which metric gives which column (`prometheus.py`).
 """
 
+import re
 from datetime import datetime
 from io import StringIO
 
@@ -11,20 +12,23 @@ import polars as pl
 from prometheus_client import Metric
 from prometheus_client.parser import text_fd_to_metric_families
 
-from pipelines.connectors.common import Context, Tables, UnreadableFile
+from pipelines.connectors.common import Context, Tables, UnreadableFile, joined
+from pipelines.connectors.metrics import left_out
 from pipelines.connectors.parsing import time_in_name
-from pipelines.connectors.prometheus import is_gpu_metric, tables_of_samples
+from pipelines.connectors.prometheus import Known, tables_of_samples
 
 _EXPECTED = "the answer of dcgm-exporter's /metrics"
 
 
 def read(content: bytes, *, file_name: str, context: Context) -> Tables:
-    """Rows of `gpu_samples`: one per board of the scraped node.
+    """Rows of `gpu_samples`, one per board of the scraped node, and of the node's own power.
+
+    A node that no label names is the one of the file's name.
 
     Raises:
         UnreadableFile: the name has no time, the text is no exposition, or it has no DCGM metric.
     """
-    del context
+    known = Known.of(context)
     scraped_at = _scraped_at(file_name)
     try:
         text = content.decode("utf-8-sig")
@@ -39,17 +43,10 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
         )
     stream = StringIO(text)
     try:
-        samples = [
-            {
-                **sample.labels,
-                "__name__": _name(family, sample.name),
-                "value": sample.value,
-                "time": scraped_at,
-                "time_found": file_name,
-            }
+        named = [
+            (_name(family, sample.name, known), sample)
             for family in text_fd_to_metric_families(stream)
             for sample in family.samples
-            if is_gpu_metric(_name(family, sample.name))
         ]
     except (ValueError, IndexError) as error:
         # The parser runs off the end of some damaged lines, and says nothing of others.
@@ -59,16 +56,39 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
             f"{file_name}: line {number} is no Prometheus text exposition ({told[:200]}); expected "
             f"{_EXPECTED}; scrape it again"
         ) from error
-    if not samples:
+    samples = [
+        {
+            "instance": host_in_name(file_name),
+            **{label: value for label, value in sample.labels.items() if label in known.columns},
+            "__name__": name,
+            "value": sample.value,
+            "time": scraped_at,
+            "time_found": file_name,
+        }
+        for name, sample in named
+        if name in known.host_labels
+    ]
+    others = left_out(sum(known.is_other(name) for name, _ in named))
+    if not samples and others["gpu_samples"].is_empty():
         raise UnreadableFile(
             f"{file_name}: found no metric of a GPU's power, energy, utilization or throttling; "
             "expected DCGM_FI_DEV_POWER_USAGE or others of dcgm-exporter; scrape its /metrics"
         )
-    return tables_of_samples(pl.DataFrame(samples, infer_schema_length=None), file_name)
+    if not samples:
+        return others
+    tables = tables_of_samples(pl.DataFrame(samples, infer_schema_length=None), file_name, known)
+    return tables if others["gpu_samples"].is_empty() else joined([tables, others])
 
 
-def _name(family: Metric, sample_name: str) -> str:
+def host_in_name(file_name: str) -> str | None:
+    """What a file's name has before its time: the host that was scraped."""
+    return re.split(r"_\d{8}T\d{6}Z", re.split("[/!]", file_name)[-1])[0] or None
+
+
+def _name(family: Metric, sample_name: str, known: Known) -> str:
     """The metric's name as scraped: the parser adds `_total` to every counter, DCGM's have none."""
+    if sample_name in known.host_labels:
+        return sample_name
     return sample_name.removesuffix("_total") if family.type == "counter" else sample_name
 
 

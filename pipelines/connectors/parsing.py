@@ -96,14 +96,14 @@ def decode(content: bytes, *, expected: str) -> str:
     return text
 
 
-def csv_records(text: str, *, expected: str) -> Iterator[list[str]]:
-    """The records of a comma-separated text, blank lines left out; any line ends.
+def csv_records(text: str, *, expected: str, delimiter: str = ",") -> Iterator[list[str]]:
+    """The records of a text with separators, blank lines left out; any line ends.
 
     Raises:
         UnreadableFile: for broken quoting, which may have swallowed lines.
     """
     # Lines end in CR, LF or both, as the machine has it that wrote them.
-    lines = csv.reader(io.StringIO(text, newline=None), strict=True)
+    lines = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, strict=True)
     try:
         yield from (record for record in lines if len(record) > 1 or any(map(str.strip, record)))
     except csv.Error as error:
@@ -113,7 +113,7 @@ def csv_records(text: str, *, expected: str) -> Iterator[list[str]]:
         ) from error
 
 
-def csv_rows(content: bytes, *, expected: str) -> pl.DataFrame:
+def csv_rows(content: bytes, *, expected: str, delimiter: str = ",") -> pl.DataFrame:
     """Rows of a CSV with header, all columns text, empty fields null, names as in the header.
 
     A row with too few or too many fields is kept with null fields and a `reject_reason`, as is the
@@ -123,9 +123,9 @@ def csv_rows(content: bytes, *, expected: str) -> pl.DataFrame:
         UnreadableFile: when it is no CSV with a header of distinct names.
     """
     text = decode(content, expected=expected)
-    rows = _without_faults(content)
+    rows = _without_faults(content) if delimiter == "," else None
     if rows is None:
-        rows = _line_by_line(text, expected)
+        rows = _line_by_line(text, expected, delimiter)
     if not is_whole_text(text):
         is_last = pl.int_range(pl.len()) == pl.len() - 1
         cut = pl.when(is_last).then(pl.lit(CUT_OFF))
@@ -175,8 +175,8 @@ def _fields(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(pl.all().str.strip_chars().replace("", None))
 
 
-def _line_by_line(text: str, expected: str) -> pl.DataFrame:
-    records = csv_records(text, expected=expected)
+def _line_by_line(text: str, expected: str, delimiter: str) -> pl.DataFrame:
+    records = csv_records(text, expected=expected, delimiter=delimiter)
     header = next(records, None)
     if header is None:
         raise UnreadableFile(f"the file holds no line: expected {expected}")

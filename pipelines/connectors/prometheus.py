@@ -10,6 +10,7 @@ Times are UTC: Prometheus knows no other, so a time without an offset is read as
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from json import JSONDecoder
 from typing import Any
@@ -26,6 +27,14 @@ from pipelines.connectors.common import (
     Tables,
     UnreadableFile,
     joined,
+)
+from pipelines.connectors.metrics import (
+    DECLARED_NODE_POWER,
+    Meaning,
+    left_out,
+    meanings,
+    meter_readings,
+    translated,
 )
 from pipelines.connectors.parsing import (
     DAMAGED_TABLE,
@@ -78,6 +87,7 @@ GPU_METRICS: Mapping[str, Sequence[str]] = {
 """Column of `gpu_samples` -> the DCGM metrics that give it, the one to prefer first."""
 
 NODE_POWER_METRICS = (
+    DECLARED_NODE_POWER,
     "ipmi_dcmi_power_consumption_watts",
     "kepler_node_platform_watts",
     "kepler_platform_watts",
@@ -100,6 +110,14 @@ _GPU_INDEX_LABELS = ("exported_gpu", "gpu")
 _MIG_LABELS = ("GPU_I_ID", "GPU_I_PROFILE")
 _BOARD = ("time", "time_found", "hostname", "gpu_index")
 _BOARD_SAMPLE = (*_BOARD, "mig_id", "mig_profile", "is_mig", "value")
+_DCGM = "DCGM_"
+_DOUBLE = Problem(
+    pl.col("is_double"),
+    pl.lit(
+        "several series of one metric name this node: expected one; tell them apart by where in"
+        " mappings.yml"
+    ),
+)
 _NODE_LABELS = ("node_name", "nodename", "exported_instance", "node", "hostname", "instance")
 _TIME_COLUMNS = ("timestamp", "time", "Time", "ts")
 _NAME_COLUMNS = ("__name__", "metric", "name")
@@ -147,15 +165,19 @@ def read_parts(content: bytes, *, file_name: str, context: Context) -> Iterator[
     Raises:
         UnreadableFile: as `read` does, and with any part.
     """
-    del context
+    known = Known.of(context)
     if content.startswith(b"PAR1"):
-        for export in _parquet(content, file_name):
-            yield _read_export(export, file_name)
+        for export in _parquet(content, file_name, known):
+            yield _read_export(export, file_name, known)
     elif content.lstrip()[:1] == b"{":
-        for series in _answers(content, file_name):
-            yield tables_of_samples(_long_samples(series, file_name), file_name) if series else {}
+        for series in _answers(content, file_name, known):
+            told, others = _told_apart(series, known)
+            if told:
+                yield tables_of_samples(_long_samples(told, file_name, known), file_name, known)
+            if others:
+                yield left_out(others)
     else:
-        yield _read_csv(content, file_name)
+        yield _read_csv(content, file_name, known)
 
 
 def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
@@ -206,13 +228,42 @@ def _mig_shares(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def is_gpu_metric(name: str) -> bool:
-    """Whether a DCGM metric gives a column of `gpu_samples`."""
-    return name in _METRIC_COLUMN
+@dataclass(frozen=True)
+class Known:
+    """Metrics that mean something here: the book's own, other makers' and those declared."""
+
+    meanings: Sequence[Meaning]
+    host_labels: Mapping[str, Sequence[str]]
+    """Of each metric the labels that may name its host."""
+    columns: frozenset[str]
+    """Labels and columns that are of use."""
+
+    @classmethod
+    def of(cls, context: Context) -> "Known":
+        """With what a book declares."""
+        known = meanings(context.mappings)
+        hosts = {one.metric: [label.label for label in one.hosts] for one in known}
+        labels = {label for one in known for label in one.labels}
+        return cls(known, {**_HOST_LABELS, **hosts}, frozenset(_COLUMNS | labels))
+
+    def is_other(self, name: str) -> bool:
+        """Whether a metric is one beside those of the book; DCGM's are all of its boards."""
+        return name not in self.host_labels and not name.startswith(_DCGM)
 
 
-def _answers(content: bytes, file_name: str) -> Iterator[list[dict[str, Any]]]:
-    """The series of an answer; of a large one those of known metrics, some hosts after others."""
+def _told_apart(series: list[dict[str, Any]], known: Known) -> tuple[list[dict[str, Any]], int]:
+    """The series that may be told, and the count of those of other metrics."""
+    told = []
+    for one in series:
+        labels = one.get("metric") if isinstance(one, dict) else None
+        name = labels.get("__name__") if isinstance(labels, dict) else None
+        if name is None or not known.is_other(str(name)):
+            told.append(one)
+    return told, len(series) - len(told)
+
+
+def _answers(content: bytes, file_name: str, known: Known) -> Iterator[list[dict[str, Any]]]:
+    """The series of an answer; of a large one those not of the book, then hosts one by one."""
     found = [*_SERIES.finditer(content)] if len(content) > PART_BYTES else []
     if not found:
         yield _series(_json(content, file_name), file_name)
@@ -226,14 +277,20 @@ def _answers(content: bytes, file_name: str) -> Iterator[list[dict[str, Any]]]:
     ends.append(starts[-1] + _json_length(content[starts[-1] :], file_name))
     _series(_json(content[: starts[0]] + content[ends[-1] :], file_name), file_name)
     spans_of_hosts: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    others: list[dict[str, Any]] = []
     for one, end in zip(found, ends, strict=True):
         labels = _json(one[1], file_name)
-        host_labels = _HOST_LABELS.get(str(labels.get("__name__")))
+        name = str(labels.get("__name__"))
+        host_labels = known.host_labels.get(name)
+        if host_labels is None and "__name__" in labels and known.is_other(name):
+            others.append({"metric": labels})
         if host_labels is not None:
             host = next((labels[name] for name in host_labels if labels.get(name)), None)
             spans_of_hosts[re.sub(r":\d+$", "", str(host))].append((one.start(), end))
     # Where no metric is known, that is told of any of them.
-    hosts = [*spans_of_hosts.values()] or [[(starts[0], ends[0])]]
+    if others:
+        yield others
+    hosts = [*spans_of_hosts.values()] or ([] if others else [[(starts[0], ends[0])]])
     part: list[bytes] = []
     for number, spans in enumerate(hosts, start=1):
         part += (content[start:end] for start, end in spans)
@@ -286,7 +343,7 @@ def _series(answer: dict[str, Any], file_name: str) -> list[dict[str, Any]]:
     return data["result"]
 
 
-def _long_samples(series: list[dict[str, Any]], file_name: str) -> pl.DataFrame:
+def _long_samples(series: list[dict[str, Any]], file_name: str, known: Known) -> pl.DataFrame:
     try:
         points = [item["values"] if "values" in item else [item["value"]] for item in series]
         labels = pl.DataFrame(
@@ -308,7 +365,7 @@ def _long_samples(series: list[dict[str, Any]], file_name: str) -> pl.DataFrame:
         )
     lengths = pl.Series([len(of_one) for of_one in points], dtype=pl.UInt32)
     of_series = pl.select(pl.int_range(len(points)).repeat_by(lengths).explode()).to_series()
-    of_use = labels.select(name for name in labels.columns if name in _COLUMNS)
+    of_use = labels.select(name for name in labels.columns if name in known.columns)
     return of_use[of_series.drop_nulls()].with_columns(
         _times(times).alias("time"),
         times.cast(pl.String).alias("time_found"),
@@ -316,12 +373,12 @@ def _long_samples(series: list[dict[str, Any]], file_name: str) -> pl.DataFrame:
     )
 
 
-def _parquet(content: bytes, file_name: str) -> Iterator[pl.DataFrame]:
+def _parquet(content: bytes, file_name: str, known: Known) -> Iterator[pl.DataFrame]:
     export = pl.scan_parquet(content)
     try:
         columns = export.collect_schema()
         row_count = export.select(pl.len()).collect().item()
-        parts = _parts(export, columns, row_count) if row_count > PART_ROWS else [export]
+        parts = _parts(export, columns, row_count, known) if row_count > PART_ROWS else [export]
         for part in parts:
             yield part.collect()
     except DAMAGED_TABLE as error:
@@ -331,14 +388,16 @@ def _parquet(content: bytes, file_name: str) -> Iterator[pl.DataFrame]:
         ) from error
 
 
-def _parts(export: pl.LazyFrame, columns: pl.Schema, row_count: int) -> Iterator[pl.LazyFrame]:
+def _parts(
+    export: pl.LazyFrame, columns: pl.Schema, row_count: int, known: Known
+) -> Iterator[pl.LazyFrame]:
     """Parts of an export: by rows where each row is all of a board and time, else by time.
 
     Of what is told in several rows, which may stand far apart, only known metrics are of use.
     """
     time = next((name for name in _TIME_COLUMNS if name in columns), None)
     is_wide = any(name in _METRIC_COLUMN for name in columns)
-    of_use = export.select(name for name in columns if name in _COLUMNS)
+    of_use = export.select(name for name in columns if name in known.columns)
     if time is not None and is_wide and not _has_instances(export, columns):
         for first in range(0, row_count, PART_ROWS):
             yield of_use.slice(first, PART_ROWS)
@@ -346,7 +405,14 @@ def _parts(export: pl.LazyFrame, columns: pl.Schema, row_count: int) -> Iterator
     name_column = next((name for name in _NAME_COLUMNS if name in columns), None)
     if not is_wide and name_column is not None:
         name = pl.col(name_column).cast(pl.String)
-        of_use = of_use.filter(name.is_in([*_METRIC_COLUMN, *NODE_POWER_METRICS]))
+        # Others are only counted, so that their labels and times are of no use.
+        is_other = ~name.is_in([*known.host_labels]) & ~name.str.starts_with(_DCGM)
+        others = export.filter(is_other).select(name_column, *([time] if time else []))
+        others = others.with_columns(pl.lit("").alias("value"))
+        if not others.head(1).collect().is_empty():
+            yield others
+            export = export.filter(~is_other)
+        of_use = of_use.filter(name.is_in([*known.host_labels]))
     if time is None or of_use.head(1).collect().is_empty():
         # What is missing is told of any of its rows.
         yield export.head(1)
@@ -368,14 +434,14 @@ def _has_instances(export: pl.LazyFrame, columns: pl.Schema) -> bool:
     return bool(told.collect(engine="streaming").item())
 
 
-def _read_csv(content: bytes, file_name: str) -> Tables:
+def _read_csv(content: bytes, file_name: str, known: Known) -> Tables:
     try:
         rows = csv_rows(content, expected="a Prometheus answer or a wide or long export of metrics")
     except UnreadableFile as error:
         raise UnreadableFile(f"{file_name}: {error}") from error
     reasons = [name for name in (REJECT_REASON, LEFT_OUT_REASON) if name in rows.columns]
     is_sound = pl.all_horizontal(pl.col(reasons).is_null())
-    tables = _read_export(rows.filter(is_sound).drop(reasons), file_name)
+    tables = _read_export(rows.filter(is_sound).drop(reasons), file_name, known)
     unread = rows.filter(~is_sound).select(reasons)
     if unread.height:
         table = next(iter(tables), "gpu_samples")
@@ -384,7 +450,7 @@ def _read_csv(content: bytes, file_name: str) -> Tables:
     return tables
 
 
-def _read_export(export: pl.DataFrame, file_name: str) -> Tables:
+def _read_export(export: pl.DataFrame, file_name: str, known: Known) -> Tables:
     time_column = _first_present(_TIME_COLUMNS, export)
     if time_column is None:
         raise UnreadableFile(
@@ -405,7 +471,7 @@ def _read_export(export: pl.DataFrame, file_name: str) -> Tables:
             f"metric (such as {next(iter(_METRIC_COLUMN))}) or __name__ and value; export the "
             "metrics under their own names"
         )
-    return tables_of_samples(rows.rename({name_column: "__name__"}), file_name)
+    return tables_of_samples(rows.rename({name_column: "__name__"}), file_name, known)
 
 
 def _wide_gpu_rows(rows: pl.DataFrame, metrics: list[str]) -> pl.DataFrame:
@@ -418,8 +484,17 @@ def _wide_gpu_rows(rows: pl.DataFrame, metrics: list[str]) -> pl.DataFrame:
     return _gpu_samples(wide)
 
 
-def tables_of_samples(samples: pl.DataFrame, file_name: str) -> Tables:
+def tables_of_samples(samples: pl.DataFrame, file_name: str, known: Known) -> Tables:
     """Rows per table from labelled samples, one row each: `__name__`, `time`, `value`, labels."""
+    samples = samples.with_columns(pl.col("__name__").cast(pl.String))
+    told, is_told = translated(samples, known.meanings)
+    names = samples["__name__"].unique().drop_nulls()
+    of_book = {*_METRIC_COLUMN, *NODE_POWER_METRICS}
+    beside = [name for name in names if name not in of_book and not name.startswith(_DCGM)]
+    others = int((samples["__name__"].is_in(beside) & ~is_told).sum()) if beside else 0
+    if told.height:
+        untold = samples.filter(~is_told).with_columns(pl.col("value").cast(pl.String))
+        samples = pl.concat([told, untold], how="diagonal")
     gpu = samples.filter(pl.col("__name__").is_in(list(_METRIC_COLUMN)))
     node = samples.filter(pl.col("__name__").is_in(NODE_POWER_METRICS))
     tables: Tables = {}
@@ -427,6 +502,12 @@ def tables_of_samples(samples: pl.DataFrame, file_name: str) -> Tables:
         tables["gpu_samples"] = gpu_rows(_with_board(gpu).select(*_BOARD_SAMPLE, metric="__name__"))
     if node.height:
         tables["node_power_samples"] = _node_rows(node)
+    if told.height:
+        meters = meter_readings(told)
+        if meters.height:
+            tables["meter_readings"] = meters
+    if others:
+        return joined([tables, left_out(others)])
     if not tables and samples.height:
         found = samples["__name__"].unique().sort().head(5).to_list()
         raise UnreadableFile(
@@ -505,7 +586,9 @@ def _node_rows(samples: pl.DataFrame) -> pl.DataFrame:
     preference = pl.col("__name__").replace_strict(
         {name: order for order, name in enumerate(NODE_POWER_METRICS)}, return_dtype=pl.Int8
     )
-    host = _label(_NODE_LABELS, samples).str.replace(r":\d+$", "")  # instance carries a port
+    host = _label(("Hostname", *_NODE_LABELS), samples).str.replace(
+        r":\d+$", ""
+    )  # instance carries a port
     power = _plain_number("value", samples.schema["value"])
     rows = samples.with_columns(hostname=host, power_w=power, preference=preference)
     problems = [
@@ -517,6 +600,7 @@ def _node_rows(samples: pl.DataFrame) -> pl.DataFrame:
             found=pl.col("value"),
             expected="a number of watts",
         ),
+        *([_DOUBLE] if "is_double" in rows.columns else []),
     ]
     told = rows.with_columns(told_problems(rows, problems).alias(REJECT_REASON)).filter(
         pl.col("power_w").is_not_null() | pl.col(REJECT_REASON).is_not_null()

@@ -189,7 +189,7 @@ class Batch:
                         {table for found in (good, bad, other) if found for table in found["table"]}
                     ),
                     touched_dates=good["touched_dates"] if good else [],
-                    reference_digest=self.declared.digest,
+                    reference_digest=self.declared.read_by(landed.source_file),
                     file_bytes=landed.file_bytes,
                     batch=batch,
                     data_files=held.get(landed.load_id, []),

@@ -140,7 +140,7 @@ def load(
         records, notes = follow_landing(book, records, landing, declared.kept_days, now)
         notes += _told(before, records)
         gaps = holes(book, data_files(book), records, with_checksums=with_checksums)
-        new, skipped = _find_new(landing, records, gaps, declared.digest, now)
+        new, skipped = _find_new(landing, records, gaps, declared, now)
         _forget(book, records, new, {hole.file for hole in gaps})
         _set_aside(book, gaps)
         written, failures = _load_batches(book, new, declared, report)
@@ -246,7 +246,11 @@ def _remove_leftovers(book: Book, records: pl.DataFrame, landing: Landing) -> No
 
 
 def _find_new(
-    landing: Landing, records: pl.DataFrame, gaps: Sequence[Hole], digest: str, now: datetime
+    landing: Landing,
+    records: pl.DataFrame,
+    gaps: Sequence[Hole],
+    declared: Declared,
+    now: datetime,
 ) -> tuple[list[LandedFile], int]:
     """Files to read, in the order of their names, and the count of files skipped.
 
@@ -259,7 +263,8 @@ def _find_new(
     failed_before = records.filter(batch=FAILED)["load_id"]
     is_whole = (pl.col("status") == "loaded") & (pl.col("left_out_row_count") == 0)
     final = records.filter(
-        is_whole | (pl.col("reference_digest") == digest),
+        is_whole | (pl.col("reference_digest").str.split(".").list.first() == declared.digest),
+        ~pl.col("load_id").is_in(_read_otherwise(records, declared)),
         ~pl.col("load_id").is_in([*lost, *failed_before]),
     )
     read = {*final["sha256"], *out_of_book}
@@ -294,6 +299,13 @@ def _find_new(
             )
         )
     return new, len(landing.files) - len(new)
+
+
+def _read_otherwise(records: pl.DataFrame, declared: Declared) -> list[str]:
+    """Loads read by a mapping that has changed since: all their rows may mean something else."""
+    mapped = records.filter(pl.col("reference_digest").str.contains(".", literal=True))
+    asked = mapped.select("load_id", "source_file", "reference_digest").iter_rows()
+    return [load_id for load_id, *read in asked if not declared.is_read_alike(*read)]
 
 
 def _forget(
@@ -378,7 +390,8 @@ def _load_batches(
         except UnreadableFile as error:
             file.take_back(book)
             if landed.sha256 not in read:
-                failures.append((failed_record(landed, str(error), declared.digest), error))
+                read_by = declared.read_by(landed.source_file)
+                failures.append((failed_record(landed, str(error), read_by), error))
         else:
             read.add(landed.sha256)
             if file.part_count:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
+from pydantic import TypeAdapter
 
 from pipelines.book import Book
 from pipelines.connectors.common import LEFT_OUT_REASON, REJECT_REASON, Context
+from pipelines.connectors.mappings import Mappings, MetricMapping, ReadingsMapping
 from pipelines.lake.files import listing
 from pipelines.lake.records import read_load_records, withdrawn_loads
 from pipelines.lake.schemas import PROVENANCE_COLUMNS, RawTable, reaches
@@ -29,6 +31,9 @@ QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
     "reason": pl.String(),
     "row": pl.String(),
 }
+
+METRIC_FORMATS = ("prometheus", "dcgm_scrape", "kepler")
+"""Landing folders of files that hold metrics, which may be a site's own."""
 
 UNDECLARED_SCHEMA: dict[str, pl.DataType] = {
     "source_table": pl.String(),
@@ -102,15 +107,54 @@ class Declared:
         first_day = since.filter(since > EVER).min()
         assert first_day is None or isinstance(first_day, datetime)
         digest = hashlib.sha256(str(first_day).encode())
-        for frame in (clusters, *(declared for _, declared, _ in names.values())):
+        mapped = tables["mappings"]
+        for frame in (clusters, mapped, *(declared for _, declared, _ in names.values())):
             digest.update(frame.sort(pl.all()).write_csv().encode())
         return cls(
             digest=digest.hexdigest()[:16],
-            context=Context(dict(clusters.select("cluster", "time_zone").iter_rows())),
+            context=Context(
+                dict(clusters.select("cluster", "time_zone").iter_rows()), _mappings(mapped)
+            ),
             names=names,
             first_day=first_day or EVER,
             kept_days=tables["organization"]["landing_kept_days"].item(),
         )
+
+    def read_by(self, source_file: str) -> str:
+        """What a file in landing is read by, as its record keeps it: see `is_read_alike`."""
+        marks = ".".join(sorted(self._marks(source_file)))
+        return f"{self.digest}.{marks}" if marks else self.digest
+
+    def is_read_alike(self, source_file: str, read_by: str) -> bool:
+        """Whether a file is read by the mappings it was read by, of which none went or changed.
+
+        One that came since is of names that the file did not have, or that were left out of it.
+        """
+        return self._marks(source_file).issuperset(read_by.split(".")[1:])
+
+    def _marks(self, source_file: str) -> set[str]:
+        format_name, _, file_name = source_file.partition("/")
+        mappings = self.context.mappings
+        if format_name == "readings_csv":
+            return {_mark(mappings.readings_of(file_name))}
+        if format_name in METRIC_FORMATS:
+            return {_mark(metric) for metric in mappings.metrics}
+        return set()
+
+
+def _mark(mapping: object) -> str:
+    return hashlib.sha256(repr(mapping).encode()).hexdigest()[:8]
+
+
+def _mappings(declared: pl.DataFrame) -> Mappings:
+    sections = {
+        section: f"[{','.join(declared.filter(section=section)['declaration'])}]"
+        for section in ("readings_csv", "metrics")
+    }
+    return Mappings(
+        TypeAdapter(list[ReadingsMapping]).validate_json(sections["readings_csv"]),
+        TypeAdapter(list[MetricMapping]).validate_json(sections["metrics"]),
+    )
 
 
 def split(

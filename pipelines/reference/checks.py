@@ -66,6 +66,7 @@ class CrossChecks:
         self._site_costs()
         self._decisions()
         self._fx_rates()
+        self._mappings()
 
     def _sites(self) -> None:
         gpu_models = {model.gpu_model for model in self.reference.gpu_models}
@@ -427,6 +428,31 @@ class CrossChecks:
                     f" missing), expected one that is at most {longest} days old"
                     " (fx_rate_holds_days of organization.yml): add it"
                 )
+
+    def _mappings(self) -> None:
+        """A folder is read in one way, and of a meter that is named here there has to be one."""
+        document = self.documents.get("mappings.yml")
+        if document is None:
+            return
+        mappings = self.reference.mappings
+        self._no_double(document, "readings_csv", [one.folder for one in mappings.readings_csv])
+        hosts = {name for site in self.reference.sites for name in hostnames(site)}
+        meters = {meter.meter_id for meter in self.reference.meters}
+        for index, reading in enumerate(mappings.readings_csv):
+            place: Place = ["readings_csv", index, "meter_id"]
+            constant, codes = reading.meter_id.constant, reading.meter_id.codes or {}
+            self._known(document, place, constant, meters, "meters.yml")
+            for code, name in codes.items():
+                self._known(document, [*place, "codes", code], name, meters, "meters.yml")
+        for index, metric in enumerate(mappings.metrics):
+            for field, declared, where in (
+                ("host", hosts, "node_groups of sites/"),
+                ("meter", meters, "meters.yml"),
+            ):
+                label = getattr(metric, field)
+                for found, name in ((label and label.names) or {}).items():
+                    place = ["metrics", index, field, "names", found]
+                    self._known(document, place, name, declared, where)
 
     def _files(self, folder: str) -> list[Document]:
         return [item for name, item in self.documents.items() if name.startswith(folder)]

@@ -72,19 +72,20 @@ class Reader:
         self.documents: dict[str, Document] = {}
         self.names: set[str] = set()
 
-    def one(self, name: str, model: type[BaseModel], absent: BaseModel | None = None) -> Any:
-        """The checked content of a file, None where it has a mistake.
-
-        A file that need not be there stands for `absent` where it is not.
-        """
+    def one(self, name: str, model: type[BaseModel]) -> Any:
+        """The checked content of a file, None where it has a mistake."""
         path = self.folder / name
-        if not path.is_file() and absent is not None:
-            self.documents[name] = Document(name, None, {})
-            return absent
         if not path.is_file():
             self.mistakes.causes.append(f"{name}: not found in {self.folder}: add the file")
             return None
         return self._read(path, name, TypeAdapter(model))
+
+    def optional(self, name: str, model: type[BaseModel]) -> Any:
+        """The checked content of a file; where there is none, the model with nothing in it."""
+        if (self.folder / name).exists():
+            return self.one(name, model)
+        self.documents[name] = Document(name, None, {})
+        return model()
 
     def each(self, folder: str, adapter: TypeAdapter[Any]) -> list[Any]:
         """The checked contents of the YAML files of a folder, in order of their names."""

@@ -16,6 +16,7 @@ from pipelines.reference.costs import SiteCosts
 from pipelines.reference.decisions import Decision
 from pipelines.reference.documents import Mistakes, Reader, ReferenceErrors
 from pipelines.reference.factors import EmissionFactors
+from pipelines.reference.mappings import Mappings
 from pipelines.reference.model import Reference
 from pipelines.reference.organization import CapacityPlan, Organization, Targets, Workloads
 from pipelines.reference.sites import GpuModels, Meters, Site
@@ -44,16 +45,9 @@ def load_sources(reference_dir: Path) -> Sources:
         ReferenceErrors: it has mistakes.
     """
     mistakes = Mistakes()
-    sources = _read_sources(Reader(reference_dir, mistakes))
+    sources: Sources = Reader(reference_dir, mistakes).optional("sources.yml", Sources)
     if mistakes.causes:
         raise ReferenceErrors(mistakes.causes)
-    return sources
-
-
-def _read_sources(read: Reader) -> Sources:
-    if not (read.folder / "sources.yml").is_file():
-        return Sources()
-    sources: Sources = read.one("sources.yml", Sources)
     return sources
 
 
@@ -69,17 +63,18 @@ def load(reference_dir: Path) -> Reference:
     mistakes = Mistakes()
     read = Reader(reference_dir, mistakes)
     organization = read.one("organization.yml", Organization)
-    gpu_models = read.one("gpu_models.yml", GpuModels, GpuModels())
+    gpu_models = read.optional("gpu_models.yml", GpuModels)
     sites = read.each("sites", TypeAdapter(Site))
-    meters = read.one("meters.yml", Meters, Meters())
+    meters = read.optional("meters.yml", Meters)
     contracts = read.each("contracts", TypeAdapter(Contract))
-    workloads = read.one("workloads.yml", Workloads, Workloads())
-    capacity_plan = read.one("capacity_plan.yml", CapacityPlan, CapacityPlan())
-    factors = read.one("emission_factors.yml", EmissionFactors, EmissionFactors())
-    targets = read.one("targets.yml", Targets, Targets())
-    site_costs = read.one("site_costs.yml", SiteCosts, SiteCosts())
+    workloads = read.optional("workloads.yml", Workloads)
+    capacity_plan = read.optional("capacity_plan.yml", CapacityPlan)
+    factors = read.optional("emission_factors.yml", EmissionFactors)
+    targets = read.optional("targets.yml", Targets)
+    site_costs = read.optional("site_costs.yml", SiteCosts)
     decisions = read.each("decisions", TypeAdapter(Decision))
-    sources = _read_sources(read)
+    sources = read.optional("sources.yml", Sources)
+    mappings = read.optional("mappings.yml", Mappings)
     fx_rates = _read_fx_rates(reference_dir / "fx_rates.csv", mistakes)
     price_indices = _read_price_indices(reference_dir / "price_indices.csv", mistakes)
     forward_prices = _read_forward_prices(reference_dir / "forward_prices.csv", mistakes)
@@ -100,6 +95,7 @@ def load(reference_dir: Path) -> Reference:
         site_costs=site_costs.costs,
         decisions=decisions,
         sources=sources.sources,
+        mappings=mappings,
         price_indices=price_indices,
         forward_prices=forward_prices,
         fx_rates=fx_rates,

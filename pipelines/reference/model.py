@@ -14,6 +14,7 @@ from pipelines.reference.contracts.base import BaseContract
 from pipelines.reference.costs import SiteCost
 from pipelines.reference.decisions import Decision
 from pipelines.reference.factors import EmissionFactor
+from pipelines.reference.mappings import Mappings
 from pipelines.reference.organization import (
     CapacityPlan,
     Organization,
@@ -45,6 +46,7 @@ class Reference:
     decisions: list[Decision]
     sources: list[Source]
     """Where data are pulled from; none without the file."""
+    mappings: Mappings
     price_indices: pl.DataFrame
     """index, month (its first day), value: one row per index and month; none without the file."""
     forward_prices: pl.DataFrame

@@ -188,6 +188,11 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
         "targets": [target.model_dump() for target in reference.targets],
         "site_costs": [_dated(cost, site_zone[cost.site_id]) for cost in reference.site_costs],
         "decisions": [decision.model_dump() for decision in reference.decisions],
+        "mappings": [
+            {"section": section, "declaration": mapping.model_dump_json()}
+            for section in ("readings_csv", "metrics")
+            for mapping in getattr(reference.mappings, section)
+        ],
     }
     return {name: pl.DataFrame(rows[name], schema=schema) for name, schema in TABLES.items()}
 
@@ -347,6 +352,7 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         day="decided_on effective_from",
         number="expected_change expected_energy_cost_per_gpu_hour power_limit_ratio",
     ),
+    "mappings": _columns(text="section declaration"),
     "site_costs": _columns(
         text="cost_id site_id kind name currency_code", number="amount", instant=_VALIDITY
     ),

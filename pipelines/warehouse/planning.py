@@ -285,9 +285,12 @@ def damaged(book: Book, error: Exception) -> str:
 
 
 def _build_id() -> pl.Expr:
-    # A file of which some rows waited for reference data is another load once they are let in, and
-    # so is one that went out of the book or came back.
-    waits = pl.when(pl.col("status") == "partial").then(pl.format(".{}", "reference_digest"))
+    # A file of which some rows waited for reference data is another load once they are let in; so
+    # is one that went out of the book or came back, and one read by a mapping that was corrected.
+    is_mapped = pl.col("reference_digest").str.contains(".", literal=True)
+    waits = pl.when((pl.col("status") == "partial") | is_mapped).then(
+        pl.format(".{}", "reference_digest")
+    )
     times = pl.col("withdrawn_at").list.len()
     return pl.concat_str(
         "load_id",

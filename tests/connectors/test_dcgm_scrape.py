@@ -116,7 +116,7 @@ def test_a_member_of_an_archive_takes_the_time_of_its_own_name():
         (b"<html>\n", "line 1 is no Prometheus text exposition"),
         (b"\xff\xfe", "not UTF-8"),
         (b"up 1\nup 1", "the last line has no end, so the scrape may be cut off"),
-        (b"up 1\n", "found no metric of a GPU"),
+        (b"DCGM_FI_DEV_FB_USED 1\n", "found no metric of a GPU"),
     ],
 )
 def test_other_text_is_refused_in_words(content: bytes, message: str):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipelines.connectors import FORMATS
 from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.connectors.mappings import Mappings, Quantity, ReadingsMapping, Source, Time
 from pipelines.connectors.reading import Reader
 from pipelines.lake.landing import LandedFile, rows_of
 from pipelines.lake.quarantine import Declared, split
@@ -25,7 +26,22 @@ from pipelines.lake.schemas import RAW_TABLES, columns_to_fill
 START = datetime(2026, 5, 4, tzinfo=UTC)
 DECLARED = Declared(
     digest="0" * 16,
-    context=Context({"alder": "Europe/Berlin"}),
+    context=Context(
+        {"alder": "Europe/Berlin"},
+        Mappings(
+            [
+                ReadingsMapping(
+                    folder="supplier",
+                    meter_id=Source("meter"),
+                    flow=Source(constant="import"),
+                    started_at=Time(["from"], time_zone="Europe/Berlin"),
+                    interval_minutes=60,
+                    quantity=Quantity("mean", "kW"),
+                    quality=Source("code", codes={"W": "measured"}),
+                )
+            ]
+        ),
+    ),
     names={"grid_events": (("target",), pl.DataFrame({"target": ["poc"]}), "sites")},
     first_day=datetime(2026, 1, 1, tzinfo=UTC),
     kept_days=None,
@@ -158,6 +174,22 @@ CSV = {
             "BilledCost": f"{n}7.25",
         },
         BilledCost="x",
+    ),
+    "readings_csv/a.csv": csv(
+        lambda n: {
+            "meter_id": "M1",
+            "interval_start_utc": iso(n),
+            "interval_seconds": "3600",
+            "direction": "import",
+            "unit": "kWh",
+            "quality": "measured",
+            "quantity": f"1{n}.25",
+        },
+        quantity="x",
+    ),
+    "readings_csv/supplier/a.csv": csv(
+        lambda n: {"meter": "M1", "from": iso(n)[:-1], "code": "W", "mean": f"1{n}.25"},
+        mean="x",
     ),
     "prometheus/wide.csv": csv(
         lambda n: {
@@ -342,6 +374,22 @@ def scrape(kinds: Kinds) -> tuple[str, int]:
     return "\n".join([*lines, ""]), len(kinds)
 
 
+def kepler(kinds: Kinds) -> tuple[str, int]:
+    """A board a line, and as many metrics of its node that the book does not read."""
+    lines = [
+        f'kepler_node_{name}{{node_name="ald{number}",{of}}} {"NaN" if kind == "bad" else 412.5}'
+        for number, kind in enumerate(kinds)
+        for name, of in (("gpu_watts", f'gpu="{number}"'), ("cpu_watts", 'zone="package"'))
+    ]
+    return "\n".join([*lines, ""]), 2 * len(kinds)
+
+
+def redfish(kinds: Kinds) -> tuple[str, int]:
+    """A resource is one line, however many controls it has."""
+    controls = [{"PowerConsumedWatts": None if kind == "bad" else 344.5} for kind in kinds]
+    return json.dumps({"@odata.type": "#Power.v1_7_1.Power", "PowerControl": controls}), 1
+
+
 def carbon(kinds: Kinds) -> tuple[str, int]:
     history = [
         {
@@ -465,6 +513,8 @@ FILES: dict[str, Callable[[Kinds], tuple[str, int]]] = {
     "prometheus/a.json": answer,
     "llview/GPU_9000001_node.dat": llview,
     "dcgm_scrape/ald_20260504T000000Z.prom": scrape,
+    "kepler/ald_20260504T000000Z.prom": kepler,
+    "redfish/ald_20260504T000000Z.json": redfish,
     "electricity_maps/a_hourly.json": carbon,
     "watttime/a.json": watttime,
     "sunspec/a.json": sunspec,

@@ -255,7 +255,10 @@ def test_an_answer_without_series_is_empty_and_no_error():
         (b'{"status":"success","data":{"resultType":"scalar","result":[]}}', "found 'scalar'"),
         (b'{"jobs": []}', r"found JSON with \['jobs'\]"),
         (b'{"status":', "not valid JSON"),
-        (answer(({"__name__": "up"}, [[1, "1"]])), r"found the metrics \['up'\]"),
+        (
+            answer(({"__name__": "DCGM_FI_DEV_FB_USED"}, [[1, "1"]])),
+            r"found the metrics \['DCGM_FI_DEV_FB_USED'\]",
+        ),
         (answer(({"gpu": "0"}, [[1, "1"]])), "no __name__"),
         (answer((board("DCGM_FI_DEV_GPU_UTIL"), [[1]])), "not of the shape"),
         (b"PAR1 and no more", "Parquet that cannot be read"),
@@ -392,8 +395,8 @@ def exports() -> dict[str, bytes]:
         for gpu in ("0", "1")
         for at in (*(str(SECONDS + 60 * minute) for minute in range(5)), "yesterday")
     ]
-    long = pl.DataFrame([*samples, {**samples[0], "__name__": "up"}])
-    wide = long.filter(pl.col("__name__") != "up").pivot(
+    long = pl.DataFrame([*samples, {**samples[0], "__name__": "DCGM_FI_DEV_FB_USED"}])
+    wide = long.filter(pl.col("__name__") != "DCGM_FI_DEV_FB_USED").pivot(
         "__name__", index=["timestamp", "Hostname", "gpu"], values="value"
     )
     instances = pl.concat(
@@ -433,7 +436,7 @@ def test_a_large_answer_is_read_in_parts_each_with_all_of_its_hosts(monkeypatch)
     odd = r'n1 {"metric":{"gpu":"\\'  # looks like a series, and is a name
     series = [
         ({**board(metric, Hostname=host, gpu=gpu), "instance": f"{host}:9400"}, points)
-        for metric in ("DCGM_FI_DEV_POWER_USAGE", "up", "DCGM_FI_DEV_GPU_UTIL")
+        for metric in ("DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_GPU_UTIL")
         for host in ("jwb0001", "jwb0002", odd)
         for gpu in ("0", "1")
     ]
@@ -462,7 +465,10 @@ def test_a_large_answer_is_read_in_parts_each_with_all_of_its_hosts(monkeypatch)
         (lambda text: text.replace(b"]}, {", b"]},, {"), "not valid JSON"),
         (lambda text: text.replace(b"matrix", b"scalar"), "expected matrix or vector"),
         (lambda text: text.replace(b"success", b"error"), "answered with an error"),
-        (lambda text: text.replace(b"DCGM_FI_DEV_POWER_USAGE", b"up"), "found the metrics"),
+        (
+            lambda text: text.replace(b"DCGM_FI_DEV_POWER_USAGE", b"DCGM_FI_DEV_FB_USED"),
+            "found the metrics",
+        ),
         (lambda text: text.replace(b"__name__", b"name"), "no __name__"),
         (lambda text: text.replace(b'"values"', b'"histograms"'), "is not of the shape"),
         (lambda text: text.replace(b'"50"', b"[" * 5000 + b"]" * 5000), "not valid JSON"),
@@ -479,6 +485,12 @@ def test_a_large_answer_that_is_broken_is_refused_as_a_small_one(monkeypatch, br
 
 def test_a_large_export_without_a_known_metric_is_refused(monkeypatch):
     monkeypatch.setattr(prometheus, "PART_ROWS", 1)
-    rows = {"timestamp": [SECONDS] * 2, "__name__": ["up", "down"], "value": [1.0, 0.0]}
-    with pytest.raises(UnreadableFile, match=r"export: found the metrics \['up'\], expected at le"):
+    rows = {
+        "timestamp": [SECONDS] * 2,
+        "__name__": ["DCGM_FI_DEV_FB_USED"] * 2,
+        "value": [1.0, 0.0],
+    }
+    with pytest.raises(
+        UnreadableFile, match=r"export: found the metrics \['DCGM_FI_DEV_FB_USED'\]"
+    ):
         read(parquet(pl.DataFrame(rows)))

@@ -14,6 +14,7 @@ from pipelines.connectors import (
     llview,
     opencost,
     prometheus,
+    redfish,
     sacct,
 )
 from pipelines.connectors.common import Context, UnreadableFile
@@ -97,11 +98,16 @@ ALLOCATIONS = json.dumps(
         ],
     }
 ).encode()
+REDFISH = (
+    b'{"@odata.type":"#EnvironmentMetrics.v1_3_0.EnvironmentMetrics",'
+    b'"PowerWatts":{"Reading":374.5,"ReadingTime":"2026-11-01T00:00:00Z"}}'
+)
 FILES = [
     (prometheus, prometheus_writer.write_query_range(SAMPLES, step_s=60)),
     (prometheus, b"timestamp,Hostname,gpu,DCGM_FI_DEV_POWER_USAGE\n1793491200,jwb0001,0,50.5\n"),
     (prometheus, prometheus_writer.write_export(SAMPLES)),
     (dcgm_scrape, scrape_writer.write_scrape(SAMPLES, scraped_at=MIDNIGHT)),
+    (redfish, REDFISH),
     (sacct, ACCOUNTING),
     (sacct, ACCOUNTING.replace(b"|", b",").replace(b"gres/gpu=4", b'"cpu=1,gres/gpu=4"')),
     (sacct, ANSWER),

@@ -983,3 +983,65 @@ def test_a_bill_sent_again_touches_the_days_of_the_lines_it_no_longer_has(book):
     record = load(book).records[0]
     assert record.row_count == 2
     assert record.touched_dates == [date(2026, 5, day) for day in (5, 6, 7)]
+
+
+def mapped(book: Book, unit: str) -> None:
+    (book.reference / "mappings.yml").write_text(
+        "readings_csv:\n  - folder: supplier\n    meter_id: {constant: JLFAC00001}\n"
+        "    flow: {constant: import}\n    started_at: {columns: [at]}\n    interval_minutes: 60\n"
+        f"    quantity: {{column: value, unit: {unit}}}\n"
+    )
+
+
+def test_a_mapping_that_comes_or_is_corrected_has_its_files_read_again_and_no_others(book):
+    put(book, "readings_csv/supplier/a.csv", "at,value\n2026-05-04T00:00Z,7\n")
+    put(book, "readings_csv/b.csv", "meter_id,interval_start_utc,interval_seconds,quantity,unit"
+        ",direction\nJLFAC00001,2026-05-05T00:00Z,3600,9,kWh,import\n")  # fmt: skip
+    put(book, "battery_csv/c.csv", BATTERY)
+    assert counts(load(book))["failed"] == 1
+    seen = []
+    for unit in ("kWh", "kWh", "MWh"):
+        mapped(book, unit)
+        summary = load(book)
+        readings = rows(book, "meter_readings").sort("interval_started_at")
+        seen.append((summary.loaded, summary.failed, readings.select("quantity", "unit").rows()))
+    other = (9.0, "kWh")
+    assert seen == [
+        (1, 0, [(7.0, "kWh"), other]),
+        (0, 0, [(7.0, "kWh"), other]),
+        (1, 0, [(7.0, "MWh"), other]),
+    ]
+    (book.reference / "mappings.yml").unlink()
+    assert counts(load(book))["failed"] == 1
+    assert rows(book, "meter_readings").select("quantity", "unit").rows() == [other]
+
+
+def test_a_metric_that_is_declared_or_corrected_has_its_files_read_again_and_no_others(book):
+
+    def put_answer(name: str, metric: str, **labels: str) -> None:
+        series = {"metric": {"__name__": metric, **labels}, "values": [[1775347200, "800"]]}
+        answer = {"data": {"resultType": "matrix", "result": [series]}}
+        put(book, f"prometheus/{name}.json", json.dumps(answer))
+
+    put_answer("own", "hwmon", instance="jwb0001:9100")
+    put_answer("dcgm", "DCGM_FI_DEV_POWER_USAGE", Hostname="jwb0001", gpu="0")
+    first = load(book)
+    assert counts(first)["loaded"] == 2
+    assert [count for _, count, _ in first.left_out()] == [1]
+    assert rows(book, "node_power_samples").is_empty()
+    seen = []
+    for unit in ("W", "kW"):
+        (book.reference / "mappings.yml").write_text(
+            f"metrics:\n  - metric: hwmon\n    quantity: node_power\n    unit: {unit}\n"
+            "    host: {label: instance}\n"
+        )
+        summary = load(book)
+        read = sorted(record.source_file for record in summary.records)
+        quarantined_rows = summary.quarantined_rows
+        power = rows(book, "node_power_samples")["power_w"].to_list()
+        seen.append((read, power, quarantined_rows))
+    # 800 kW is more than a node can draw.
+    assert seen == [
+        (["prometheus/own.json"], [800.0], 0),
+        (["prometheus/own.json"], [], 1),
+    ]

@@ -1432,3 +1432,136 @@ def test_the_demo_has_four_sites():
         "juelich",
         "sparks",
     ]
+
+
+MAPPINGS = """\
+readings_csv:
+  - folder: supplier
+    delimiter: ";"
+    decimal_mark: ","
+    meter_id: {column: Meter, codes: {"1": POI}}
+    flow: {constant: import}
+    started_at: {columns: [Day, Time], format: "%d.%m.%Y %H:%M", time_zone: Europe/Berlin}
+    interval_minutes: 15
+    quantity: {column: kW, unit: kW}
+    quality: {column: Status, codes: {W: measured}}
+metrics:
+  - metric: node_hwmon_power_average_watt
+    quantity: node_power
+    unit: W
+    host: {label: instance}
+    where: {sensor: power1}
+  - metric: pdu_outlet_power
+    quantity: node_power
+    unit: W
+    host: {label: outlet, names: {"3": pln0009}}
+"""
+
+
+def test_mappings_are_optional_and_kept_as_they_are_declared(folder: Path):
+    assert reference.flatten(reference.load(folder))["mappings"].is_empty()
+    (folder / "mappings.yml").write_text(MAPPINGS)
+    declared = reference.load(folder).mappings
+    assert [one.folder for one in declared.readings_csv] == ["supplier"]
+    table = reference.flatten(reference.load(folder))["mappings"]
+    assert table["section"].to_list() == ["readings_csv", "metrics", "metrics"]
+    assert '"where":{"sensor":"power1"}' in table["declaration"][1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        (
+            "unit: kW}",
+            "unit: kVA}",
+            "mappings.yml:9: readings_csv.0.quantity.unit: found 'kVA'; input should be 'Wh',"
+            " 'kWh', 'MWh', 'W', 'kW' or 'MW'",
+        ),
+        (
+            ", time_zone: Europe/Berlin}",
+            "}",
+            "mappings.yml:7: readings_csv.0.started_at: expected time_zone where format has no %z,"
+            " and none where it has: name the zone that the times are in, such as Europe/Berlin,"
+            " or UTC",
+        ),
+        (
+            "%d.%m.%Y ",
+            "",
+            "mappings.yml:7: readings_csv.0.started_at: expected a format with year, month and"
+            " day, such as %d.%m.%Y %H:%M",
+        ),
+        (
+            "    interval_minutes: 15\n",
+            "",
+            "mappings.yml:2: readings_csv.0: expected two of started_at, ended_at and"
+            " interval_minutes: add what is missing or remove the third",
+        ),
+        (
+            "{W: measured}",
+            "{W: real}",
+            "mappings.yml:2: readings_csv.0: quality: found 'real', expected one of measured,"
+            " estimated, substituted, missing: correct it",
+        ),
+        (
+            'decimal_mark: ","',
+            'decimal_mark: "."\n    delimiters: 2',
+            "mappings.yml:5: readings_csv.0.delimiters: found an unknown field: remove it or"
+            " correct its name",
+        ),
+        (
+            'delimiter: ";"',
+            'delimiter: ","',
+            "mappings.yml:2: readings_csv.0: found ',' as delimiter and decimal_mark, expected"
+            " two: correct one of them",
+        ),
+        (
+            "{constant: import}",
+            "{constant: import, column: Flow}",
+            "mappings.yml:6: readings_csv.0.flow: expected either column or constant: name one of"
+            " the two",
+        ),
+        (
+            '{"1": POI}',
+            '{"1": PO}',
+            "mappings.yml:5: readings_csv.0.meter_id.codes.1: found 'PO', expected a name declared"
+            " in meters.yml: perhaps 'POI'",
+        ),
+        (
+            "folder: supplier",
+            "folder: ../supplier",
+            "mappings.yml:2: readings_csv.0.folder: found '../supplier'; string should match"
+            " pattern '^[^/\\\\.][^/\\\\]*(/[^/\\\\.][^/\\\\]*)*$'",
+        ),
+        (
+            "    unit: W\n    host: {label: instance}",
+            "    unit: Wh\n    host: {label: instance}",
+            "mappings.yml:12: metrics.0: found Wh of node_power, expected one of mW, W, kW:"
+            " correct one of the two",
+        ),
+        (
+            "    host: {label: instance}\n",
+            "    gpu: {label: gpu}\n",
+            "mappings.yml:12: metrics.0: found the labels of gpu, expected those of host, which a"
+            " node_power is of: add what is missing and remove what is not needed",
+        ),
+        (
+            "pln0009",
+            "pln0099",
+            "mappings.yml:20: metrics.1.host.names.3: found 'pln0099', expected a name declared in"
+            " node_groups of sites/: perhaps 'pln0009'",
+        ),
+    ],
+)
+def test_a_mistake_in_a_mapping_is_named_with_line_and_fix(folder: Path, old, new, cause):
+    (folder / "mappings.yml").write_text(MAPPINGS)
+    replace_once(folder / "mappings.yml", old, new)
+    assert causes(folder) == [cause]
+
+
+def test_a_folder_is_mapped_once(folder: Path):
+    first, _, metrics = MAPPINGS.partition("metrics:")
+    (folder / "mappings.yml").write_text(first + first.partition("readings_csv:\n")[2])
+    assert metrics
+    assert causes(folder) == [
+        "mappings.yml:11: readings_csv.1: found 'supplier' twice, expected it once"
+    ]
