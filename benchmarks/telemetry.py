@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 from benchmarks.measure import Line, Way, beside, called, needs, wattbook
 from benchmarks.parsing import read_bare_json, read_bare_parquet
 from pipelines import warehouse
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import Book
 from pipelines.lake import rollup
 from pipelines.lake.schemas import RAW_TABLES
+from pipelines.simulator.landing import DEMO_REFERENCE
 from pipelines.simulator.writers.prometheus import write_query_range
 
 DAY = date(2026, 11, 1)
@@ -146,7 +147,7 @@ def json_lines(folder: Path, nodes: int) -> Iterator[Line]:
 def declare(book: Book, nodes: int) -> None:
     """The project's reference data, with so many nodes in place of those of one site."""
     folder = book.data_dir / "reference"
-    shutil.copytree(PROJECT_REFERENCE, folder)
+    shutil.copytree(DEMO_REFERENCE, folder)
     site = folder / "sites" / "juelich.yml"
     text = site.read_text()
     for old, new in (

@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from pipelines import reference
-from pipelines.book import PROJECT_REFERENCE, Book
+from pipelines.book import Book
 from pipelines.published import query
+from pipelines.simulator.landing import DEMO_REFERENCE
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -67,7 +68,7 @@ def test_every_path_of_the_project_named_in_the_readme_exists():
 
 def test_the_mappings_it_shows_are_right(tmp_path):
     [shown] = re.findall(r"^```yaml\n(readings_csv:\n[^`]+)```$", README.read_text(), re.MULTILINE)
-    shutil.copytree(PROJECT_REFERENCE, tmp_path / "reference")
+    shutil.copytree(DEMO_REFERENCE, tmp_path / "reference")
     (tmp_path / "reference" / "mappings.yml").write_text(shown)
     mappings = reference.load(tmp_path / "reference").mappings
     assert [one.folder for one in mappings.readings_csv] == ["stadtwerke"]

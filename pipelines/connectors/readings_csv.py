@@ -7,7 +7,7 @@ Columns of the contract, in any order, others ignored:
 
 | column | what |
 |---|---|
-| `meter_id` | as in data/reference |
+| `meter_id` | as in reference |
 | `interval_start_utc` | start of the interval, ISO 8601, UTC where it has no offset |
 | `interval_seconds` | its length |
 | `quantity`, `unit` | energy of the interval in Wh, kWh or MWh; empty where it is missing |
@@ -46,7 +46,7 @@ from pipelines.connectors.parsing import (
 
 _EXPECTED = (
     "a CSV with the columns meter_id, interval_start_utc, interval_seconds, quantity, unit,"
-    " direction; another layout is declared for its folder in data/reference/mappings.yml"
+    " direction; another layout is declared for its folder in reference/mappings.yml"
 )
 _REQUIRED = (
     *("meter_id", "interval_start_utc", "interval_seconds"),

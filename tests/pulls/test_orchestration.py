@@ -9,9 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.book import PROJECT_REFERENCE
 from pipelines.definitions import defs
 from pipelines.orchestration import assets, resources
+from pipelines.simulator.landing import DEMO_REFERENCE
 from tests.pulls.servers import Answer, declare, serving
 
 TELL = """
@@ -63,7 +63,7 @@ def test_without_sources_there_is_nothing_to_pull():
 
 def test_declared_sources_are_pulled_each_day_an_hour_before_the_build(tmp_path):
     data_dir = tmp_path / "data"
-    shutil.copytree(PROJECT_REFERENCE, data_dir / "reference")
+    shutil.copytree(DEMO_REFERENCE, data_dir / "reference")
     book_of = assets.Book(data_dir)
     declare(book_of, metrics("one", "https://a"), metrics("two-2", "https://b"))
     told = subprocess.run(
