@@ -193,7 +193,12 @@ def _header(first: str, file_name: str) -> tuple[str, list[str]]:
     found: list[tuple[str, list[str], list[str]]] = []
     for delimiter in _DELIMITERS:
         # --parsable ends every line with a delimiter; after --parsable2 it is an empty last field.
-        parts = next(csv.reader([first.removesuffix(delimiter)], delimiter=delimiter), [])
+        try:
+            parts = next(csv.reader([first.removesuffix(delimiter)], delimiter=delimiter), [])
+        except csv.Error as error:
+            raise UnreadableFile(
+                f"{file_name}: the first line is no header ({error}); {_HELP}"
+            ) from error
         plain = [re.sub(r"%-?\d+$", "", part.strip()) for part in parts]
         names = [_NAMES.get(name.lower(), name) for name in plain]
         missing = [" or ".join(of) for of in _ONE_OF if not set(of) & set(names)]

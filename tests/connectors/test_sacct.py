@@ -660,3 +660,8 @@ def test_what_the_writer_writes_is_read_back_unchanged(written: pl.DataFrame):
     assert set(jobs["job_id"].str.contains(".", literal=True)) == {False}
     back = jobs.drop("reject_reason", LEFT_OUT_REASON)
     assert_frame_equal(back, written, check_column_order=False)
+
+
+def test_a_first_line_with_a_stray_line_end_in_it_is_no_header():
+    with pytest.raises(UnreadableFile, match="first line is no header"):
+        sacct.read(b"JobID|State\rStart\n", file_name="jobs.txt", context=Context(ZONES))
