@@ -6,6 +6,7 @@
 import re
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 import polars as pl
@@ -64,6 +65,22 @@ def test_every_path_of_the_project_named_in_the_readme_exists():
     )
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_reference_data_it_begins_with_are_right(tmp_path):
+    shown = re.findall(
+        r"^   ```yaml\n   # (reference/\S+)\n(.+?)^   ```$", README.read_text(), re.M | re.S
+    )
+    for name, text in shown:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    declared = reference.load(tmp_path / "reference")
+    assert [name for name, _ in shown] == [
+        "reference/organization.yml",
+        "reference/sites/hall.yml",
+        "reference/meters.yml",
+    ]
+    assert [meter.site_id for meter in declared.meters] == ["hall"]
 
 
 def test_the_mappings_it_shows_are_right(tmp_path):

@@ -66,7 +66,12 @@ class Reader:
 
     def __init__(self, folder: Path, mistakes: Mistakes) -> None:
         if not folder.is_dir():
-            raise ReferenceErrors([f"no reference data in {folder}: `wattbook init` writes it"])
+            raise ReferenceErrors(
+                [
+                    f"no reference data in {folder}: write organization.yml and a file of sites/"
+                    " there, as the README shows under 'Your own data'"
+                ]
+            )
         self.folder = folder
         self.mistakes = mistakes
         self.documents: dict[str, Document] = {}

@@ -1417,7 +1417,10 @@ def test_a_mistake_leaves_the_tables_in_the_lake_as_they_were(tmp_path: Path, fo
 
 
 def test_an_empty_book_is_nobodys(tmp_path: Path):
-    message = f"no reference data in {tmp_path / 'reference'}: `wattbook init` writes it"
+    message = (
+        f"no reference data in {tmp_path / 'reference'}: write organization.yml and a file of"
+        " sites/ there, as the README shows under 'Your own data'"
+    )
     for read in reference.load, reference.load_organization, reference.load_calendar:
         with pytest.raises(reference.ReferenceErrors) as raised:
             read(Book(tmp_path).reference)
