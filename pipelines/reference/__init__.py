@@ -12,6 +12,7 @@ from pipelines.reference.calendar import Calendar, load_calendar
 from pipelines.reference.documents import ReferenceErrors
 from pipelines.reference.loading import load, load_organization
 from pipelines.reference.model import Reference
+from pipelines.reference.schemas import write_schemas
 from pipelines.reference.tables import TABLES, flatten
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "load",
     "load_calendar",
     "load_organization",
+    "write_schemas",
 ]
