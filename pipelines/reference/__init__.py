@@ -12,6 +12,7 @@ from pipelines.reference.calendar import Calendar, load_calendar
 from pipelines.reference.documents import ReferenceErrors
 from pipelines.reference.loading import load, load_organization, load_sources
 from pipelines.reference.model import Reference
+from pipelines.reference.schemas import write_schemas
 from pipelines.reference.tables import TABLES, flatten
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "load_calendar",
     "load_organization",
     "load_sources",
+    "write_schemas",
 ]

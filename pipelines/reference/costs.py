@@ -21,12 +21,21 @@ class SiteCost(Terms):
     """
 
     cost_id: Identifier
+    """Short name of the cost, such as berlin-servers."""
     site_id: str
+    """Site that bears it."""
     kind: Literal["depreciation", "operations"]
+    """depreciation: written off evenly over its time. operations: the same each month."""
     name: str
+    """Name of the cost as people read it."""
     amount: Annotated[float, Field(gt=0)]
+    """Money in its currency: of a depreciation for its whole time, of operations for each local
+    month."""
     currency_code: Currency
+    """Currency of the amount, such as EUR."""
     valid_to: date | None = None
+    """Local date from which on it no longer holds; needed of a depreciation, else left out for
+    no end."""
 
     @model_validator(mode="after")
     def _is_written_off_at_last(self) -> "SiteCost":
@@ -42,3 +51,4 @@ class SiteCosts(Model):
     """All of `site_costs.yml`."""
 
     costs: list[SiteCost] = Field(default_factory=list)
+    """What sites cost besides electricity."""

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from pipelines.reference.fields import Amount, Identifier, Model
+from pipelines.reference.fields import Amount, Identifier, Model, text_like
 
 
 def _week(text: str) -> str:
@@ -25,7 +25,11 @@ def _week(text: str) -> str:
     return text
 
 
-Week = Annotated[str, AfterValidator(_week)]
+Week = Annotated[
+    str,
+    AfterValidator(_week),
+    text_like("an ISO week as 2026-W40", "2026-W40", r"^\d{4}-W(0[1-9]|[1-4]\d|5[0-3])$"),
+]
 
 Measure = Literal[
     "energy_kwh_per_gpu_hour",
@@ -46,21 +50,39 @@ class Decision(Model):
     """
 
     decision_id: Identifier
+    """Short name of the decision, such as berlin-power-cap."""
     title: str
+    """What was decided, in a sentence."""
     kind: Literal["capacity", "workload_priority", "grid_risk", "contract", "data"]
+    """What the decision is about."""
     decided_on: date
+    """Date of the meeting, as 2026-09-08."""
     decided_by: Literal["infra", "operations", "finance", "energy"]
+    """Team that decided."""
     week: Week
+    """ISO week of the pack that it rests on, as 2026-W37."""
     effective_from: date
+    """First date on which it has an effect, as 2026-09-14."""
     review_week: Week
+    """ISO week whose figures show the effect, as 2026-W44."""
     site_id: str | None = None
+    """Site that it is about; left out: all, of the workload."""
     workload_id: str | None = None
+    """Workload that it is about; left out: all, at the site."""
     measure: Measure
+    """Figure that the effect is measured by."""
     expected_change: float
+    """Change expected, in the unit of the measure; negative where it should fall."""
     to_site_id: str | None = None
+    """Site that work moves to, or stays at where it is the same; left out: nothing moves."""
     expected_energy_cost_per_gpu_hour: Amount | None = None
+    """Energy cost of a GPU-hour expected there, in the reporting currency; left out: none is
+    expected."""
     power_limit_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of their power limit that the site's GPUs are held to, such as 0.8; left out: not
+    limited."""
     agenda_proposal_id: str | None = None
+    """Proposal of the agenda that it follows, such as demand_peak:berlin; left out: none."""
 
     @model_validator(mode="after")
     def _is_measurable(self) -> "Decision":

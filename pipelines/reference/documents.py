@@ -14,9 +14,14 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipelines.errors import BookError
+from pipelines.reference.expectations import schema_of
+from pipelines.reference.messages import place_of, sentence
 
 Place = Sequence[str | int]
 """Where a field stands in its document: names of fields and indexes of lists."""
+
+SCHEMAS = ".schemas"
+"""Folder of what editors know of the files (`schemas.py`)."""
 
 DEEPEST = 30
 MOST_VALUES = 200_000
@@ -102,6 +107,8 @@ class Reader:
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
             is_data = path.suffix.lower() in (".yml", ".yaml", ".csv", ".json")
+            if name.startswith(f"{SCHEMAS}/"):
+                continue
             if is_data and path.is_file() and name not in self.names and name not in others:
                 self.mistakes.causes.append(
                     f"{name}: found a file that is not read: correct its name (files of sites/,"
@@ -113,13 +120,18 @@ class Reader:
         try:
             text = path.read_text(encoding="utf-8")
             _check_size(text)
-            node = yaml.compose(text, Loader=yaml.CSafeLoader)
-            value = yaml.load(text, Loader=yaml.CSafeLoader)
+            node = yaml.compose(text, Loader=_Loader)
+            value = yaml.load(text, Loader=_Loader)
         except _TooLargeError as error:
             self.mistakes.causes.append(f"{name}:{error}")
             return None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            self.mistakes.causes.append(f"{name}: is not YAML: {error}")
+        except UnicodeDecodeError:
+            self.mistakes.causes.append(
+                f"{name}: found bytes that are not UTF-8, expected text: save the file as UTF-8"
+            )
+            return None
+        except yaml.YAMLError as error:
+            self.mistakes.causes.append(f"{name}{_not_yaml(error)}")
             return None
         document = Document(name, value, dict(_lines(node, ())))
         self.documents[name] = document
@@ -130,10 +142,43 @@ class Reader:
         try:
             return adapter.validate_python(value)
         except ValidationError as error:
-            for problem in error.errors():
-                place = _place(problem["loc"], value)
-                self.mistakes.add(document, place, _sentence(problem))
+            schema = schema_of(adapter)
+            for problem in error.errors(include_url=False):
+                place = place_of(problem, value)
+                what = sentence(problem, place, schema, value)
+                self.mistakes.add(document, [part for part in place if part != "[key]"], what)
             return None
+
+
+class _Loader(yaml.CSafeLoader):
+    """Takes what looks like a date or number and is none as text, which the models then refuse."""
+
+
+def _or_text(tag: str) -> None:
+    construct = yaml.CSafeLoader.yaml_constructors[tag]
+
+    def construct_or_text(loader: _Loader, node: yaml.ScalarNode) -> Any:
+        try:
+            return construct(loader, node)
+        except (ValueError, KeyError, AttributeError, OverflowError):
+            return node.value
+
+    _Loader.add_constructor(tag, construct_or_text)
+
+
+for _tag in ("timestamp", "int", "float", "bool"):
+    _or_text(f"tag:yaml.org,2002:{_tag}")
+
+
+def _not_yaml(error: yaml.YAMLError) -> str:
+    """Line and words of what cannot be parsed."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f": is not YAML: {' '.join(str(error).split())}: correct it"
+    line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+    return (
+        f"{line}: is not YAML: {error.problem}: correct indentation, brackets or quotes here or"
+        " just before"
+    )
 
 
 class _TooLargeError(ValueError):
@@ -209,34 +254,6 @@ def _repeated_fields(
     elif isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
             yield from _repeated_fields(child, (*place, index))
-
-
-def _place(location: tuple[str | int, ...], value: Any) -> list[str | int]:
-    """The location without the names of union members, which stand in no file."""
-    place: list[str | int] = []
-    for part in location:
-        if isinstance(value, dict) and part not in value and part == value.get("kind"):
-            continue
-        place.append(part)
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            value = None
-    return place
-
-
-def _sentence(problem: Any) -> str:
-    """Found, expected, and how to mend it."""
-    if problem["type"] == "missing":
-        return "not found, expected a value: add the field"
-    if problem["type"] == "extra_forbidden":
-        return "found an unknown field: remove it or correct its name"
-    message = problem["msg"]
-    found = problem["input"]
-    shown = "" if isinstance(found, dict | list | BaseModel) else f"found {found!r}; "
-    return f"{shown}{message[0].lower()}{message[1:]}"
 
 
 def repeated(names: Iterable[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ one kind of file alone declares.
 
 import re
 from datetime import UTC, date, datetime, time
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -30,19 +30,45 @@ def _month(text: str) -> str:
     return text
 
 
-TimeZone = Annotated[str, AfterValidator(_known_time_zone)]
+def text_like(expected: str, example: str, pattern: str | None = None) -> Any:
+    """What a text field of a kind expects, for messages and editors, which would show a pattern."""
+    extra: dict[str, Any] = {"patternErrorMessage": f"expected {expected}", "examples": [example]}
+    if pattern is not None:
+        extra["pattern"] = pattern
+    return Field(json_schema_extra=extra)
 
 
-Month = Annotated[str, AfterValidator(_month)]
+TimeZone = Annotated[
+    str,
+    AfterValidator(_known_time_zone),
+    text_like("an IANA time zone such as Europe/Berlin", "Europe/Berlin"),
+]
 
 
-CountryCode = Annotated[str, Field(pattern="^[A-Z]{2}$")]
+Month = Annotated[
+    str,
+    AfterValidator(_month),
+    text_like("a month as 2026-04", "2026-04", r"^\d{4}-(0[1-9]|1[0-2])$"),
+]
 
 
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+CountryCode = Annotated[
+    str, Field(pattern="^[A-Z]{2}$"), text_like("a country in two capital letters, as DE", "DE")
+]
 
 
-Identifier = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Currency = Annotated[
+    str,
+    Field(pattern="^[A-Z]{3}$"),
+    text_like("a currency in three capital letters, as EUR", "EUR"),
+]
+
+
+Identifier = Annotated[
+    str,
+    Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+    text_like("letters, digits, '.', '_' and '-', beginning with a letter or digit", "north-1"),
+]
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -78,14 +104,22 @@ EnergySource = Literal[
 class Model(BaseModel):
     """A mapping of a reference file: unknown fields and values of another type are mistakes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 class Dated(Model):
     """Something that holds from a local date on, up to and without another."""
 
     valid_from: date = date(1970, 1, 1)
+    """First local date on which it holds, as 2026-01-01; left out: from ever on."""
     valid_to: date | None = None
+    """Local date from which on it no longer holds; left out: it holds until further notice."""
 
     @model_validator(mode="after")
     def _is_forward(self) -> "Dated":
@@ -100,6 +134,7 @@ class Terms(Dated):
     """Terms that have to say since when they hold."""
 
     valid_from: date
+    """First local date on which these terms hold, as 2026-01-01."""
 
 
 def local_midnight(day: date, time_zone: str) -> datetime:

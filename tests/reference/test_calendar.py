@@ -55,7 +55,7 @@ def test_a_first_day_that_is_none_is_named_with_file_line_and_field(folder):
     with pytest.raises(reference.ReferenceErrors) as raised:
         reference.load_calendar(folder)
     assert raised.value.causes == [
-        "organization.yml:4: first_day: found 'soon'; input should be a valid date"
+        "organization.yml:4: first_day: found 'soon', expected a date as 2026-04-01: correct it"
     ]
 
 

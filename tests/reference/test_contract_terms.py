@@ -127,13 +127,13 @@ MISTAKES = {
         "base",
         "tax_treatment: reverse_charge",
         "rounding: half_down",
-        ":12: rounding: found 'half_down'; input should be 'half_even' or 'half_up'",
+        ":12: rounding: found 'half_down', expected half_even or half_up: perhaps half_even",
     ),
     "a_settlement_period_of_20_minutes": (
         "cfd",
         "settlement_period_minutes: 60",
         "settlement_period_minutes: 20",
-        ":15: settlement_period_minutes: found 20; input should be 15, 30, 60 or 'month'",
+        ":15: settlement_period_minutes: found 20, expected 15, 30, 60 or month: correct it",
     ),
     "separate_certificates_without_a_price": (
         "pap",
@@ -161,7 +161,8 @@ MISTAKES = {
         "pap",
         "    p50_mwh: [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]",
         "    p50_mwh: [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]",
-        ":26: terms.0.p50_mwh: list should have at least 12 items after validation, not 11",
+        ":26: terms.0.p50_mwh: found 11 entries, expected a list of 12 entries: add what is"
+        " missing",
     ),
     "a_p90_above_the_p50": (
         "pap",
@@ -196,7 +197,8 @@ MISTAKES = {
         "pap",
         "negative_price_hours: 4",
         "negative_price_hours: 25",
-        ":20: terms.0.negative_price_hours: found 25; input should be less than or equal to 24",
+        ":20: terms.0.negative_price_hours: found 25, expected a whole number from 1 to 24:"
+        " correct it",
     ),
     "a_floor_for_a_price_that_does_not_float": (
         "pap",
@@ -209,14 +211,13 @@ MISTAKES = {
         "pap",
         "kind: fixed, base_date",
         "kind: stepped, base_date",
-        ":21: terms.0.escalation: input tag 'stepped' found using 'kind' does not match any of the"
-        " expected tags: 'fixed', 'cpi'",
+        ":21: terms.0.escalation.kind: found 'stepped', expected cpi or fixed: correct it",
     ),
     "a_plant_without_a_share": (
         "collar",
         "share_of_plant: 0.1\n",
         "",
-        ":1: share_of_plant: not found, expected a value: add the field",
+        ":1: share_of_plant: not found, expected a number from 0 to 1: add the field",
     ),
     "half_a_plant": (
         "base",
@@ -278,7 +279,8 @@ MISTAKES = {
         "cfd",
         "fixed_price_payer: counterparty",
         "fixed_price_payer: seller",
-        ":19: terms.0.fixed_price_payer: found 'seller'; input should be 'buyer' or 'counterparty'",
+        ":19: terms.0.fixed_price_payer: found 'seller', expected buyer or counterparty:"
+        " correct it",
     ),
     "a_collar_with_its_floor_above_its_cap": (
         "collar",

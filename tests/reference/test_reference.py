@@ -315,7 +315,8 @@ MISTAKES = {
         "sites/plain.yml",
         "country_code: US\n",
         "",
-        "sites/plain.yml:1: country_code: not found, expected a value: add the field",
+        "sites/plain.yml:1: country_code: not found, expected a country in two capital "
+        "letters, as DE: add the field",
     ),
     "a_number_in_quotes": (
         "sites/plain.yml",
@@ -325,7 +326,8 @@ MISTAKES = {
         'cooling_limit_mw: "36"\n    it_capacity_mw: 33\n    design_pue: 1.2\n'
         "    variable_cost_per_gpu_hour: 0.07\n    local_committed_mw: 0\n"
         "    is_local_islandable: false\n  - ",
-        "sites/plain.yml:28: terms.0.cooling_limit_mw: found '36'; input should be a valid number",
+        "sites/plain.yml:28: terms.0.cooling_limit_mw: found '36', expected a number of at "
+        "least 0: remove the quotes",
     ),
     "a_field_given_twice": (
         "sites/plain.yml",
@@ -337,8 +339,8 @@ MISTAKES = {
         "sites/plain.yml",
         "time_zone: America/Chicago",
         "time_zone: America/Chicagoo",
-        "sites/plain.yml:5: time_zone: found 'America/Chicagoo'; expected an IANA time zone such as"
-        " Europe/Berlin: correct the name",
+        "sites/plain.yml:5: time_zone: found 'America/Chicagoo', expected an IANA time zone "
+        "such as Europe/Berlin: correct the name",
     ),
     "an_unknown_bidding_zone": (
         "sites/plain.yml",
@@ -358,8 +360,8 @@ MISTAKES = {
         "organization.yml",
         "reporting_currency: EUR",
         "reporting_currency: EUR\nconfidential_rounding_ratio: 1",
-        "organization.yml:5: confidential_rounding_ratio: found 1;"
-        " input should be greater than or equal to 1.1",
+        "organization.yml:5: confidential_rounding_ratio: found 1, expected a number from 1.1"
+        " to 10: correct it",
     ),
     "a_settlement_zone_that_nothing_declares": (
         "contracts/plain-ppa.yml",
@@ -392,8 +394,8 @@ MISTAKES = {
         "sites/plain.yml",
         "charge_efficiency: 0.75",
         "charge_efficiency: 1.02",
-        "sites/plain.yml:51: batteries.0.charge_efficiency: found 1.02; input should be less than"
-        " or equal to 1",
+        "sites/plain.yml:51: batteries.0.charge_efficiency: found 1.02, expected a number "
+        "above 0, at most 1: correct it",
     ),
     "an_unknown_gpu_model": (
         "sites/plain.yml",
@@ -406,9 +408,9 @@ MISTAKES = {
         "meters.yml",
         "role: grid_import",
         "role: grid",
-        "meters.yml:2: meters.0.role: found 'grid'; input should be 'grid_import', 'grid_export',"
-        " 'onsite_generation', 'battery_charge', 'battery_discharge', 'it_load', 'cooling_load',"
-        " 'facility_total' or 'ppa_generation'",
+        "meters.yml:2: meters.0.role: found 'grid', expected grid_import, grid_export, "
+        "onsite_generation, battery_charge, battery_discharge, it_load, cooling_load, "
+        "facility_total or ppa_generation: correct it",
     ),
     "a_meter_at_an_unknown_site": (
         "meters.yml",
@@ -498,24 +500,23 @@ MISTAKES = {
         "contracts/plain-ppa.yml",
         "share_of_plant: 0.5",
         "share_of_plant: 50",
-        "contracts/plain-ppa.yml:8: share_of_plant: found 50; input should be less than or equal"
-        " to 1",
+        "contracts/plain-ppa.yml:8: share_of_plant: found 50, expected a number from 0 to 1: "
+        "correct it",
     ),
     "a_contract_of_an_unknown_kind": (
         "contracts/plain-ppa.yml",
         "kind: ppa_pay_as_produced",
         "kind: ppa",
-        "contracts/plain-ppa.yml:1: input tag 'ppa' found using 'kind' does not match any of the"
-        " expected tags: 'ppa_pay_as_produced', 'ppa_baseload', 'ppa_fixed_shape', 'vppa_cfd',"
-        " 'collar', 'grid_connection', 'supply_tariff', 'battery_tolling', 'cloud_commitment',"
-        " 'hpc_allocation'",
+        "contracts/plain-ppa.yml:2: kind: found 'ppa', expected battery_tolling, "
+        "cloud_commitment, collar, grid_connection, hpc_allocation, ppa_baseload, "
+        "ppa_fixed_shape, ppa_pay_as_produced, supply_tariff or vppa_cfd: correct it",
     ),
     "a_contract_without_a_price": (
         "contracts/plain-ppa.yml",
         "price_per_mwh: 29.75, ",
         "",
-        "contracts/plain-ppa.yml:17: terms.1.price_per_mwh: not found, expected a value: add the"
-        " field",
+        "contracts/plain-ppa.yml:17: terms.1.price_per_mwh: not found, expected a number: add"
+        " the field",
     ),
     "a_contract_of_an_unknown_plant_meter": (
         "contracts/plain-ppa.yml",
@@ -567,9 +568,8 @@ MISTAKES = {
         "contracts/plain-supply.yml",
         "holiday_calendar: US",
         "holiday_calendar: US-ZZ",
-        "contracts/plain-supply.yml:12: terms.0.holiday_calendar: found 'US-ZZ'; expected a"
-        " country, or"
-        " country and subdivision, as US or DE-NW: correct the name",
+        "contracts/plain-supply.yml:12: terms.0.holiday_calendar: found 'US-ZZ', expected a "
+        "country, or country and subdivision, as US or DE-NW: correct the name",
     ),
     "a_tariff_in_a_currency_without_rates": (
         "contracts/plain-supply.yml",
@@ -590,9 +590,8 @@ MISTAKES = {
         "contracts/plain-grid.yml",
         "demand_period_minutes: 30",
         "demand_period_minutes: 20",
-        "contracts/plain-grid.yml:16: terms.0.demand_period_minutes: found 20; input should be"
-        " 15, 30"
-        " or 60",
+        "contracts/plain-grid.yml:16: terms.0.demand_period_minutes: found 20, expected 15, "
+        "30 or 60: correct it",
     ),
     "a_tax_that_is_not_owed": (
         "contracts/plain-grid.yml",
@@ -665,8 +664,8 @@ MISTAKES = {
         "workloads.yml",
         "    value_per_lost_gpu_hour: 3.6",
         "    allowed_countries: [Germany]\n    value_per_lost_gpu_hour: 3.6",
-        "workloads.yml:7: workloads.0.allowed_countries.0: found 'Germany';"
-        " string should match pattern '^[A-Z]{2}$'",
+        "workloads.yml:7: workloads.0.allowed_countries.0: found 'Germany', expected a "
+        "country in two capital letters, as DE: correct it",
     ),
     "commitments_without_an_end": (
         "capacity_plan.yml",
@@ -701,15 +700,15 @@ MISTAKES = {
         "capacity_plan.yml",
         ", utilization_ratio: 0.7",
         "",
-        "capacity_plan.yml:3: commitments.0.utilization_ratio: not found, expected a value: add the"
-        " field",
+        "capacity_plan.yml:3: commitments.0.utilization_ratio: not found, expected a number "
+        "above 0, at most 1: add the field",
     ),
     "more_utilization_than_all": (
         "capacity_plan.yml",
         "utilization_ratio: 0.7",
         "utilization_ratio: 70.0",
-        "capacity_plan.yml:3: commitments.0.utilization_ratio: found 70.0; input should be less"
-        " than or equal to 1",
+        "capacity_plan.yml:3: commitments.0.utilization_ratio: found 70.0, expected a number "
+        "above 0, at most 1: correct it",
     ),
     "a_forward_price_of_an_unknown_zone": (
         "forward_prices.csv",
@@ -757,8 +756,8 @@ MISTAKES = {
         "capacity_plan.yml",
         "from_month: 2026-06",
         "from_month: 2026-13",
-        "capacity_plan.yml:4: commitments.1.from_month: found '2026-13'; expected a month as"
-        " 2026-04",
+        "capacity_plan.yml:4: commitments.1.from_month: found '2026-13', expected a month as "
+        "2026-04",
     ),
     "a_factor_with_two_values": (
         "emission_factors.yml",
@@ -847,15 +846,15 @@ MISTAKES = {
         "meters.yml",
         "energy_source: solar",
         "energy_source: sloar",
-        "meters.yml:8: meters.2.energy_source: found 'sloar'; input should be 'solar', 'wind',"
-        " 'hydro', 'geothermal', 'biomass', 'nuclear', 'coal', 'gas', 'oil' or 'unknown'",
+        "meters.yml:8: meters.2.energy_source: found 'sloar', expected solar, wind, hydro, "
+        "geothermal, biomass, nuclear, coal, gas, oil or unknown: perhaps solar",
     ),
     "a_contract_on_an_unknown_source": (
         "contracts/plain-ppa.yml",
         "energy_source: solar",
         "energy_source: wind_onshore",
-        "contracts/plain-ppa.yml:13: energy_source: found 'wind_onshore'; input should be 'solar',"
-        " 'wind', 'hydro', 'geothermal', 'biomass', 'nuclear', 'coal', 'gas', 'oil' or 'unknown'",
+        "contracts/plain-ppa.yml:13: energy_source: found 'wind_onshore', expected solar, "
+        "wind, hydro, geothermal, biomass, nuclear, coal, gas, oil or unknown: correct it",
     ),
     "a_decision_after_a_rule_that_is_none": (
         "decisions/cap.yml",
@@ -910,7 +909,7 @@ MISTAKES = {
         "decisions/cap.yml",
         "review_week: 2026-W14",
         "review_week: 2026-W54",
-        "decisions/cap.yml:8: review_week: found '2026-W54'; expected an ISO week as 2026-W40",
+        "decisions/cap.yml:8: review_week: found '2026-W54', expected an ISO week as 2026-W40",
     ),
     "a_decision_reviewed_before_it_takes_effect": (
         "decisions/cap.yml",
@@ -969,7 +968,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(folder: Path):
         "organization.yml",
         "sites/plain.yml:50",
         "meters.yml:2",
-        "workloads.yml",
+        "workloads.yml:2",
     ]
     assert told[0] == f"organization.yml: not found in {folder}: add the file"
 
@@ -1123,7 +1122,8 @@ def test_a_document_of_another_shape_is_a_mistake_not_a_crash(folder: Path):
     (folder / "meters.yml").write_text("- POI\n- [1, 2]\n")
 
     assert causes(folder) == [
-        "meters.yml:1: input should be a valid dictionary or instance of Meters"
+        "meters.yml:1: found a list, expected fields with values: write it as in\n"
+        "    meters:\n    - meter_id: meter\n      site_id: site"
     ]
 
 

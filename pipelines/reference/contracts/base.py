@@ -49,14 +49,23 @@ class BaseContract(Model):
     """What follows when it ends and nobody acts; `{site_id}` stands for its site."""
 
     contract_id: Identifier
+    """Short name of the contract, such as berlin-supply."""
     name: str
+    """Name of the contract as people read it."""
     site_id: str
+    """Site whose energy or capacity it is about."""
     counterparty: str
+    """Who it is with."""
     time_zone: TimeZone
+    """IANA time zone of its days and months, such as Europe/Berlin."""
     currency_code: Currency
+    """Currency of its prices and invoices, such as EUR."""
     tax_treatment: Literal["standard", "reverse_charge", "exempt", "outside_scope"] = "standard"
+    """How its invoices are taxed; left out: standard."""
     tax_ratio: Share = 0
+    """Share of tax on top, such as 0.19, with standard alone; left out: 0."""
     rounding: Literal["half_even", "half_up"] = "half_even"
+    """Half a cent goes to the even one or up; left out: half_even."""
     are_prices_public: bool = False
     """Whether anybody may know its prices, as those of a published tariff. Prices of other
     contracts are confidential: operations gets what rests on them rounded or not at all."""

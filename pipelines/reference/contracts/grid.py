@@ -15,7 +15,7 @@ from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from pipelines.reference.contracts.base import BaseContract, Hours, Months
-from pipelines.reference.fields import Amount, Model, Share, Terms
+from pipelines.reference.fields import Amount, Model, Share, Terms, text_like
 
 DayKind = Literal["all", "workday", "weekend_or_holiday"]
 _DAY_KINDS: dict[DayKind, tuple[DayKind, ...]] = {
@@ -46,20 +46,32 @@ def _known_calendar(calendar: str) -> str:
     return calendar
 
 
-Calendar = Annotated[str, AfterValidator(_known_calendar)]
+Calendar = Annotated[
+    str,
+    AfterValidator(_known_calendar),
+    text_like("a country, or country and subdivision, as US or DE-NW", "DE-NW"),
+]
 
 
 class ConnectionTerms(Terms):
     """What the use of the grid costs."""
 
     contracted_kw: Amount
+    """Power contracted of the grid, in kW."""
     capacity_charge_per_kw_month: Amount
+    """Charge of each contracted kW and month."""
     network_per_mwh: Amount
+    """Network charge of each MWh drawn."""
     levies_per_mwh: Amount
+    """Levies on each MWh drawn."""
     demand_charge_per_kw: Amount
+    """Charge of each kW of the month's greatest demand."""
     demand_period_minutes: Literal[15, 30, 60] = 15
+    """Minutes over which demand is averaged; left out: 15."""
     ratchet_ratio: Share | None = None
+    """Share of the greatest demand of the months before that is billed at least; left out: none."""
     ratchet_months: Annotated[int, Field(ge=1, le=12)] | None = None
+    """Months back that count for it; left out with ratchet_ratio."""
 
     @model_validator(mode="after")
     def _has_a_whole_ratchet(self) -> "ConnectionTerms":
@@ -82,26 +94,38 @@ class GridConnection(BaseContract):
         "capacity": "capacity",
     }
     kind: Literal["grid_connection"]
+    """grid_connection: network charges by energy, capacity and greatest demand."""
     terms: Annotated[list[ConnectionTerms], Field(min_length=1)]
+    """Charges, each since when they hold."""
 
 
 class TariffPeriod(Model):
     """Local months (inclusive), hours (half-open) and days in which an energy price holds."""
 
     months: Months
+    """First and last local month, both included, as [1, 12]."""
     hours: Hours
+    """First local hour and the one at which it ends, as [0, 24]."""
     day_kind: DayKind = "all"
+    """Days on which it holds; left out: all."""
     energy_price_per_mwh: float
+    """Price of each MWh; with spot_plus what is added to the market's price."""
 
 
 class TariffTerms(Terms):
     """What energy costs and surplus earns."""
 
     price_basis: Literal["flat", "time_of_use", "spot_plus"]
+    """flat: one price. time_of_use: by month, day and hour. spot_plus: the market's price and a
+    margin."""
     periods: Annotated[list[TariffPeriod], Field(min_length=1)]
+    """Prices; together they cover each hour of the year once."""
     holiday_calendar: Calendar | None = None
+    """Public holidays, as US or DE-NW; needed where a period tells days apart, else left out."""
     export_price_per_mwh: float | None = None
+    """Price of each MWh fed in; left out: none is paid."""
     credits_contracted_energy: bool
+    """Whether energy of power purchase agreements is taken off the bill."""
 
     @field_validator("periods")
     @classmethod
@@ -159,4 +183,6 @@ class SupplyTariff(BaseContract):
         "contract_credit": "ppa",
     }
     kind: Literal["supply_tariff"]
+    """supply_tariff: energy from a supplier, and pay for what is fed in."""
     terms: Annotated[list[TariffTerms], Field(min_length=1)]
+    """Prices, each since when they hold."""

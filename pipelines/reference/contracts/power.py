@@ -30,8 +30,11 @@ class FixedEscalation(Model):
     """Prices rise by the same ratio every whole year after the base date."""
 
     kind: Literal["fixed"]
+    """fixed: by the same ratio every year."""
     base_date: date
+    """Date from which whole years count, as 2026-01-01."""
     ratio_per_year: Annotated[float, Field(gt=-1)]
+    """Rise a year, such as 0.02; negative where prices fall."""
 
 
 class CpiEscalation(Model):
@@ -41,12 +44,19 @@ class CpiEscalation(Model):
     """
 
     kind: Literal["cpi"]
+    """cpi: by a price index."""
     base_date: date
+    """Date whose anniversaries change the price, as 2026-01-01."""
     index: Identifier
+    """Index as price_indices.csv names it."""
     base_month: Month
+    """Month of the index that the price agreed rests on, as 2025-10."""
     lag_months: Annotated[int, Field(ge=0, le=24)]
+    """Months before each anniversary at which the index is read."""
     floor_ratio_per_year: Annotated[float, Field(gt=-1)] | None = None
+    """Least rise a year, such as 0; left out: none."""
     cap_ratio_per_year: Annotated[float, Field(gt=-1)] | None = None
+    """Greatest rise a year, such as 0.03; left out: none."""
 
     @model_validator(mode="after")
     def _floor_is_below_cap(self) -> "CpiEscalation":
@@ -73,17 +83,33 @@ class EnergyTerms(Terms):
     """
 
     certificate_price_per_mwh: float | None = None
+    """Price of each MWh's certificate; needed where certificates are separate, else left out."""
     escalation: Escalation | None = None
+    """How prices rise over the years; left out: they stay."""
     negative_price_clause: Literal["none", "no_volume", "zero_floor"] = "none"
+    """no_volume: nothing is paid at negative market prices. zero_floor: they count as 0. Left
+    out: none."""
     negative_price_period_minutes: Literal[15, 30, 60] | None = None
+    """Minutes whose mean price the clause looks at; left out: the settlement period."""
     negative_price_hours: Annotated[int, Field(ge=1, le=24)] = 1
+    """Negative hours in a row that the clause asks for; left out: 1."""
     negative_price_scope: Literal["whole_run", "remainder"] = "whole_run"
+    """whole_run: the clause holds for the whole run. remainder: from the hours asked for on.
+    Left out: whole_run."""
     annual_volume_mwh: Annotated[float, Field(gt=0)] | None = None
+    """Volume agreed for a year, in MWh; left out: no band."""
     tolerance_ratio: Share | None = None
+    """Share of that volume that may be missing or beyond it, such as 0.1; left out with
+    annual_volume_mwh."""
     shortfall_price_per_mwh: Amount | None = None
+    """Price of each MWh missing below the band; left out with annual_volume_mwh."""
     excess_price_per_mwh: float | None = None
+    """Price of each MWh beyond the band; left out with annual_volume_mwh."""
     p50_mwh: TwelveMonths | None = None
+    """Volume of the whole plant expected in each month, January to December, in MWh; left out:
+    not known."""
     p90_mwh: TwelveMonths | None = None
+    """Volume exceeded in 90 of 100 years in each month, in MWh; left out: not known."""
 
     @model_validator(mode="after")
     def _band_is_whole(self) -> "EnergyTerms":
@@ -140,6 +166,7 @@ class PriceTerms(EnergyTerms):
     """Price of a physical power purchase agreement."""
 
     price_per_mwh: float
+    """Price of each MWh; of a vppa_cfd its strike."""
 
 
 class BaseloadTerms(PriceTerms):
@@ -150,16 +177,22 @@ class BaseloadTerms(PriceTerms):
     """
 
     baseload_mw: Annotated[float, Field(gt=0)]
+    """Constant power, in MW."""
     shape_risk: Literal["seller", "buyer"]
+    """Who bears what the plant makes more or less than that."""
 
 
 class ShapeWindow(Model):
     """Local months (inclusive) and hours (half-open) of a kind of day with constant power."""
 
     months: Months = (1, 12)
+    """First and last local month, both included, as [4, 9]; left out: all."""
     day_kind: Literal["all", "workday", "weekend"] = "all"
+    """Days on which it holds; left out: all."""
     hours: Hours = (0, 24)
+    """First local hour and the one at which it ends, as [8, 20]; left out: all."""
     mw: Amount
+    """Constant power in that time, in MW."""
 
     @model_validator(mode="after")
     def _is_forward(self) -> "ShapeWindow":
@@ -176,6 +209,7 @@ class ShapeTerms(PriceTerms):
     """Power by month, kind of day and hour; 0 where no window says otherwise."""
 
     shape: Annotated[list[ShapeWindow], Field(min_length=1)]
+    """Power by month, kind of day and hour; 0 where no window says otherwise."""
 
     @model_validator(mode="after")
     def _windows_are_apart(self) -> "ShapeTerms":
@@ -202,13 +236,16 @@ class StrikeTerms(PriceTerms):
     """The price is the strike of a contract for difference, which one of the two pays."""
 
     fixed_price_payer: Literal["buyer", "counterparty"] = "buyer"
+    """Who pays the fixed price; left out: buyer."""
 
 
 class CollarTerms(EnergyTerms):
     """The market's price, but never below the floor or above the cap."""
 
     floor_price_per_mwh: float
+    """Lowest price of each MWh."""
     cap_price_per_mwh: float
+    """Highest price of each MWh."""
 
     @model_validator(mode="after")
     def _floor_is_below_cap(self) -> "CollarTerms":
@@ -239,14 +276,23 @@ class PlantContract(BaseContract):
     is_ppa: ClassVar[bool] = True
     is_delivered: ClassVar[bool] = True
     plant_meter_id: str | None = None
+    """Meter of the plant, as declared in meters.yml; left out: no plant."""
     plant_capacity_mw: Annotated[float, Field(gt=0)] | None = None
+    """Capacity of the whole plant, in MW; left out: no plant."""
     share_of_plant: Share | None = None
+    """Share of the plant's production that is the buyer's, such as 0.5; left out: no plant."""
     settlement_zone: str
+    """Zone of the market price, as declared in organization.yml."""
     market: Literal["day_ahead", "real_time"]
+    """Market whose price counts."""
     settlement_period_minutes: Literal[15, 30, 60, "month"] = 15
+    """Minutes of a settlement period, or month; left out: 15."""
     energy_source: EnergySource
+    """What the energy is made of."""
     certificates: Literal["bundled", "separate", "none"]
+    """bundled: within the price. separate: at a price of their own. none: the buyer gets none."""
     terms: Sequence[EnergyTerms]
+    """Prices, each since when they hold."""
 
     @model_validator(mode="after")
     def _plant_is_whole(self) -> "PlantContract":
@@ -264,15 +310,20 @@ class PlantContract(BaseContract):
 class _MeteredContract(PlantContract):
     volume_basis: ClassVar[Literal["plant", "baseload", "shape"] | None] = "plant"
     plant_meter_id: str
+    """Meter of the plant, as declared in meters.yml."""
     plant_capacity_mw: Annotated[float, Field(gt=0)]
+    """Capacity of the whole plant, in MW."""
     share_of_plant: Share
+    """Share of the plant's production that is the buyer's, such as 0.5."""
 
 
 class PayAsProducedPpa(_MeteredContract):
     """Physical PPA: the buyer takes and pays its share of what the plant produced."""
 
     kind: Literal["ppa_pay_as_produced"]
+    """ppa_pay_as_produced: the buyer takes its share of what the plant made."""
     terms: Annotated[list[PriceTerms], Field(min_length=1)]
+    """Prices, each since when they hold."""
 
 
 class BaseloadPpa(PlantContract):
@@ -281,7 +332,9 @@ class BaseloadPpa(PlantContract):
     volume_basis: ClassVar[Literal["plant", "baseload", "shape"] | None] = "baseload"
     lines: ClassVar[Mapping[str, str | None]] = _lines("energy", "shape")
     kind: Literal["ppa_baseload"]
+    """ppa_baseload: the buyer takes constant power."""
     terms: Annotated[list[BaseloadTerms], Field(min_length=1)]
+    """Prices and power, each since when they hold."""
 
 
 class FixedShapePpa(PlantContract):
@@ -289,7 +342,9 @@ class FixedShapePpa(PlantContract):
 
     volume_basis: ClassVar[Literal["plant", "baseload", "shape"] | None] = "shape"
     kind: Literal["ppa_fixed_shape"]
+    """ppa_fixed_shape: the buyer takes power by a schedule."""
     terms: Annotated[list[ShapeTerms], Field(min_length=1)]
+    """Prices and schedule, each since when they hold."""
 
 
 class VirtualPpa(_MeteredContract):
@@ -298,7 +353,9 @@ class VirtualPpa(_MeteredContract):
     is_delivered: ClassVar[bool] = False
     lines: ClassVar[Mapping[str, str | None]] = _lines("difference")
     kind: Literal["vppa_cfd"]
+    """vppa_cfd: strike against market price on a share of the plant, no delivery."""
     terms: Annotated[list[StrikeTerms], Field(min_length=1)]
+    """Strikes, each since when they hold."""
 
 
 class Collar(_MeteredContract):
@@ -306,7 +363,9 @@ class Collar(_MeteredContract):
 
     is_collared: ClassVar[bool] = True
     kind: Literal["collar"]
+    """collar: the market's price within a floor and a cap."""
     terms: Annotated[list[CollarTerms], Field(min_length=1)]
+    """Floor and cap, each since when they hold."""
 
 
 def mistakes_in_terms(contract: PlantContract) -> Iterator[tuple[Place, str]]:
