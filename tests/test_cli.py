@@ -214,6 +214,40 @@ def test_a_mistake_in_the_reference_data_fails_validate_with_one_line_each(book)
     assert not (book.data_dir / "lake").exists()
 
 
+def test_mistakes_come_by_file_and_line_some_of_each_file_and_with_their_number(book):
+    reference = book.data_dir / "reference"
+    shutil.copytree(PROJECT_REFERENCE, reference)
+    wrong = "".join(f"  - {{kpi_id: k, target: x{n}, direction: at_least}}\n" for n in range(25))
+    (reference / "targets.yml").write_text(f"targets:\n{wrong}")
+    (reference / "meters.yml").write_text("meters: {}\n")
+    result = wattbook(book, "validate")
+    lines = result.stderr.splitlines()
+    first = lines.index(
+        "error: meters.yml:1: meters: found fields with values, expected a list: write it as in"
+    )
+    assert lines[first + 1 : first + 5] == [
+        "    meters:",
+        "    - meter_id: meter",
+        "      site_id: site",
+        "error: targets.yml:2: targets.0.target: found 'x0', expected a number: correct it",
+    ]
+    assert lines[-2:] == [
+        "error: targets.yml: 5 more mistakes, told once these are mended",
+        "error: 26 mistakes in 2 files",
+    ]
+
+
+def test_validate_writes_the_schemas_that_editors_read(book):
+    reference = book.data_dir / "reference"
+    shutil.copytree(PROJECT_REFERENCE, reference)
+    shutil.rmtree(reference / ".schemas")
+    result = wattbook(book, "validate", "--schemas")
+    assert result.exit_code == 0
+    assert sorted(file.name for file in (reference / ".schemas").iterdir()) == sorted(
+        file.name for file in (PROJECT_REFERENCE / ".schemas").iterdir()
+    )
+
+
 def test_the_projects_own_reference_data_is_valid(book):
     result = wattbook(book, "validate")
     assert (result.exit_code, result.stderr.splitlines()[:-1]) == (0, [])

@@ -24,7 +24,7 @@ from pipelines.reference.factors import EmissionFactors
 from pipelines.reference.organization import CapacityPlan, Organization, Targets, Workloads
 from pipelines.reference.sites import GpuModels, Meters, Site
 
-_MODELS: Mapping[str, Any] = {
+MODELS: Mapping[str, Any] = {
     "organization": Organization,
     "gpu_models": GpuModels,
     "sites": Site,
@@ -42,7 +42,7 @@ _MODELS: Mapping[str, Any] = {
 @cache
 def schemas() -> dict[str, dict[str, Any]]:
     """The JSON Schema of each file, or of the files of a folder, by its name without ending."""
-    return {name: schema_of(TypeAdapter(model)) for name, model in _MODELS.items()}
+    return {name: schema_of(TypeAdapter(model)) for name, model in MODELS.items()}
 
 
 def write_schemas(reference_dir: Path) -> list[Path]:
