@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import duckdb
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperGroup
 
 from pipelines.book import Book
@@ -71,15 +72,15 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BookError as error:
-            causes = error.causes
+            lines = list(error.lines())
         except BrokenPipeError as error:
             # Who reads has enough; Python would complain again when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from error
         except (OSError, duckdb.IOException) as error:
-            causes = [str(error)]
-        for cause in causes:
-            print(f"error: {' '.join(cause.split())}", file=sys.stderr)
+            lines = list(BookError([str(error)]).lines())
+        for line in lines:
+            err.print(Text("error: ", "bold red") + Text(line), soft_wrap=True)
         raise typer.Exit(1)
 
 
@@ -540,12 +541,21 @@ def show_report(
 
 
 @app.command()
-def validate(context: typer.Context) -> None:
-    """Check reference data and configuration, without writing anything."""
+def validate(
+    context: typer.Context,
+    schemas: Annotated[
+        bool,
+        typer.Option("--schemas", help="First write the schemas that editors read to .schemas/."),
+    ] = False,
+) -> None:
+    """Check reference data and configuration, without writing anything but what is asked for."""
     from pipelines import reference, warehouse
     from pipelines.published import audience
 
     book = context.obj
+    if schemas:
+        for file in reference.write_schemas(book.reference):
+            out.print(f"wrote {file}")
     with _step("check"), tempfile.TemporaryDirectory() as scratch:
         reference.load(book.reference)
         manifest = warehouse.parse(Book(Path(scratch)))

@@ -5,7 +5,7 @@ does not: errors of one stage (they stand in its module), and faults of the prog
 keep their traceback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 
 class BookError(Exception):
@@ -14,3 +14,8 @@ class BookError(Exception):
     def __init__(self, causes: Sequence[str]) -> None:
         super().__init__("\n".join(causes))
         self.causes = list(causes)
+
+    def lines(self) -> Iterator[str]:
+        """What a person reads: each cause in one line."""
+        for cause in self.causes:
+            yield " ".join(cause.split())

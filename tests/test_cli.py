@@ -22,6 +22,7 @@ from pipelines.cli import app
 from pipelines.pack import PublishedPack
 from pipelines.published import publishing, query, week
 from pipelines.simulator import landing
+from pipelines.simulator.landing import DEMO_REFERENCE
 
 NEM12_DAY = ",".join(["1.5"] * 48)
 SACCT = (
@@ -215,6 +216,38 @@ def test_a_mistake_in_the_reference_data_fails_validate_with_one_line_each(book)
     assert result.exit_code == 1
     assert [line for line in result.stderr.splitlines() if "organization.yml" in line]
     assert not (book.data_dir / "lake").exists()
+
+
+def test_mistakes_come_by_file_and_line_some_of_each_file_and_with_their_number(book):
+    reference = book.data_dir / "reference"
+    wrong = "".join(f"  - {{kpi_id: k, target: x{n}, direction: at_least}}\n" for n in range(25))
+    (reference / "targets.yml").write_text(f"targets:\n{wrong}")
+    (reference / "meters.yml").write_text("meters: {}\n")
+    result = wattbook(book, "validate")
+    lines = result.stderr.splitlines()
+    first = lines.index(
+        "error: meters.yml:1: meters: found fields with values, expected a list: write it as in"
+    )
+    assert lines[first + 1 : first + 5] == [
+        "    meters:",
+        "    - meter_id: meter",
+        "      site_id: site",
+        "error: targets.yml:2: targets.0.target: found 'x0', expected a number: correct it",
+    ]
+    assert lines[-2:] == [
+        "error: targets.yml: 5 more mistakes, told once these are mended",
+        "error: 26 mistakes in 2 files",
+    ]
+
+
+def test_validate_writes_the_schemas_that_editors_read(book):
+    reference = book.data_dir / "reference"
+    shutil.rmtree(reference / ".schemas")
+    result = wattbook(book, "validate", "--schemas")
+    assert result.exit_code == 0
+    assert sorted(file.name for file in (reference / ".schemas").iterdir()) == sorted(
+        file.name for file in (DEMO_REFERENCE / ".schemas").iterdir()
+    )
 
 
 def test_the_projects_own_reference_data_is_valid(book):

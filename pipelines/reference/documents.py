@@ -4,9 +4,11 @@ What belongs here: reading a file against its model, and saying where and how it
 not: which files there are (`loading.py`) and what they mean.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,35 @@ Place = Sequence[str | int]
 SCHEMAS = ".schemas"
 """Folder of what editors know of the files (`schemas.py`)."""
 
+MOST_SHOWN = 20
+"""Mistakes of one file that are told at once."""
+
+_WHERE = re.compile(r"([\w./-]+\.[a-zA-Z]+)(?::(\d+))?: ")
+
 DEEPEST = 30
 MOST_VALUES = 200_000
 """Of one file, every alias written out."""
 
 
 class ReferenceErrors(BookError):  # noqa: N818 - it carries all mistakes of a folder
-    """Every mistake in the reference data, one cause a line."""
+    """Every mistake in the reference data; an example may follow a cause on lines of its own."""
+
+    def lines(self) -> Iterator[str]:
+        """Mistakes by file and line, of each file the first `MOST_SHOWN`, and how many in all."""
+        by_file: dict[str, list[tuple[int, str]]] = {}
+        for cause in self.causes:
+            found = _WHERE.match(cause)
+            file, line = (found[1], int(found[2] or 0)) if found else ("", 0)
+            by_file.setdefault(file, []).append((line, cause))
+        for file in sorted(by_file):
+            told = sorted(by_file[file], key=itemgetter(0))
+            yield from (cause for _, cause in told[:MOST_SHOWN])
+            if len(told) > MOST_SHOWN:
+                where = f"{file}: " if file else ""
+                yield f"{where}{len(told) - MOST_SHOWN} more mistakes, told once these are mended"
+        if len(self.causes) > 1:
+            files = len(set(by_file) - {""})
+            yield f"{len(self.causes)} mistakes in {files} file{'' if files == 1 else 's'}"
 
 
 @dataclass(frozen=True)

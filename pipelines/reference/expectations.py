@@ -6,6 +6,7 @@ instead (`messages.py`).
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -71,6 +72,7 @@ def _for_editors(schema: Any) -> Any:
     return plain
 
 
+@lru_cache
 def schema_of(adapter: TypeAdapter[Any]) -> Schema:
     """The JSON Schema of what a file may hold."""
     return adapter.json_schema(schema_generator=_Generator)

@@ -10,9 +10,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipelines.reference.fields import Model, TimeZone
+from pipelines.reference.fields import Model, TimeZone, text_like
 
 Name = Annotated[str, Field(min_length=1)]
+MetricName = Annotated[
+    str,
+    Field(pattern="^[a-zA-Z_:][a-zA-Z0-9_:]*$", max_length=200),
+    text_like("the name of a metric, as node_power_watts", "node_power_watts"),
+]
 
 
 class Source(Model):
@@ -22,8 +27,12 @@ class Source(Model):
     """
 
     column: Name | None = None
+    """Column that has it; left out: it is the same for all rows."""
     constant: Name | None = None
+    """What it is of all rows; left out: it stands in a column."""
     codes: dict[str, Name] | None = None
+    """What the texts of the column stand for, as {"1.8.0": import}; left out: the texts
+    themselves."""
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> "Source":
@@ -44,8 +53,11 @@ class Time(Model):
     """
 
     columns: Annotated[list[Name], Field(min_length=1, max_length=3)]
+    """Column of the time, or columns of its parts, as [date, time]."""
     format: Name | None = None
+    """How it is written, as "%d.%m.%Y %H:%M"; left out: ISO 8601."""
     time_zone: TimeZone | None = None
+    """IANA time zone of times without an offset, such as Europe/Berlin; left out: each has one."""
 
     @model_validator(mode="after")
     def _is_an_instant(self) -> "Time":
@@ -70,7 +82,9 @@ class Quantity(Model):
     """The column with the energy of an interval, or its mean power, which becomes energy."""
 
     column: Name
+    """Column of the energy or power."""
     unit: Literal["Wh", "kWh", "MWh", "W", "kW", "MW"]
+    """Unit of the column; of W, kW and MW it is the mean power of the interval."""
 
 
 class ReadingsMapping(Model):
@@ -81,16 +95,30 @@ class ReadingsMapping(Model):
     measured, and missing where it has no quantity.
     """
 
-    folder: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*(/[^/\\.][^/\\]*)*$")]
+    folder: Annotated[
+        str,
+        Field(pattern=r"^[^/\\.][^/\\]*(/[^/\\.][^/\\]*)*$"),
+        text_like("a folder below landing/readings_csv/, as stadtwerke", "stadtwerke"),
+    ]
+    """Folder below landing/readings_csv/, such as stadtwerke."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """What stands between two columns; left out: a comma."""
     decimal_mark: Literal[".", ","] = "."
+    """Decimal mark of numbers; left out: a point."""
     meter_id: Source
+    """Which meter a row is of."""
     flow: Source
+    """Whether a row is import or export."""
     started_at: Time | None = None
+    """When the interval begins; left out: it follows from its end."""
     ended_at: Time | None = None
+    """When the interval ends; left out: it follows from its beginning."""
     interval_minutes: Annotated[int, Field(ge=1, le=1440)] | None = None
+    """Length of all intervals in minutes; left out: both ends are told."""
     quantity: Quantity
+    """Energy or mean power of the interval."""
     quality: Source | None = None
+    """How the reading came about; left out: measured, and missing where it has no quantity."""
 
     @model_validator(mode="after")
     def _tells_the_interval_once(self) -> "ReadingsMapping":
@@ -138,8 +166,11 @@ class NameLabel(Model):
     """
 
     label: Name
+    """Label that has the name, such as instance."""
     strip_prefix: str = ""
+    """What is taken off the front of the label; left out: nothing."""
     names: dict[str, Name] | None = None
+    """Names by what the label says; left out: the label itself."""
 
 
 class MetricMapping(Model):
@@ -148,16 +179,22 @@ class MetricMapping(Model):
     `gpu_energy` is a counter; `meter_energy` the register of a meter that counts on for ever.
     """
 
-    metric: Annotated[str, Field(pattern="^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    metric: MetricName
+    """Name of the metric, such as node_hwmon_power_average_watt."""
     quantity: Literal["gpu_power", "gpu_energy", "gpu_utilization", "node_power", "meter_energy"]
-    unit: Literal[
-        "mW", "W", "kW", "uJ", "mJ", "J", "kJ", "Wh", "kWh", "MWh", "percent", "ratio"
-    ]  # fmt: skip
+    """What it measures; gpu_energy and meter_energy count on."""
+    unit: Literal["mW", "W", "kW", "uJ", "mJ", "J", "kJ", "Wh", "kWh", "MWh", "percent", "ratio"]
+    """Unit of the metric."""
     host: NameLabel | None = None
+    """Label of the node; needed but for meters."""
     gpu: NameLabel | None = None
+    """Label of the GPU within its node; needed of GPUs."""
     meter: NameLabel | None = None
+    """Label of the meter; needed of meters."""
     flow: Literal["import", "export"] = "import"
+    """Direction of a meter; left out: import."""
     where: dict[Name, str] = Field(default_factory=dict)
+    """Labels of the series that are meant, as {sensor: power1}; left out: all."""
 
     @model_validator(mode="after")
     def _has_a_unit_of_its_kind(self) -> "MetricMapping":
@@ -199,4 +236,6 @@ class Mappings(Model):
     """All of `mappings.yml`."""
 
     readings_csv: list[ReadingsMapping] = Field(default_factory=list)
+    """Layouts of suppliers' meter CSVs."""
     metrics: list[MetricMapping] = Field(default_factory=list)
+    """What metrics of other names mean."""

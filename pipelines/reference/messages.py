@@ -25,6 +25,8 @@ _OF_PYDANTIC = frozenset(get_args(ErrorType))
 _KIND_UNKNOWN = ("union_tag_invalid", "union_tag_not_found")
 _LONGEST = 60
 INDENTATION = "    "
+_AS_WRITTEN: dict[str | int, str] = {"None": "null", "True": "true", "False": "false"}
+"""Names that YAML takes for no text, of which Pydantic tells Python's text."""
 
 
 def place_of(problem: ErrorDetails, value: Any) -> list[str | int]:
@@ -36,6 +38,8 @@ def place_of(problem: ErrorDetails, value: Any) -> list[str | int]:
     for part in problem["loc"]:
         if isinstance(value, dict) and part not in value and part == value.get("kind"):
             continue
+        if isinstance(value, dict) and part not in value:
+            part = _AS_WRITTEN.get(part, part)
         place.append(part)
         if isinstance(value, dict):
             value = value.get(part)
@@ -43,6 +47,8 @@ def place_of(problem: ErrorDetails, value: Any) -> list[str | int]:
             value = value[part]
         else:
             value = None
+    if _names_no_text(problem):
+        return [part for part in place if part != "[key]"][:-1]
     return [*place, "kind"] if problem["type"] in _KIND_UNKNOWN else place
 
 
@@ -70,8 +76,8 @@ def sentence(problem: ErrorDetails, place: Sequence[str | int], schema: Schema, 
         found = found.get("kind") if isinstance(found, Mapping) else found
     if kind == "extra_forbidden":
         return _unknown_field(str(place[-1]), fields_of(part_of(schema, place[:-1], value)))
-    if kind == "invalid_key":
-        return f"found {_shown(place[-1])} as name of a field, expected text: correct the name"
+    if _names_no_text(problem):
+        return "found a field whose name is no text, expected text: put the name in quotes"
     if kind in ("too_short", "too_long") and isinstance(found, Sequence):
         return f"found {len(found)} entries, expected {words}: {_count(len(found), expected)}"
     if expected.get("type") in ("object", "array") and "enum" not in expected:
@@ -81,6 +87,12 @@ def sentence(problem: ErrorDetails, place: Sequence[str | int], schema: Schema, 
             return f"found {_shown(found)}, expected {words}: write it as in{example}"
         return f"found {_shown(found)}, expected {words}: begin each entry with a dash{example}"
     return f"found {_shown(found)}, expected {words}: {_mend(found, expected)}"
+
+
+def _names_no_text(problem: ErrorDetails) -> bool:
+    """Whether the name of a field is a number, a date or nothing."""
+    is_name = problem["loc"][-1:] == ("[key]",)
+    return problem["type"] == "invalid_key" or (is_name and problem["type"] == "string_type")
 
 
 def _unknown_field(name: str, known: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from pipelines.reference.organization import CapacityPlan, Organization, Targets
 from pipelines.reference.sites import GpuModels, Meters, Site
 from pipelines.reference.sources import Sources
 
-_MODELS: Mapping[str, Any] = {
+MODELS: Mapping[str, Any] = {
     "organization": Organization,
     "gpu_models": GpuModels,
     "sites": Site,
@@ -46,7 +46,7 @@ _MODELS: Mapping[str, Any] = {
 @cache
 def schemas() -> dict[str, dict[str, Any]]:
     """The JSON Schema of each file, or of the files of a folder, by its name without ending."""
-    return {name: schema_of(TypeAdapter(model)) for name, model in _MODELS.items()}
+    return {name: schema_of(TypeAdapter(model)) for name, model in MODELS.items()}
 
 
 def write_schemas(reference_dir: Path) -> list[Path]:

@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from pipelines.reference.fields import Basis, Identifier, Model
+from pipelines.reference.fields import Basis, Identifier, Model, text_like
+from pipelines.reference.mappings import MetricName
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -41,10 +42,17 @@ def _place_of_files(url: str) -> str:
 
 
 WebAddress = Annotated[str, AfterValidator(_web_address)]
-Variable = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")]
+Variable = Annotated[
+    str,
+    Field(pattern="^[A-Z][A-Z0-9_]*$"),
+    text_like("the name of an environment variable, as HALL_TOKEN", "HALL_TOKEN"),
+]
 """Name of an environment variable that holds a secret."""
-MetricName = Annotated[str, Field(pattern="^[a-zA-Z_:][a-zA-Z0-9_:]*$", max_length=200)]
-EicCode = Annotated[str, Field(pattern="^[0-9]{2}[A-Z][A-Z0-9-]{12}[A-Z0-9]$")]
+EicCode = Annotated[
+    str,
+    Field(pattern="^[0-9]{2}[A-Z][A-Z0-9-]{12}[A-Z0-9]$"),
+    text_like("an EIC of 16 characters, as 10Y1001A1001A82H", "10Y1001A1001A82H"),
+]
 Days = Annotated[int, Field(ge=0, le=90)]
 
 
@@ -55,7 +63,9 @@ class BaseSource(Model):
     """
 
     name: Identifier
+    """Short name of the source and of the folder of its files, such as hall."""
     requests_per_minute: Annotated[int, Field(ge=1, le=6000)] = 60
+    """Most requests a minute; left out: 60."""
 
 
 class WindowedSource(BaseSource):
@@ -65,13 +75,16 @@ class WindowedSource(BaseSource):
     """
 
     first_day: date
+    """First UTC day to ask for, as 2026-10-01."""
     overlap_days: Days = 2
+    """Days before the last pull that are asked for again; left out: 2."""
 
 
 class WebSource(Model):
     """A source on the web."""
 
     url: WebAddress
+    """Address without user, password or query, as https://host/path."""
 
     @property
     def has_secret(self) -> bool:
@@ -102,12 +115,23 @@ class PrometheusSource(WindowedSource, WebSource):
     """
 
     kind: Literal["prometheus"]
+    """What the source is."""
     metrics: Annotated[list[MetricName], Field(min_length=1)]
-    match: Annotated[str, Field(pattern="^[^{}\n]*$", max_length=1000)] = ""
+    """Metrics to ask for, each by its name."""
+    match: Annotated[
+        str,
+        Field(pattern="^[^{}\n]*$", max_length=1000),
+        text_like('labels without braces, as job="dcgm"', 'job="dcgm"'),
+    ] = ""
+    """Labels of the series that are meant, as job="dcgm"; left out: all."""
     step_s: Annotated[int, Field(ge=1, le=3600)] = 60
+    """Seconds from one sample to the next; left out: 60."""
     token_variable: Variable | None = None
+    """Environment variable that holds a bearer token; left out: none is sent."""
     user: str | None = None
+    """User to sign in as; left out: none."""
     password_variable: Variable | None = None
+    """Environment variable that holds the user's password."""
 
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> "PrometheusSource":
@@ -125,40 +149,63 @@ class SlurmSource(WindowedSource):
     """Accounting that `sacct` prints, here or on a login host, which ssh has to know a key for."""
 
     kind: Literal["slurm"]
-    host: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._@-]*$", max_length=250)] | None = (
-        None
-    )
+    """What the source is."""
+    host: (
+        Annotated[
+            str,
+            Field(pattern="^[A-Za-z0-9][A-Za-z0-9._@-]*$", max_length=250),
+            text_like("a host or user@host, as login.example.org", "login.example.org"),
+        ]
+        | None
+    ) = None
+    """Login host, or user@host, on which sacct is run by ssh; left out: on this machine."""
 
 
 class SlurmrestdSource(BaseSource, WebSource):
     """The jobs that slurmrestd knows at the moment of asking."""
 
     kind: Literal["slurmrestd"]
-    api_version: Annotated[str, Field(pattern=r"^v\d+\.\d+\.\d+$")]
+    """What the source is."""
+    api_version: Annotated[
+        str, Field(pattern=r"^v\d+\.\d+\.\d+$"), text_like("a version as v0.0.41", "v0.0.41")
+    ]
+    """Version of the API, such as v0.0.41."""
     user: str
+    """User that the token is of."""
     token_variable: Variable
+    """Environment variable that holds the token."""
 
 
 class EntsoeSource(WindowedSource, WebSource):
     """Day-ahead prices (A44) and generation by type (A75) of bidding zones, by their EIC."""
 
     kind: Literal["entsoe"]
+    """What the source is."""
     url: WebAddress = "https://web-api.tp.entsoe.eu/api"
+    """Address of the API; left out: the platform's own."""
     zones: Annotated[list[EicCode], Field(min_length=1)]
+    """EIC of bidding zones, such as 10Y1001A1001A82H."""
     documents: Annotated[list[Literal["A44", "A75"]], Field(min_length=1)] = Field(
         default=["A44", "A75"]
     )
+    """A44: prices. A75: generation by type. Left out: both."""
     token_variable: Variable
+    """Environment variable that holds the security token."""
 
 
 class ElectricityMapsSource(WindowedSource, WebSource):
     """Hourly carbon intensity of zones, by direct or life-cycle factors."""
 
     kind: Literal["electricity_maps"]
+    """What the source is."""
     url: WebAddress = "https://api.electricitymaps.com/v3"
+    """Address of the API; left out: the provider's own."""
     zones: Annotated[list[Identifier], Field(min_length=1)]
+    """Zones by their names there, such as DE."""
     basis: Basis
+    """Emission factors of the intensity: direct or life_cycle."""
     token_variable: Variable
+    """Environment variable that holds the token."""
 
 
 class OpenadrSource(BaseSource, WebSource):
@@ -168,11 +215,17 @@ class OpenadrSource(BaseSource, WebSource):
     """
 
     kind: Literal["openadr"]
+    """What the source is."""
     programs: Annotated[list[Identifier], Field(min_length=1)]
+    """Ids of the programs whose events are listed."""
     client_id: str
+    """Id that the client signs in with."""
     client_secret_variable: Variable
+    """Environment variable that holds the client's secret."""
     token_url: WebAddress | None = None
+    """Where the token comes from; left out: the VTN's own /auth/token."""
     scope: str | None = None
+    """Scope of the token; left out: none is asked for."""
 
 
 class FolderSource(BaseSource):
@@ -182,9 +235,13 @@ class FolderSource(BaseSource):
     """
 
     kind: Literal["folder"]
+    """What the source is."""
     url: Annotated[str, AfterValidator(_place_of_files)]
+    """Folder as /srv/drop, or s3://bucket/prefix."""
     format: Identifier
+    """Landing format of the files, such as nem12."""
     pattern: str = "*"
+    """Which names are meant, as "*.csv"; left out: all."""
 
 
 Source = Annotated[
@@ -203,6 +260,7 @@ class Sources(Model):
     """All of `sources.yml`; a book without the file pulls nothing."""
 
     sources: list[Source] = Field(default_factory=list)
+    """Where data are pulled from."""
 
     @model_validator(mode="after")
     def _names_are_given_once(self) -> "Sources":

@@ -63,7 +63,6 @@ def database(server) -> str:
 def built(book: Book, server, database, monkeypatch) -> Book:
     """A warehouse with three marts of a week and one without time."""
     monkeypatch.setenv("WATTBOOK_POSTGRES_DSN", server.dsn(database, "wattbook_publisher"))
-    book.data_dir.mkdir(parents=True)
     with duckdb.connect(str(book.warehouse)) as connection:
         connection.execute("create schema marts")
         connection.execute("create schema raw")

@@ -21,7 +21,6 @@ from pipelines.book import Book
 from pipelines.errors import BookError
 from pipelines.published import access, audience, publishing, query
 from pipelines.published.query import TEAMS
-from pipelines.simulator.landing import DEMO_REFERENCE
 from pipelines.warehouse import WarehouseError, build_lock, manifest_path
 
 OLD_CLIENT = Path(sys.prefix) / "duckdb-1.4"
@@ -68,7 +67,6 @@ STATEMENTS = model(
 @pytest.fixture
 def built(book: Book) -> Book:
     """A warehouse with three marts and one intermediate table."""
-    book.data_dir.mkdir(parents=True)
     with duckdb.connect(str(book.warehouse)) as connection:
         connection.execute("create schema marts")
         connection.execute("create schema intermediate")
@@ -225,7 +223,6 @@ def test_what_is_rounded_otherwise_is_published_again(with_costs):
     publishing.publish(with_costs)
     before = publishing.is_current(with_costs)
     folder = with_costs.data_dir / "reference"
-    shutil.copytree(DEMO_REFERENCE, folder)
     file = folder / "organization.yml"
     file.write_text(file.read_text().replace("_ratio: 1.25", "_ratio: 2"))
 

@@ -150,7 +150,7 @@ def test_what_sacct_does_not_list_whole_does_not_land(book, programs, text, expe
 
 def test_a_host_cannot_be_an_option_of_ssh(book):
     declare(book, accounting(host="-oProxyCommand=touch"))
-    with pytest.raises(BookError, match="string should match pattern"):
+    with pytest.raises(BookError, match="expected a host or user@host"):
         pull(book)
 
 

@@ -44,7 +44,8 @@ def stored(book: Book) -> dict[tuple[str, str, int], float]:
     }
 
 
-def test_what_a_real_server_has_is_what_the_lake_has(book, tmp_path):
+def test_what_a_real_server_has_is_what_the_lake_has(tmp_path):
+    book = Book(tmp_path / "data")
     shutil.copytree(REFERENCE, book.data_dir / "reference")
     with prometheus_server.started(tmp_path) as url:
         now = datetime.now(UTC)

@@ -1477,8 +1477,8 @@ def test_mappings_are_optional_and_kept_as_they_are_declared(folder: Path):
         (
             "unit: kW}",
             "unit: kVA}",
-            "mappings.yml:9: readings_csv.0.quantity.unit: found 'kVA'; input should be 'Wh',"
-            " 'kWh', 'MWh', 'W', 'kW' or 'MW'",
+            "mappings.yml:9: readings_csv.0.quantity.unit: found 'kVA', expected Wh, kWh,"
+            " MWh, W, kW or MW: correct it",
         ),
         (
             ", time_zone: Europe/Berlin}",
@@ -1508,8 +1508,8 @@ def test_mappings_are_optional_and_kept_as_they_are_declared(folder: Path):
         (
             'decimal_mark: ","',
             'decimal_mark: "."\n    delimiters: 2',
-            "mappings.yml:5: readings_csv.0.delimiters: found an unknown field: remove it or"
-            " correct its name",
+            "mappings.yml:5: readings_csv.0.delimiters: found an unknown field, expected"
+            " perhaps delimiter: correct its name or remove it",
         ),
         (
             'delimiter: ";"',
@@ -1532,8 +1532,8 @@ def test_mappings_are_optional_and_kept_as_they_are_declared(folder: Path):
         (
             "folder: supplier",
             "folder: ../supplier",
-            "mappings.yml:2: readings_csv.0.folder: found '../supplier'; string should match"
-            " pattern '^[^/\\\\.][^/\\\\]*(/[^/\\\\.][^/\\\\]*)*$'",
+            "mappings.yml:2: readings_csv.0.folder: found '../supplier', expected a"
+            " folder below landing/readings_csv/, as stadtwerke: correct it",
         ),
         (
             "    unit: W\n    host: {label: instance}",
