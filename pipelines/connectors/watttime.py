@@ -49,7 +49,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     """
     del file_name, context
     points, meta = _answer(content)
-    signal, unit, region = (str(meta.get(name)) for name in ("signal_type", "units", "region"))
+    signal, unit = (str(meta.get(name)) for name in ("signal_type", "units"))
     if signal not in (_AVERAGE, *_NO_AVERAGE):
         known = ", ".join((_AVERAGE, *_NO_AVERAGE))
         raise UnreadableFile(f"signal_type '{signal[:40]}': expected one of {known}")
@@ -75,7 +75,7 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
                 generated is not None or point.get("imputed_data_used") is True
                 for point in points
             ],
-            "region": [None if region == "None" else region] * len(points),
+            "region": [_as_text(meta.get("region"))] * len(points),
             LEFT_OUT_REASON: [told] * len(points),
         },
         schema={
@@ -123,4 +123,4 @@ def _answer(content: bytes) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def _as_text(value: object) -> str | None:
-    return None if value in (None, "") else str(value)
+    return None if value is None else str(value).strip() or None

@@ -155,8 +155,8 @@ def test_whatever_happens_while_a_file_is_read_is_told_and_the_next_is_read(
     real = Path(reading.__file__).parents[1]
     for name in ("__init__.py", "connectors/__init__.py", "connectors/common.py"):
         (package / name).write_text((real / name).read_text())
-    for name in ("connectors/reading.py", "connectors/parsing.py", "connectors/battery_csv.py"):
-        (package / name).write_text((real / name).read_text())
+    for name in ("reading.py", "parsing.py", "mappings.py", "battery_csv.py"):
+        (package / "connectors" / name).write_text((real / "connectors" / name).read_text())
     (package / "connectors" / "nem12.py").write_text(
         f"def read(content, **known):\n    {code}\n    return {{}}\n"
     )

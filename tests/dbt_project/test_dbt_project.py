@@ -193,7 +193,8 @@ def lake_schemas() -> dict[str, pl.Schema]:
             name: pl.Schema({column: kind.dtype for column, kind in table.schema.columns().items()})
             for name, table in RAW_TABLES.items()
         },
-        **{name: frame.schema for name, frame in flat.items()},
+        # Mappings are for those who read files, no model asks for them.
+        **{name: frame.schema for name, frame in flat.items() if name != "mappings"},
         "raw_loads": pl.Schema(lake.LOAD_RECORD_SCHEMA),
         "job_nodes": pl.Schema(lake.JOB_NODES_SCHEMA),
         "undeclared_names": pl.Schema(lake.UNDECLARED_SCHEMA),
