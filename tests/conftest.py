@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from dbt.cli.main import dbtRunner
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from pipelines import lake, warehouse
@@ -35,6 +36,10 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+# Tests assert no times: a busy machine is no failure.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 # Before pytest-xdist looks for groups.

@@ -60,8 +60,9 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
 def _rows(text: str, file_name: str) -> pl.DataFrame:
     """The fields of use as text, and `reject_reason` of lines that are not whole."""
     plain = pl.col("line").str.replace_all(r"\s+", " ").str.strip_chars(" ")
-    lines = pl.DataFrame({"line": text.splitlines()}).select(plain).filter(pl.col("line") != "")
-    header = lines["line"][0].removeprefix("#").split()
+    told = pl.DataFrame({"line": text.splitlines()}, schema={"line": pl.String})
+    lines = told.select(plain).filter(pl.col("line") != "")
+    header = lines["line"].first().removeprefix("#").split() if lines.height else []
     missing = [name for name in _NEEDED if name not in header]
     if missing or len(set(header)) < len(header):
         raise UnreadableFile(

@@ -248,6 +248,8 @@ def _whole(model: Mapping[str, Any], name: str, is_null: int) -> int | None:
             f"{name} '{str(value)[:40]}': expected the whole number of its register; dump the"
             " points as they are, not computed ones"
         )
+    if value < 0 and is_null == _UNSIGNED_NULL:
+        raise _NoRegisterValue(f"{name} {value}: expected 0 or more, its register has no sign")
     return value
 
 

@@ -3,7 +3,7 @@ import random
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.connectors import (
@@ -175,7 +175,7 @@ def test_arbitrary_bytes_are_unreadable_or_a_frame_that_fits(module, content):
 
 
 @pytest.mark.parametrize(("module", "content"), SOUND, ids=SOUND_IDS)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80)
 @given(data=st.data())
 def test_a_file_damaged_anywhere_is_unreadable_or_a_frame_that_fits(module, content, data):
     for _ in range(data.draw(st.integers(1, 3))):

@@ -100,6 +100,8 @@ def test_lines_that_cannot_be_read_are_rejected_with_what_was_found():
     ("content", "message"),
     [
         (b"", "the file is empty"),
+        (b"\xef\xbb\xbf", "the file is empty|found the header \\[\\]"),
+        (b"\n \n", "the file is empty|found the header \\[\\]"),
         (b"\xff\xfe", "not UTF-8"),
         (b'{"jobid": 1, "gpu_pu_max": 311920}', "report of a whole job"),
         (b"jobid ts nodeid load\n1 2 a_0 0.5\n", "among them ts, nodeid, gpu_pu"),

@@ -133,6 +133,7 @@ def test_a_scale_factor_that_is_not_implemented_is_one():
             " not computed ones",
         ),
         (dump(BATTERY | {"SoC": 1010}), "SoC '101.0': expected 0 to 100 percent"),
+        (dump(BATTERY | {"WHRtg": -1}), "WHRtg -1: expected 0 or more, its register has no sign"),
         (
             dump(BATTERY | {"SoC_SF": 11}),
             "SoC_SF 11: expected a scale factor from -10 to 10",

@@ -109,6 +109,12 @@ def test_a_point_that_cannot_be_told_is_rejected_and_the_others_load(wrong, reas
     assert accepted(frame)["direct_g_per_kwh"].to_list() == [0.0]
 
 
+def test_points_of_no_region_are_rejected():
+    frame = read(answer(POINTS[:1], region=""))
+
+    assert reasons(frame) == ["region is empty: expected the region, such as CAISO_NORTH"]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
