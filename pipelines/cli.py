@@ -352,13 +352,15 @@ def sql(
     elif form is Form.table:
         _write_lines(context.obj, team, text, limit, output)
     else:
-        answer = query.run_sql(context.obj, team.value, text)
-        if form is Form.xlsx:
-            from pipelines.published import excel
+        with err.status("asking") as status:
+            answer = query.run_sql(context.obj, team.value, text)
+            status.update(f"writing {answer.height:,} rows as {form.value}")
+            if form is Form.xlsx:
+                from pipelines.published import excel
 
-            content = excel.encode(answer)
-        else:
-            content = query.encode(answer, cast(query.Format, form.value))
+                content = excel.encode(answer)
+            else:
+                content = query.encode(answer, cast(query.Format, form.value))
         if output is not None:
             output.write_bytes(content)
         else:

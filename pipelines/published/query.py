@@ -24,6 +24,7 @@ import polars.selectors as selectors
 
 from pipelines.book import Book
 from pipelines.errors import BookError
+from pipelines.published.sql import sql_name
 
 TEAMS = ("energy", "finance", "operations")
 WITH_CONTRACT_PRICES = ("energy", "finance")
@@ -39,6 +40,8 @@ _NUMBERS = {
     *("tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double", "decimal"),
     *("utinyint", "usmallint", "uinteger", "ubigint", "uhugeint", "bignum"),
 }
+# Of DuckDB's types those that Polars, or the files it writes, do not know.
+_AS_TEXT = re.compile(r"\b(INTERVAL|BIT|BLOB|BIGNUM|UHUGEINT|UNION|TIME WITH TIME ZONE)\b|\[\d+\]")
 _NO_ROWS = ["the statement gives no rows: ask with select, from, describe or show"]
 _NO_TABLE = re.compile(r'Table with name "?([^"\s]+)"? does not exist')
 _TABLES = "select table_name from duckdb_tables() where schema_name = 'marts' order by table_name"
@@ -96,6 +99,8 @@ def ask(
 ) -> pl.DataFrame:
     """The rows one SQL statement gives; `parameters` are the values of `$name` in it.
 
+    Intervals, bits, blobs and what else files cannot hold come as text.
+
     Raises:
         QueryError: the statement is wrong.
     """
@@ -103,13 +108,22 @@ def ask(
         relation = connection.sql(_only(connection, sql), params=dict(parameters or {}))
         if relation is None:
             raise QueryError(_NO_ROWS)
-        rows = relation.to_arrow_table()
-    twice = {name for name in rows.column_names if rows.column_names.count(name) > 1}
-    if twice:
-        raise QueryError(
-            [f"found column {name} more than once: name each by `as`" for name in sorted(twice)]
-        )
-    return pl.DataFrame(rows)
+        twice = {name for name in relation.columns if relation.columns.count(name) > 1}
+        if twice:
+            raise QueryError(
+                [f"found column {name} more than once: name each by `as`" for name in sorted(twice)]
+            )
+        kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
+        if any(_AS_TEXT.search(kind) for kind in kinds.values()):
+            relation = relation.project(
+                ", ".join(
+                    f"{sql_name(name)}::varchar as {sql_name(name)}"
+                    if _AS_TEXT.search(kind)
+                    else sql_name(name)
+                    for name, kind in kinds.items()
+                )
+            )
+        return pl.DataFrame(relation.to_arrow_table())
 
 
 def batches(connection: duckdb.DuckDBPyConnection, sql: str, size: int) -> Iterator[Rows]:

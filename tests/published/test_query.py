@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipelines.book import Book
-from pipelines.published import query
+from pipelines.published import excel, query
 
 
 @pytest.fixture
@@ -93,6 +93,23 @@ def test_an_answer_can_be_had_as_csv_json_and_parquet(published):
         },
     ]
     assert_frame_equal(pl.read_parquet(io.BytesIO(query.encode(answer, "parquet"))), answer)
+
+
+def test_what_files_cannot_hold_comes_as_text_and_in_its_order(published):
+    answer = query.run_sql(
+        published,
+        "finance",
+        "select n, interval (n) hours as took, [interval 1 day] as spans, '101'::bit as bits,"
+        ' \'a\\x00\'::blob as bytes, 2::uhugeint as big, [n, 2]::int[2] as "a ""b""",'
+        " timetz '10:00:00+02' as at from range(2) as numbers (n) order by n desc",
+    )
+    assert answer.rows() == [
+        (1, "01:00:00", "[1 day]", "101", "a\\x00", "2", "[1, 2]", "10:00:00+02"),
+        (0, "00:00:00", "[1 day]", "101", "a\\x00", "2", "[0, 2]", "10:00:00+02"),
+    ]
+    for form in ("csv", "json", "parquet"):
+        assert query.encode(answer, form)
+    assert excel.encode(answer)
 
 
 @pytest.mark.parametrize(
