@@ -43,7 +43,17 @@ class CrossChecks:
         self.mistakes = mistakes
         self.sites = {site.site_id: site for site in reference.sites}
         reporting_currency = reference.organization.reporting_currency
-        self.currencies = {reporting_currency, *reference.fx_rates["currency_code"]}
+        self.pulled_currencies = {
+            currency
+            for source in reference.sources
+            if source.kind == "ecb"
+            for currency in ("EUR", *source.currencies)
+        }
+        self.currencies = {
+            reporting_currency,
+            *reference.fx_rates["currency_code"],
+            *self.pulled_currencies,
+        }
         self.zones = {
             kind: {zone.zone for zone in reference.organization.zones if zone.kind == kind}
             for kind in ("bidding", "carbon")
@@ -418,7 +428,8 @@ class CrossChecks:
             return
         days = rates.select(pl.date_range(pl.col("rate_date").min(), pl.col("rate_date").max()))
         longest = self.reference.organization.fx_rate_holds_days
-        for currency in sorted(self.currencies - {self.reference.organization.reporting_currency}):
+        known = self.pulled_currencies | {self.reference.organization.reporting_currency}
+        for currency in sorted({*rates["currency_code"]} - known):
             own = rates.filter(pl.col("currency_code") == currency)
             held = days.join_asof(own, on="rate_date", tolerance=timedelta(days=longest))
             missing = held.filter(pl.col("rate_to_reporting").is_null())["rate_date"]
