@@ -73,11 +73,16 @@ class Secrets:
         """The value of a variable.
 
         Raises:
-            PullError: it is not set.
+            PullError: it is not set, or to what no secret is.
         """
         value = self._environment.get(variable, "").strip()
         if not value:
             raise PullError([f"{variable}: not found in the environment: set it"])
+        if not value.isprintable():
+            # A message would show it with the sign written out, and so not be known to hold it.
+            raise PullError(
+                [f"{variable}: found a line break or another sign in the middle: set it anew"]
+            )
         self.add(value)
         return value
 

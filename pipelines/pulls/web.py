@@ -90,6 +90,7 @@ class Web:
         if auth is not None:
             # As it goes out, by which a server may quote it.
             desk.secrets.add(base64.b64encode(":".join(auth).encode()).decode())
+        _refuse_beyond_ascii(self.where, *(headers or {}).values())
         self._client = httpx.Client(headers=headers, timeout=desk.limits.silence_s)
 
     def __enter__(self) -> "Web":
@@ -99,8 +100,13 @@ class Web:
         self._client.close()
 
     def authorize(self, token: str) -> None:
-        """Send a bearer token from now on."""
+        """Send a bearer token from now on.
+
+        Raises:
+            PullError: it is none that a header can hold.
+        """
         self._desk.secrets.add(token)
+        _refuse_beyond_ascii(self.where, token)
         self._client.headers["Authorization"] = f"Bearer {token}"
 
     def authorize_by(self, sign_in: Callable[[], str], *, for_s: float) -> None:
@@ -319,6 +325,13 @@ class Web:
                 f"{self.where}: found an answer that ends with {end[-40:]!r}, expected all of it,"
                 f" asked {self._limits.attempts} times: pull again later"
             )
+
+
+def _refuse_beyond_ascii(where: str, *values: str) -> None:
+    if not all(value.isascii() for value in values):
+        raise PullError(
+            [f"{where}: found a user, token or key beyond ASCII, expected none: set it anew"]
+        )
 
 
 def last_bytes(answer: IO[bytes]) -> bytes:

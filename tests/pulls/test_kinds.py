@@ -203,7 +203,11 @@ def test_prices_are_asked_for_up_to_tomorrow_and_generation_up_to_today(book):
         declare(book, prices(server.url, documents=["A44", "A75"]))
         assert pull(book) == pulls.Outcome("platform", landed=5)
     common = {"in_Domain": ZONE, "securityToken": "s3cret"}
-    a44 = common | {"documentType": "A44", "out_Domain": ZONE}
+    a44 = common | {
+        "documentType": "A44",
+        "contract_MarketAgreement.type": "A01",
+        "out_Domain": ZONE,
+    }
     a75 = common | {"documentType": "A75", "processType": "A16"}
 
     def of(day: int) -> dict[str, str]:
