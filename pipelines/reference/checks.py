@@ -76,6 +76,7 @@ class CrossChecks:
         self._site_costs()
         self._decisions()
         self._fx_rates()
+        self._pulled_rates()
         self._mappings()
 
     def _sites(self) -> None:
@@ -438,6 +439,18 @@ class CrossChecks:
                     f"fx_rates.csv: no {currency} rate for {missing[0]} ({len(missing)} days"
                     f" missing), expected one that is at most {longest} days old"
                     " (fx_rate_holds_days of organization.yml): add it"
+                )
+
+    def _pulled_rates(self) -> None:
+        """A bank says what the euro is worth: nothing without that in the book's currency."""
+        reporting = self.reference.organization.reporting_currency
+        for index, source in enumerate(self.reference.sources):
+            if source.kind == "ecb" and reporting not in self.pulled_currencies:
+                self.mistakes.add(
+                    self.documents["sources.yml"],
+                    ["sources", index, "currencies"],
+                    f"found no {reporting}, expected the currency of the reporting, by way of which"
+                    " the others are converted: add it",
                 )
 
     def _mappings(self) -> None:

@@ -272,7 +272,7 @@ class EcbSource(WindowedSource, WebSource):
     url: WebAddress = "https://data-api.ecb.europa.eu/service"
     """Address of the API; left out: the bank's own."""
     currencies: Annotated[list[Currency], Field(min_length=1)]
-    """Currencies, such as USD; that of the reporting, too, where it is not EUR."""
+    """Currencies but EUR, such as USD; that of the reporting, too, where it is not EUR."""
 
 
 class OpenadrSource(BaseSource, WebSource):

@@ -5,7 +5,7 @@ import json
 import logging
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from urllib.parse import quote, quote_plus
 
@@ -21,6 +21,7 @@ from tests.pulls.servers import QUICK, Answer, Asked, archive, declare, landed, 
 NOW = datetime(2026, 5, 6, 9, 30, tzinfo=UTC)
 SECRET = "s3cret/to+ken"
 ENVIRONMENT = {"TOKEN": SECRET, "NAME": "anna", "KEY": "k3y-of-all"}
+PATIENT = replace(QUICK, silence_s=10, answer_s=30)
 MATRIX = b'{"status":"success","data":{"resultType":"matrix","result":[]}}'
 RATES = (
     b"KEY,FREQ,TIME_PERIOD,OBS_VALUE,TITLE\r\nEXR.D.USD,D,2026-05-06,1.25,US dollar of a day\r\n"
@@ -118,7 +119,7 @@ def answering(kind: str, *faults: Answer) -> Callable[[Asked], Answer]:
 
 
 def pull(book: Book) -> pulls.Outcome:
-    [outcome] = pulls.pull(book, environment=ENVIRONMENT, now=NOW, limits=QUICK)
+    [outcome] = pulls.pull(book, environment=ENVIRONMENT, now=NOW, limits=PATIENT)
     return outcome
 
 

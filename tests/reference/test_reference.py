@@ -1309,6 +1309,11 @@ def test_a_currency_whose_rates_are_pulled_needs_none_declared(folder: Path):
     with (folder / "fx_rates.csv").open("a") as rates:
         rates.write("2026-02-02,USD,0.88\n")
     reference.load(folder)
+    replace_once(folder / "organization.yml", "reporting_currency: EUR", "reporting_currency: GBP")
+    assert causes(folder) == [
+        "sources.yml:1: sources.0.currencies: found no GBP, expected the currency of the reporting,"
+        " by way of which the others are converted: add it"
+    ]
 
 
 def test_prices_of_a_contract_are_confidential_unless_it_says_that_they_are_public(folder: Path):
