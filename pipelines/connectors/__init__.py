@@ -31,6 +31,7 @@ FORMATS: tuple[str, ...] = (
     "openadr",
     "outages_csv",
     "prices_csv",
+    "ecb",
     "certificates",
     "invoices",
 )

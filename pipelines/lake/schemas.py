@@ -252,6 +252,15 @@ class MarketPrices(Provenance):
         return _interval_is_forward()
 
 
+class ExchangeRates(Provenance):
+    """One row per currency and day: the reference rate of a bank against the euro."""
+
+    rate_date = dy.Date(metadata={REACH: _HISTORY})
+    currency_code = dy.String(regex="^[A-Z]{3}$")
+    units_per_euro = dy.Float64(min=1e-9, max=1e9, description="Units of it that a euro is worth.")
+    data_source = dy.String(min_length=1, description="Whose series the rate is of.")
+
+
 class GridGenerationMix(Provenance):
     """One row per zone, production type, direction and interval."""
 
@@ -450,6 +459,14 @@ RAW_TABLES: dict[str, RawTable] = {
             MarketPrices,
             ("zone", "market", "sequence", *_INTERVAL),
             _INTERVAL,
+            may_lie_ahead=True,
+        ),
+        # A rate holds on into the days after its own.
+        RawTable(
+            "exchange_rates",
+            ExchangeRates,
+            ("currency_code", "rate_date"),
+            ("rate_date", "rate_date"),
             may_lie_ahead=True,
         ),
         RawTable(

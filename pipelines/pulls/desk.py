@@ -73,11 +73,16 @@ class Secrets:
         """The value of a variable.
 
         Raises:
-            PullError: it is not set.
+            PullError: it is not set, or to what no secret is.
         """
         value = self._environment.get(variable, "").strip()
         if not value:
             raise PullError([f"{variable}: not found in the environment: set it"])
+        if not value.isprintable():
+            # A message would show it with the sign written out, and so not be known to hold it.
+            raise PullError(
+                [f"{variable}: found a line break or another sign in the middle: set it anew"]
+            )
         self.add(value)
         return value
 
@@ -120,12 +125,14 @@ class Desk:
         *,
         overlap: timedelta,
         length: timedelta = DAY,
+        past_length: timedelta | None = None,
         ahead: timedelta = timedelta(0),
     ) -> Iterator[Window]:
         """The windows of a stream that are to be asked for, the oldest first.
 
-        They lie on whole multiples of their length since 1970, whenever they are asked for. A
-        window counts as asked for once the next one is taken.
+        They lie on whole multiples of their length since 1970, whenever they are asked for. What
+        is older than the overlap, and so not asked for again, comes in windows of `past_length`.
+        A window counts as asked for once the next one is taken.
         """
         first = datetime.combine(first_day, time(), tzinfo=UTC)
         asked = self._state().get(stream)
@@ -134,7 +141,11 @@ class Desk:
             start = max(first, datetime.fromisoformat(asked["until"]) - overlap)
         start -= (start - EPOCH) % length
         while start < self.now + ahead:
-            window = Window(start, start + length)
+            end = start + length
+            if past_length is not None and not (start - EPOCH) % past_length:
+                past_end = start + past_length
+                end = past_end if past_end <= self.now - overlap else end
+            window = Window(start, end)
             self.progress(f"{self.outcome.source}: {stream} {window.start:%Y-%m-%d %H:%M}")
             yield window
             until = min(window.end, self.now)

@@ -2,6 +2,9 @@
 
 What belongs here: the requests. What does not: reading the answers
 (`pipelines/connectors/electricity_maps.py`).
+
+From its documentation (docs.electricitymaps.com, v3): `past-range` gives hours of 10 days at most,
+of the past; where no `emissionFactorType` is asked for, life-cycle factors.
 """
 
 from datetime import timedelta
@@ -31,7 +34,7 @@ def pull(source: ElectricityMapsSource, desk: Desk) -> None:
                 asked: dict[str, str | int] = {
                     "zone": zone,
                     "start": f"{window.start:%Y-%m-%dT%H:%M:%SZ}",
-                    "end": f"{window.end:%Y-%m-%dT%H:%M:%SZ}",
+                    "end": f"{min(window.end, desk.now):%Y-%m-%dT%H:%M:%SZ}",
                     "emissionFactorType": FACTORS[source.basis],
                 }
                 name = f"{FOLDER}/{source.name}/{zone}/{window.name}_hourly.json"

@@ -47,7 +47,14 @@ def _asked(document: str, zone: str, window: Window) -> dict[str, str | int]:
         "periodEnd": f"{window.end:%Y%m%d%H%M}",
     }
     if document == "A44":
-        return {"documentType": document, "in_Domain": zone, "out_Domain": zone, **span}
+        # Without the contract's type, prices of intraday auctions come with those of the day ahead.
+        return {
+            "documentType": document,
+            "contract_MarketAgreement.type": "A01",
+            "in_Domain": zone,
+            "out_Domain": zone,
+            **span,
+        }
     return {"documentType": document, "processType": "A16", "in_Domain": zone, **span}
 
 

@@ -8,7 +8,7 @@ listing lands as one file, several pages joined: in part it would take back what
 """
 
 import io
-from typing import IO, Any
+from typing import IO
 
 import orjson
 
@@ -29,7 +29,7 @@ def pull(source: OpenadrSource, desk: Desk) -> None:
         PullError: it gives no token, does not answer, or refuses.
     """
     with Web(desk, source.url, requests_per_minute=source.requests_per_minute) as web:
-        web.authorize(_token(source, desk, web))
+        web.authorize(_token(source, desk))
         for program in source.programs:
             desk.progress(f"{source.name}: {program}")
             name = f"{FOLDER}/{program}/{source.name}_{desk.now:%Y%m%dT%H%M%SZ}.json"
@@ -41,7 +41,7 @@ def pull(source: OpenadrSource, desk: Desk) -> None:
             desk.land(name, fill)
 
 
-def _token(source: OpenadrSource, desk: Desk, web: Web) -> str:
+def _token(source: OpenadrSource, desk: Desk) -> str:
     form = {
         "grant_type": "client_credentials",
         "client_id": source.client_id,
@@ -50,12 +50,10 @@ def _token(source: OpenadrSource, desk: Desk, web: Web) -> str:
     if source.scope is not None:
         form["scope"] = source.scope
     answer = io.BytesIO()
-    web.post(source.token_url or f"{source.url}/auth/token", form, answer)
-    told = _json(web, answer)
-    token = told.get("access_token") if isinstance(told, dict) else None
-    if not isinstance(token, str) or not token:
-        raise PullError([f"{web.where}: found no access_token, expected one: check token_url"])
-    return token
+    url = source.token_url or f"{source.url}/auth/token"
+    with Web(desk, url, requests_per_minute=source.requests_per_minute) as web:
+        web.post(form, answer)
+        return web.token(answer, "access_token", check="token_url")
 
 
 def _events(web: Web, program: str, most_bytes: int) -> bytes:
@@ -71,7 +69,7 @@ def _events(web: Web, program: str, most_bytes: int) -> bytes:
             "limit": PAGE,
         }
         web.get("/events", asked, answer, shape=b"[")
-        page = _json(web, answer)
+        page = web.json(answer)
         ids = {event.get("id") for event in page if isinstance(event, dict)}
         if seen & ids:
             raise PullError(
@@ -87,10 +85,3 @@ def _events(web: Web, program: str, most_bytes: int) -> bytes:
             raise TooLargeError([f"{web.where}: found more events of {program} than may be"])
         if len(page) < PAGE:
             return pages[0] if len(pages) == 1 else orjson.dumps(events)
-
-
-def _json(web: Web, answer: io.BytesIO) -> Any:
-    try:
-        return orjson.loads(answer.getvalue())
-    except orjson.JSONDecodeError as error:
-        raise PullError([f"{web.where}: found no JSON ({error}): check url"]) from None

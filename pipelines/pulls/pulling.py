@@ -14,13 +14,17 @@ from pipelines import reference
 from pipelines.book import Book
 from pipelines.errors import BookError
 from pipelines.pulls import (
+    caiso,
+    ecb,
     electricity_maps,
     entsoe,
+    ercot,
     folder,
     openadr,
     prometheus,
     slurm,
     slurmrestd,
+    watttime,
 )
 from pipelines.pulls.desk import Desk, Limits, Outcome, Progress, PullError, Secrets
 
@@ -30,6 +34,10 @@ KINDS: dict[str, Callable[..., None]] = {
     "slurmrestd": slurmrestd.pull,
     "entsoe": entsoe.pull,
     "electricity_maps": electricity_maps.pull,
+    "watttime": watttime.pull,
+    "caiso": caiso.pull,
+    "ercot": ercot.pull,
+    "ecb": ecb.pull,
     "openadr": openadr.pull,
     "folder": folder.pull,
 }

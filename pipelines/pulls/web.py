@@ -7,15 +7,20 @@ Certificates are always verified; SSL_CERT_FILE names an authority of one's own.
 another place is not followed, whatever it may be: what is asked may carry a secret.
 """
 
+import base64
+import io
 import logging
 import ssl
 import time
+import zipfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 import httpx
+import orjson
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -30,6 +35,10 @@ PASSING = (429, 500, 502, 503, 504)
 MOST_REDIRECTS = 5
 SHOWN_CHARACTERS = 200
 CHUNK_BYTES = 2**16
+END_BYTES = 2**12
+ENDS = {b"{": b"}", b"[": b"]", b"<": b">"}
+ARCHIVE = b"PK"
+"""What a zip archive begins with."""
 
 
 class RefusedError(PullError):
@@ -39,6 +48,10 @@ class RefusedError(PullError):
         super().__init__([cause])
         self.status = status
         self.text = text
+
+
+class EmptyError(PullError):
+    """The server answers with nothing at all."""
 
 
 class _AgainError(PullError):
@@ -70,7 +83,14 @@ class Web:
         self._desk = desk
         self._pause_s = 60 / requests_per_minute
         self._next = 0.0
+        self._sign_in: Callable[[], str] | None = None
+        self._token_lasts_s = 0.0
+        self._token_until = 0.0
         self._auth = auth
+        if auth is not None:
+            # As it goes out, by which a server may quote it.
+            desk.secrets.add(base64.b64encode(":".join(auth).encode()).decode())
+        _refuse_beyond_ascii(self.where, *(headers or {}).values())
         self._client = httpx.Client(headers=headers, timeout=desk.limits.silence_s)
 
     def __enter__(self) -> "Web":
@@ -80,12 +100,28 @@ class Web:
         self._client.close()
 
     def authorize(self, token: str) -> None:
-        """Send a bearer token from now on."""
+        """Send a bearer token from now on.
+
+        Raises:
+            PullError: it is none that a header can hold.
+        """
         self._desk.secrets.add(token)
+        _refuse_beyond_ascii(self.where, token)
         self._client.headers["Authorization"] = f"Bearer {token}"
 
+    def authorize_by(self, sign_in: Callable[[], str], *, for_s: float) -> None:
+        """Send bearer tokens that `sign_in` gives, each for so long or until it is refused."""
+        self._sign_in = sign_in
+        self._token_lasts_s = for_s
+
     def get(
-        self, path: str, parameters: dict[str, str | int], into: IO[bytes], *, shape: bytes
+        self,
+        path: str,
+        parameters: dict[str, str | int],
+        into: IO[bytes],
+        *,
+        shape: bytes,
+        is_whole: Callable[[IO[bytes]], bool] | None = None,
     ) -> None:
         """Write what a path answers into a file.
 
@@ -93,26 +129,61 @@ class Web:
             path: below the source's URL.
             parameters: of the query.
             into: an empty file, which holds the whole answer afterwards.
-            shape: the bytes it may begin with; it has to end with their counterpart.
+            shape: the bytes it has to begin with.
+            is_whole: says of an answer whether all of it is there; left out: it is where it ends
+                with the counterpart of what it begins with.
 
         Raises:
             RefusedError: it answers with another status than 200.
+            EmptyError: it answers with nothing.
             TooLargeError: the answer is larger than one may be.
             PullError: no answer came, or only a part of it, as often as it was asked for.
         """
-        self._patiently("GET", self.url + path, into, shape, params=parameters)
+        self._patiently("GET", self.url + path, into, shape, is_whole, params=parameters)
 
-    def post(self, url: str, form: dict[str, str], into: IO[bytes], *, shape: bytes = b"{") -> None:
-        """Write what a form that is sent to a URL answers into a file; raises as `get` does."""
-        self._patiently("POST", url, into, shape, data=form)
+    def post(self, form: dict[str, str], into: IO[bytes], *, shape: bytes = b"{") -> None:
+        """Write what a form that is sent to the URL answers into a file; raises as `get` does."""
+        self._patiently("POST", self.url, into, shape, None, data=form)
 
-    def _patiently(self, method: str, url: str, into: IO[bytes], shape: bytes, **what: Any) -> None:
+    def json(self, answer: io.BytesIO) -> Any:
+        """What an answer says.
+
+        Raises:
+            PullError: it is no JSON.
+        """
+        try:
+            return orjson.loads(answer.getvalue())
+        except orjson.JSONDecodeError as error:
+            raise PullError([f"{self.where}: found no JSON ({error}): check url"]) from None
+
+    def token(self, answer: io.BytesIO, name: str, *, check: str = "url") -> str:
+        """The token that an answer has under a name.
+
+        Raises:
+            PullError: it has none; `check` is the field that may be wrong.
+        """
+        told = self.json(answer)
+        token = told.get(name) if isinstance(told, dict) else None
+        if not isinstance(token, str) or not token:
+            raise PullError([f"{self.where}: found no {name}, expected one: check {check}"])
+        self._desk.secrets.add(token)
+        return token
+
+    def _patiently(
+        self,
+        method: str,
+        url: str,
+        into: IO[bytes],
+        shape: bytes,
+        is_whole: Callable[[IO[bytes]], bool] | None,
+        **what: Any,
+    ) -> None:
         Retrying(
             stop=stop_after_attempt(self._limits.attempts),
             wait=self._wait,
             retry=retry_if_exception_type(_AgainError),
             reraise=True,
-        )(self._once, method, url, into, shape, **what)
+        )(self._once, method, url, into, shape, is_whole, **what)
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -122,7 +193,16 @@ class Web:
             state
         )
 
-    def _once(self, method: str, url: str, into: IO[bytes], shape: bytes, **what: Any) -> None:
+    def _once(
+        self,
+        method: str,
+        url: str,
+        into: IO[bytes],
+        shape: bytes,
+        is_whole: Callable[[IO[bytes]], bool] | None,
+        **what: Any,
+    ) -> None:
+        is_renewed = self._renew_token()
         time.sleep(max(0, self._next - time.monotonic()))
         self._next = time.monotonic() + self._pause_s
         into.seek(0)
@@ -134,6 +214,9 @@ class Web:
                 answer = self._client.send(request, stream=True, auth=self._auth)
                 try:
                     if answer.next_request is None:
+                        if answer.status_code == 401 and self._sign_in and not is_renewed:
+                            self._token_until = 0
+                            raise _AgainError(f"{self.where}: answered 401, expected 200", 0)
                         self._take(answer, into, until)
                         break
                     request = self._redirected(request, answer.next_request)
@@ -143,7 +226,15 @@ class Web:
                 raise PullError([f"{self.where}: redirects in a circle: correct url"])
         except httpx.RequestError as error:
             raise self._failed(error) from None
-        self._check(into, shape)
+        self._check(into, shape, is_whole)
+
+    def _renew_token(self) -> bool:
+        """Sign in where that is due; whether it was."""
+        if self._sign_in is None or time.monotonic() < self._token_until:
+            return False
+        self.authorize(self._sign_in())
+        self._token_until = time.monotonic() + self._token_lasts_s
+        return True
 
     def _take(self, answer: httpx.Response, into: IO[bytes], until: float) -> None:
         """The body of an answer, or what its status says."""
@@ -213,26 +304,51 @@ class Web:
             " check url, or pull again later"
         )
 
-    def _check(self, into: IO[bytes], shape: bytes) -> None:
+    def _check(
+        self, into: IO[bytes], shape: bytes, is_whole: Callable[[IO[bytes]], bool] | None
+    ) -> None:
         """Refuse what is no answer of this kind, or the first half of one."""
-        size = into.seek(0, 2)
         into.seek(0)
         start = into.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
-        into.seek(max(0, size - 1024))
-        end = into.read().rstrip()
-        into.seek(0, 2)
-        if start[:1] not in (bytes([one]) for one in shape) or b"<html" in start.lower():
+        if not start:
+            raise EmptyError([f"{self.where}: found an empty answer, expected {shape.decode()!r}"])
+        if not start.startswith(shape) or b"<html" in start.lower():
             raise PullError(
                 [
                     f"{self.where}: found an answer that begins with {start[:40]!r}, expected"
                     f" {shape.decode()!r}: correct url"
                 ]
             )
-        if end[-1:] != {b"{": b"}", b"[": b"]", b"<": b">"}[start[:1]]:
+        end = last_bytes(into)
+        if not (is_whole(into) if is_whole else end.endswith(ENDS[shape])):
             raise _AgainError(
                 f"{self.where}: found an answer that ends with {end[-40:]!r}, expected all of it,"
                 f" asked {self._limits.attempts} times: pull again later"
             )
+
+
+def _refuse_beyond_ascii(where: str, *values: str) -> None:
+    if not all(value.isascii() for value in values):
+        raise PullError(
+            [f"{where}: found a user, token or key beyond ASCII, expected none: set it anew"]
+        )
+
+
+def last_bytes(answer: IO[bytes]) -> bytes:
+    """The end of an answer, without the blanks there."""
+    answer.seek(max(0, answer.seek(0, 2) - END_BYTES))
+    return answer.read().rstrip()
+
+
+def is_whole_archive(answer: IO[bytes]) -> bool:
+    """Whether a zip archive has its directory, which stands at its end."""
+    try:
+        with zipfile.ZipFile(answer) as archive:
+            return bool(archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+        return False
+    finally:
+        answer.seek(0, 2)
 
 
 def _retry_after_s(told: str | None) -> float | None:

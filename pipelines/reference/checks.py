@@ -43,7 +43,17 @@ class CrossChecks:
         self.mistakes = mistakes
         self.sites = {site.site_id: site for site in reference.sites}
         reporting_currency = reference.organization.reporting_currency
-        self.currencies = {reporting_currency, *reference.fx_rates["currency_code"]}
+        self.pulled_currencies = {
+            currency
+            for source in reference.sources
+            if source.kind == "ecb"
+            for currency in ("EUR", *source.currencies)
+        }
+        self.currencies = {
+            reporting_currency,
+            *reference.fx_rates["currency_code"],
+            *self.pulled_currencies,
+        }
         self.zones = {
             kind: {zone.zone for zone in reference.organization.zones if zone.kind == kind}
             for kind in ("bidding", "carbon")
@@ -66,6 +76,7 @@ class CrossChecks:
         self._site_costs()
         self._decisions()
         self._fx_rates()
+        self._pulled_rates()
         self._mappings()
 
     def _sites(self) -> None:
@@ -418,7 +429,8 @@ class CrossChecks:
             return
         days = rates.select(pl.date_range(pl.col("rate_date").min(), pl.col("rate_date").max()))
         longest = self.reference.organization.fx_rate_holds_days
-        for currency in sorted(self.currencies - {self.reference.organization.reporting_currency}):
+        known = self.pulled_currencies | {self.reference.organization.reporting_currency}
+        for currency in sorted({*rates["currency_code"]} - known):
             own = rates.filter(pl.col("currency_code") == currency)
             held = days.join_asof(own, on="rate_date", tolerance=timedelta(days=longest))
             missing = held.filter(pl.col("rate_to_reporting").is_null())["rate_date"]
@@ -427,6 +439,18 @@ class CrossChecks:
                     f"fx_rates.csv: no {currency} rate for {missing[0]} ({len(missing)} days"
                     f" missing), expected one that is at most {longest} days old"
                     " (fx_rate_holds_days of organization.yml): add it"
+                )
+
+    def _pulled_rates(self) -> None:
+        """A bank says what the euro is worth: nothing without that in the book's currency."""
+        reporting = self.reference.organization.reporting_currency
+        for index, source in enumerate(self.reference.sources):
+            if source.kind == "ecb" and reporting not in self.pulled_currencies:
+                self.mistakes.add(
+                    self.documents["sources.yml"],
+                    ["sources", index, "currencies"],
+                    f"found no {reporting}, expected the currency of the reporting, by way of which"
+                    " the others are converted: add it",
                 )
 
     def _mappings(self) -> None:

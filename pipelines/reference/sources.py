@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from pipelines.reference.fields import Basis, Identifier, Model, text_like
+from pipelines.reference.fields import Basis, Currency, Identifier, Model, text_like
 from pipelines.reference.mappings import MetricName
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -89,11 +89,7 @@ class WebSource(Model):
     @property
     def has_secret(self) -> bool:
         """Whether a secret goes out with what is asked."""
-        return any(
-            value is not None
-            for name, value in self
-            if name in ("token_variable", "password_variable", "client_secret_variable")
-        )
+        return any(value is not None for name, value in self if name.endswith("_variable"))
 
     @model_validator(mode="after")
     def _secrets_are_encrypted(self) -> "WebSource":
@@ -208,6 +204,77 @@ class ElectricityMapsSource(WindowedSource, WebSource):
     """Environment variable that holds the token."""
 
 
+class WattTimeSource(WindowedSource, WebSource):
+    """Average emission rates of WattTime's regions, with a user and a password for each pull."""
+
+    kind: Literal["watttime"]
+    """What the source is."""
+    url: WebAddress = "https://api.watttime.org"
+    """Address of the API; left out: the provider's own."""
+    regions: Annotated[list[Identifier], Field(min_length=1)]
+    """Regions by their names there, such as CAISO_NORTH."""
+    user_variable: Variable
+    """Environment variable that holds the user's name."""
+    password_variable: Variable
+    """Environment variable that holds the user's password."""
+
+
+class CaisoSource(WindowedSource, WebSource):
+    """Day-ahead prices of CAISO's nodes from OASIS.
+
+    It refuses more than 12 requests a minute.
+    """
+
+    kind: Literal["caiso"]
+    """What the source is."""
+    requests_per_minute: Annotated[int, Field(ge=1, le=12)] = 10
+    """Most requests a minute; left out: 10."""
+    url: WebAddress = "https://oasis.caiso.com/oasisapi"
+    """Address of the API; left out: CAISO's own."""
+    nodes: Annotated[list[Identifier], Field(min_length=1)]
+    """Nodes and hubs by their names there, such as TH_NP15_GEN-APND."""
+
+
+class ErcotSource(WindowedSource, WebSource):
+    """Day-ahead settlement point prices of ERCOT's public API, a file of all points a day.
+
+    `first_day` is the first delivery day. Files are listed again by the day they were posted, and
+    none is downloaded twice. ERCOT refuses more than 30 requests a minute.
+    """
+
+    kind: Literal["ercot"]
+    """What the source is."""
+    requests_per_minute: Annotated[int, Field(ge=1, le=30)] = 20
+    """Most requests a minute; left out: 20."""
+    url: WebAddress = "https://api.ercot.com/api/public-reports"
+    """Address of the API; left out: ERCOT's own."""
+    token_url: WebAddress = (
+        "https://ercotb2c.b2clogin.com/ercotb2c.onmicrosoft.com"
+        "/B2C_1_PUBAPI-ROPC-FLOW/oauth2/v2.0/token"
+    )
+    """Where the token comes from; left out: ERCOT's own address for that."""
+    user_variable: Variable
+    """Environment variable that holds the user's name."""
+    password_variable: Variable
+    """Environment variable that holds the user's password."""
+    key_variable: Variable
+    """Environment variable that holds the subscription key."""
+
+
+class EcbSource(WindowedSource, WebSource):
+    """The European Central Bank's reference rates of currencies against the euro.
+
+    A day that `fx_rates.csv` has a rate of keeps that.
+    """
+
+    kind: Literal["ecb"]
+    """What the source is."""
+    url: WebAddress = "https://data-api.ecb.europa.eu/service"
+    """Address of the API; left out: the bank's own."""
+    currencies: Annotated[list[Currency], Field(min_length=1)]
+    """Currencies but EUR, such as USD; that of the reporting, too, where it is not EUR."""
+
+
 class OpenadrSource(BaseSource, WebSource):
     """All events that a VTN of OpenADR 3.1 has of programs, by their ids.
 
@@ -250,6 +317,10 @@ Source = Annotated[
     | SlurmrestdSource
     | EntsoeSource
     | ElectricityMapsSource
+    | WattTimeSource
+    | CaisoSource
+    | ErcotSource
+    | EcbSource
     | OpenadrSource
     | FolderSource,
     Field(discriminator="kind"),

@@ -115,6 +115,20 @@ CSV = {
         },
         LMP_TYPE="x",
     ),
+    "ecb/USD.csv": csv(
+        lambda n: {
+            "KEY": "EXR.D.USD.EUR.SP00.A",
+            "FREQ": "M" if n % 3 == 2 else "D",
+            "CURRENCY": "USD",
+            "CURRENCY_DENOM": "EUR",
+            "EXR_TYPE": "SP00",
+            "EXR_SUFFIX": "A",
+            "TIME_PERIOD": f"{START + timedelta(days=n):%Y-%m-%d}",
+            "OBS_VALUE": f"1.{n}25",
+            "TITLE": f"US dollar {n}",
+        },
+        CURRENCY_DENOM="x",
+    ),
     "prices_csv/DE-LU_prices.csv": csv(
         lambda n: {"Datetime (UTC)": iso(n)[:-1], "Price (EUR/MWh)": f"{n}5.25"},
         **{"Price (EUR/MWh)": "x"},

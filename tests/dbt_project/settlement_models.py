@@ -104,7 +104,7 @@ class SettlementModels:
                 name: {
                     column: kind.dtype for column, kind in RAW_TABLES[name].schema.columns().items()
                 }
-                for name in ("meter_readings", "market_prices")
+                for name in ("meter_readings", "market_prices", "exchange_rates")
             },
         }
         meter = {

@@ -1,7 +1,9 @@
 """Local servers that answer as sources do, and books that are to pull them."""
 
+import io
 import ssl
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,6 +115,14 @@ def serving(
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def archive(name: str, text: str) -> bytes:
+    """A zip archive of one file."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(zipfile.ZipInfo(name), text)
+    return content.getvalue()
 
 
 def declare(book: Book, *sources: dict[str, object]) -> None:

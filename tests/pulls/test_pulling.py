@@ -266,6 +266,18 @@ def test_no_secret_is_in_a_message_a_log_a_name_or_a_file(book, caplog):
         assert "s3cret" not in text
 
 
+@pytest.mark.parametrize("wrong", ["s3cret\nto", "s3cret\x00", "s3crét"])
+def test_a_secret_that_no_header_holds_is_told_without_it_and_stops_no_other(book, wrong):
+    with serving(lambda _: Answer(EMPTY)) as server:
+        declare(
+            book, metrics(server.url, token_variable="TOKEN"), metrics(server.url, name="other")
+        )
+        first, second = pulls.pull(book, environment={"TOKEN": wrong}, now=NOW, limits=QUICK)
+    assert (len(first.causes), second.landed) == (1, 1)
+    assert "s3cr" not in first.causes[0]
+    assert "set it anew" in first.causes[0]
+
+
 def test_two_pulls_at_once_do_not_mix(book):
     began, goes_on = threading.Event(), threading.Event()
 

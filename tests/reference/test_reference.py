@@ -1296,6 +1296,26 @@ def test_rates_as_central_banks_publish_them_are_enough(folder: Path):
     assert tables["organization"]["fx_rate_holds_days"].to_list() == [5]
 
 
+def test_a_currency_whose_rates_are_pulled_needs_none_declared(folder: Path):
+    costs = folder / "site_costs.yml"
+    text = costs.read_text()
+    assert "currency_code: USD" in text
+    costs.write_text(text.replace("currency_code: USD", "currency_code: CHF"))
+    assert "found 'CHF', expected a name declared in fx_rates.csv" in causes(folder)[0]
+    (folder / "sources.yml").write_text(
+        "sources: [{name: bank, kind: ecb, currencies: [CHF, USD], first_day: 2026-01-01}]\n"
+    )
+    # Nor do days have to be declared of which the bank has a rate.
+    with (folder / "fx_rates.csv").open("a") as rates:
+        rates.write("2026-02-02,USD,0.88\n")
+    reference.load(folder)
+    replace_once(folder / "organization.yml", "reporting_currency: EUR", "reporting_currency: GBP")
+    assert causes(folder) == [
+        "sources.yml:1: sources.0.currencies: found no GBP, expected the currency of the reporting,"
+        " by way of which the others are converted: add it"
+    ]
+
+
 def test_prices_of_a_contract_are_confidential_unless_it_says_that_they_are_public(folder: Path):
     file = folder / "contracts" / "plain-ppa.yml"
     before = reference.flatten(reference.load(folder))["contracts"]

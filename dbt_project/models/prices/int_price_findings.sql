@@ -101,7 +101,7 @@ days as (
         null as zone,
         without_rate.utc_date,
         cast(null as double) as value,
-        'a rate in fx_rates.csv, of the day or still holding' as expected
+        'a rate declared or published, of the day or still holding' as expected
     from without_rate
     left join implausible_rates
         on

@@ -18,6 +18,56 @@ reporting_currency as (
 
 ),
 
+published as (
+
+    {{ latest_revision(source("raw", "exchange_rates"), ["currency_code", "rate_date"]) }}
+
+),
+
+-- The euro is worth one of itself on whatever day the others have a rate.
+euro_rates as (
+
+    select
+        rate_date,
+        currency_code,
+        units_per_euro
+    from published
+
+    union
+
+    select
+        rate_date,
+        'EUR' as currency_code,
+        cast(1 as double) as units_per_euro
+    from published
+
+),
+
+-- What people declare goes before what a bank publishes.
+filed as (
+
+    select
+        rate_date,
+        currency_code,
+        rate_to_reporting
+    from {{ source("raw", "fx_rates") }}
+
+    union all
+
+    select
+        rates.rate_date,
+        rates.currency_code,
+        reporting.units_per_euro / rates.units_per_euro as rate_to_reporting
+    from euro_rates as rates
+    inner join euro_rates as reporting on rates.rate_date = reporting.rate_date
+    inner join organization on reporting.currency_code = organization.reporting_currency
+    anti join {{ source("raw", "fx_rates") }} as declared
+        on
+            rates.rate_date = declared.rate_date
+            and rates.currency_code = declared.currency_code
+
+),
+
 -- A rate far from those around it was sent in another unit, or is another currency's.
 compared as (
 
@@ -30,7 +80,7 @@ compared as (
             order by rates.rate_date
             rows between 3 preceding and 3 following exclude current row
         ) as neighbouring_rate
-    from {{ source("raw", "fx_rates") }} as rates
+    from filed as rates
     inner join organization on rates.currency_code <> organization.reporting_currency
 
 ),
