@@ -26,7 +26,7 @@ from sqlalchemy.engine import Connection
 
 from pipelines import warehouse
 from pipelines.book import Book
-from pipelines.orchestration import assets, checks
+from pipelines.orchestration import assets, checks, service
 from pipelines.orchestration.columns import Columns, types_in
 from pipelines.orchestration.resources import DAYS, WEEKS, columns_file, manifest
 from pipelines.pack import PublishedPack
@@ -159,7 +159,12 @@ def _store(book: Book, job_name: str, command: str, happened: Iterable[Event]) -
             "module": __name__,
             "class": EventLog.__name__,
             "config": {"base_dir": str(home / "history" / "runs")},
-        }
+        },
+        # What the command prints is its own.
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
     }
     job = dg.GraphDefinition(job_name, node_defs=[command_line]).to_job(
         config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
@@ -168,6 +173,9 @@ def _store(book: Book, job_name: str, command: str, happened: Iterable[Event]) -
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=settings)) as stored:
         log = stored.event_log_storage
         assert isinstance(log, EventLog)
+        # A run that was cut off while it told would keep those of the UI waiting for good.
+        for run in stored.get_runs(dg.RunsFilter(job_name=job_name, statuses=service.UNDER_WAY)):
+            stored.report_run_failed(run, "The command was cut off.")
         with log.one_transaction():
             job.execute_in_process(instance=stored)
     return len(reported)

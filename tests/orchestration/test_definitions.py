@@ -151,6 +151,7 @@ def test_the_morning_schedule_builds_yesterday_where_there_is_anything_of_it(
         context = dg.build_schedule_context(
             instance=instance,
             scheduled_execution_time=datetime(2026, 10, 5, 5, tzinfo=UTC),
+            repository_def=defs.get_repository_def(),
             resources={"book": resources.BookResource(data_dir=str(book.data_dir))},
         )
         answer = defs.resolve_schedule_def("every_morning").evaluate_tick(context)
@@ -439,6 +440,19 @@ def test_what_the_command_line_did_is_a_run_with_assets_days_and_checks(book, mo
             dg.AssetCheckKey(key, "grain"), limit=5
         )
         assert (check.status.value, check.run_id) == ("SUCCEEDED", run.run_id)
+
+
+def test_a_run_that_was_cut_off_while_it_told_ends_with_the_next(book, monkeypatch):
+    monkeypatch.setattr(record, "events", lambda *_: iter([dg.AssetMaterialization("probe")]))
+    record.record(book, None, "wattbook run")
+    with dg.DagsterInstance.from_config(str(book.data_dir / "dagster")) as instance:
+        [done] = instance.get_runs()
+        cut_off = dg.DagsterRun(job_name=done.job_name, status=dg.DagsterRunStatus.STARTED)
+        instance.add_run(cut_off)
+        record.record(book, None, "wattbook run")
+        status = {run.run_id: run.status for run in instance.get_runs()}
+    assert status.pop(cut_off.run_id) == dg.DagsterRunStatus.FAILURE
+    assert [*status.values()] == [dg.DagsterRunStatus.SUCCESS] * 2
 
 
 def test_a_load_that_refused_a_file_is_a_run_with_the_check_red(book):
