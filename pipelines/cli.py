@@ -145,9 +145,9 @@ def demo(context: typer.Context, until: UntilOption = DEMO_UNTIL) -> None:
     from pipelines.published import week
 
     _simulate(context.obj, until)
-    _run(context.obj)
+    _run(context)
     for one in week.last_weeks(context.obj, DEMO_PACK_WEEKS):
-        _draw_packs(context.obj, one)
+        _draw_packs(context, one)
 
 
 @app.command()
@@ -174,7 +174,7 @@ def load(
     several files is there and empty, or cannot be read; nor where landing_kept_days of
     organization.yml have passed since the file was loaded.
     """
-    if not _load(context.obj, with_checksums=checksums):
+    if not _load(context, with_checksums=checksums):
         raise typer.Exit(1)
 
 
@@ -288,7 +288,7 @@ def health(
 @app.command()
 def run(context: typer.Context) -> None:
     """Load, build and publish whatever is new, and show the latest full week."""
-    _run(context.obj)
+    _run(context)
 
 
 TeamOption = Annotated[Team, typer.Option(help="Whose published book to ask.")]
@@ -515,7 +515,7 @@ def draw_pack(
         expected = "expected WATTBOOK_SMTP_HOST or WATTBOOK_WEBHOOK_URL"
         raise delivery.DeliveryError([f"no channel is set, {expected}: see .env.example"])
     teams = query.TEAMS if team is None else (team.value,)
-    _draw_packs(context.obj, week, teams, channels)
+    _draw_packs(context, week, teams, channels)
 
 
 @app.command("report")
@@ -562,16 +562,8 @@ def validate(
         reference.load(book.reference)
         manifest = warehouse.parse(Book(Path(scratch)))
         audience.check_audiences(manifest)
-        calendar = reference.load_calendar(book.reference)
     out.print(f"{book.reference}: nothing to mend")
     out.print(f"{warehouse.PROJECT_DIR}: nothing to mend")
-    if not calendar.is_declared:
-        day = calendar.first_day
-        print(
-            f"organization.yml: first_day: not found, Dagster begins on {day}, the first day on"
-            f" which terms of a site hold: add first_day: {day}, or the day your data begin",
-            file=sys.stderr,
-        )
 
 
 def _hand_over(book: Book, team: Team, files: list[Path]) -> None:
@@ -593,10 +585,12 @@ def _simulate(book: Book, until: str) -> None:
         landing.simulate(book.data_dir, until=instant, progress=report)
 
 
-def _load(book: Book, *, with_checksums: bool = False) -> bool:
+def _load(context: typer.Context, *, with_checksums: bool = False) -> bool:
     """Load; whether nothing was refused or lost."""
     from pipelines import lake
 
+    book = context.obj
+    refused_before = lake.refused(book)
     with _step("load") as report:
         summary = lake.load(book, with_checksums=with_checksums, progress=report)
     out.print(
@@ -610,6 +604,9 @@ def _load(book: Book, *, with_checksums: bool = False) -> bool:
             print(f"{record.status}: {record.source_file}: {record.reason}", file=sys.stderr)
     for note in [*summary.notes, *(f"lost: {cause}" for cause in summary.lost)]:
         print(note, file=sys.stderr)
+    if not lake.refused(book).equals(refused_before):
+        with _recorder(book) as recorder:
+            recorder.record_load(book, _command(context))
     return not (summary.failed or summary.partial or summary.lost)
 
 
@@ -643,7 +640,7 @@ def _publish(book: Book) -> None:
 
 
 def _draw_packs(
-    book: Book,
+    context: typer.Context,
     week: str | None,
     teams: Sequence[str] | None = None,
     channels: "Channels | None" = None,
@@ -653,6 +650,7 @@ def _draw_packs(
     from pipelines.pack import delivery
     from pipelines.published import query
 
+    book = context.obj
     with _step("pack") as report:
         published = pack.publish(book, week, teams or query.TEAMS, report)
     outcome = {}
@@ -671,13 +669,14 @@ def _draw_packs(
     is_whole = {one.team for one in published} == set(query.TEAMS)
     if is_whole and (channels or any(one.is_new for one in published)):
         with _recorder(book) as recorder:
-            recorder.record_packs(book, published, outcome)
+            recorder.record_packs(book, published, outcome, _command(context))
 
 
-def _run(book: Book) -> None:
+def _run(context: typer.Context) -> None:
     from pipelines.published import publishing, week
 
-    is_sound = _load(book)
+    book = context.obj
+    is_sound = _load(context)
     result = _build(book)
     if publishing.is_current(book):
         out.print("nothing new to publish")
@@ -685,11 +684,15 @@ def _run(book: Book) -> None:
         _publish(book)
     if result.is_built:
         with _recorder(book) as recorder:
-            recorder.record(book, result.dates)
+            recorder.record(book, result.dates, _command(context))
     for part in week.latest(book):
         out.print(part)
     if not is_sound:
         raise typer.Exit(1)
+
+
+def _command(context: typer.Context) -> str:
+    return f"wattbook {context.info_name}"
 
 
 @contextmanager

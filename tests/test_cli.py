@@ -256,18 +256,6 @@ def test_the_projects_own_reference_data_is_valid(book):
     assert [path.name for path in book.data_dir.iterdir()] == ["reference"]
 
 
-@pytest.mark.slow
-def test_validate_says_where_a_first_day_is_missing_and_how_to_mend_it(book):
-    organization = book.data_dir / "reference" / "organization.yml"
-    organization.write_text(organization.read_text().replace("first_day: 2026-04-05\n", ""))
-    result = wattbook(book, "validate")
-    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
-        0,
-        "organization.yml: first_day: not found, Dagster begins on 2026-01-01, the first day on"
-        " which terms of a site hold: add first_day: 2026-01-01, or the day your data begin",
-    )
-
-
 def test_a_warehouse_that_another_program_holds_open_is_an_error_of_one_line(book):
     hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); input()"
     with subprocess.Popen(
@@ -630,9 +618,10 @@ def steps(monkeypatch):
         "_recorder",
         lambda book: nullcontext(
             SimpleNamespace(
-                record=lambda book, dates: called.append(("record", dates)),
-                record_packs=lambda book, published, _: called.append(
-                    ("record packs", published[0].week)
+                record=lambda book, dates, command: called.append(("record", dates, command)),
+                record_load=lambda book, command: called.append(("record load", command)),
+                record_packs=lambda book, published, _, command: called.append(
+                    ("record packs", published[0].week, command)
                 ),
             )
         ),
@@ -656,7 +645,7 @@ RUN = [
     ("load",),
     ("build", None, None),
     ("publish",),
-    ("record", (date(2026, 10, 1),)),
+    ("record", (date(2026, 10, 1),), "wattbook run"),
 ]
 
 
@@ -694,18 +683,42 @@ def test_run_does_everything_and_fails_where_something_was_refused(
     assert result.stdout.splitlines()[-1] == "the week of data"
 
 
+def test_what_is_refused_and_what_no_longer_is_is_told_to_dagster_before_anything_is_built(
+    book, steps, monkeypatch
+):
+    refused = pl.DataFrame({"source_file": ["nem12/a.csv"]})
+    answers = iter([refused.clear(), refused, refused, refused, refused, refused.clear()])
+    monkeypatch.setattr(lake, "refused", lambda _: next(answers))
+    monkeypatch.setattr(
+        warehouse, "build", lambda *_: warehouse.BuildResult(book.warehouse, is_built=False)
+    )
+    for command in ("run", "load", "load"):
+        wattbook(book, command)
+    assert [step for step in steps if step[0] in ("load", "record load")] == [
+        ("load",),
+        ("record load", "wattbook run"),
+        ("load",),
+        ("load",),
+        ("record load", "wattbook load"),
+    ]
+
+
 def test_demo_simulates_runs_and_draws_the_packs_of_the_last_weeks(book, steps):
     packs = [
         step
         for name in WEEKS[-4:]
-        for step in (*(("pack", name, team) for team in query.TEAMS), ("record packs", name))
+        for step in (
+            *(("pack", name, team) for team in query.TEAMS),
+            ("record packs", name, "wattbook demo"),
+        )
     ]
+    run = [*RUN[:-1], ("record", (date(2026, 10, 1),), "wattbook demo")]
     until = datetime(2026, 11, 3, tzinfo=UTC)
     assert wattbook(book, "demo").exit_code == 0
-    assert steps == [("simulate", until), *RUN, *packs]
+    assert steps == [("simulate", until), *run, *packs]
     steps.clear()
     assert wattbook(book, "demo", "--until", "2026-05-01T02:00+02:00").exit_code == 0
-    assert steps == [("simulate", datetime(2026, 5, 1, tzinfo=UTC)), *RUN, *packs]
+    assert steps == [("simulate", datetime(2026, 5, 1, tzinfo=UTC)), *run, *packs]
 
 
 def test_build_is_of_the_days_named_or_of_an_instant(book, steps):

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "errors": set(),
     "lake": {"book", "bucket", "connectors", "errors", "reference"},
     "orchestration": {
-        *("book", "bucket", "lake", "pack", "published", "pulls", "reference", "warehouse"),
+        *("book", "bucket", "connectors", "errors", "lake", "pack", "published", "pulls"),
+        *("reference", "warehouse"),
     },
     "pack": {"book", "errors", "published", "reference"},
     "published": {"book", "bucket", "errors", "reference", "warehouse"},

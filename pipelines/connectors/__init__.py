@@ -37,6 +37,34 @@ FORMATS: tuple[str, ...] = (
 )
 """Landing folders; each is read by the module of the same name in this package."""
 
+_METRICS = ("gpu_samples", "node_power_samples", "meter_readings")
+TABLES_OF: dict[str, tuple[str, ...]] = {
+    "prometheus": _METRICS,
+    "dcgm_scrape": _METRICS,
+    "llview": ("gpu_samples",),
+    "kepler": _METRICS,
+    "redfish": ("node_power_samples",),
+    "sacct": ("jobs",),
+    "opencost": ("jobs",),
+    "focus": ("cloud_charges",),
+    "green_button": ("meter_readings",),
+    "nem12": ("meter_readings", "register_reads"),
+    "mscons": ("meter_readings", "register_reads"),
+    "readings_csv": ("meter_readings",),
+    "battery_csv": ("battery_samples",),
+    "sunspec": ("battery_samples",),
+    "entsoe": ("market_prices", "grid_generation_mix"),
+    "electricity_maps": ("grid_carbon",),
+    "watttime": ("grid_carbon",),
+    "openadr": ("grid_events", "grid_event_listings"),
+    "outages_csv": ("grid_events",),
+    "prices_csv": ("market_prices",),
+    "certificates": ("certificates",),
+    "invoices": ("invoices",),
+}
+"""Landing folder -> the raw tables that its files may hold rows of; one that cannot be read lacks
+in these."""
+
 
 def connector(format_name: str) -> Callable[..., Iterator[Tables]]:
     """How a landing format is read; imported when first asked for.

@@ -17,6 +17,7 @@ from pipelines.lake.records import (
     IN_BOOK,
     LOAD_RECORD_SCHEMA,
     read_load_records,
+    refused,
     withdrawn_loads,
 )
 from pipelines.lake.withdrawals import withdraw
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "lock",
     "read_load_records",
+    "refused",
     "withdraw",
     "withdrawn_loads",
     "write_parquet",

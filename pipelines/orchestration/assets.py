@@ -16,18 +16,21 @@ from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_as
 
 from pipelines import lake, pack, pulls, warehouse
 from pipelines.book import Book
+from pipelines.connectors import TABLES_OF
 from pipelines.lake import read_load_records
 from pipelines.lake.quarantine import quarantined
 from pipelines.lake.schemas import RAW_TABLES
-from pipelines.orchestration.columns import Columns
+from pipelines.orchestration import checks
+from pipelines.orchestration.columns import Columns, constraints, purpose
 from pipelines.orchestration.resources import (
     DAYS,
+    TO_MEND,
     WEEKS,
     BookResource,
     all_days,
     columns,
     columns_file,
-    days_of,
+    days_with_data,
     manifest,
 )
 from pipelines.pack import delivery
@@ -63,9 +66,11 @@ class ModelsBySubject(DagsterDbtTranslator):
         return dbt_resource_props["fqn"][1]
 
     def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What dagster-dbt tells of a model, and what was found out of its columns."""
+        """What dagster-dbt tells of a model, and what is known of its columns."""
         told = super().get_metadata(dbt_resource_props)
-        return columns().metadata(dbt_resource_props["unique_id"], told)
+        if dbt_resource_props["resource_type"] != "model":
+            return told
+        return {**told, **columns().metadata(dbt_resource_props)}
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """The model's own description, without its SQL."""
@@ -78,41 +83,39 @@ class ModelsBySubject(DagsterDbtTranslator):
         unique_id: str,
         project: DbtProject | None,
     ) -> dg.AssetCheckSpec | None:
-        """A data test, with what it looks for: the constraints of a model, the name of another."""
+        """A data test, with what it looks for: the constraints of a model, or its own words."""
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        if spec is None:
+            return None
         test = manifest["nodes"][unique_id]
-        if spec is None or test.get("attached_node") is None:
-            return spec
-        model = manifest["nodes"][test["attached_node"]]
-        return spec._replace(description="\n".join(f"- {one}" for one in constraints(model)))
-
-
-def constraints(model: Mapping[str, Any]) -> list[str]:
-    """What a model's .yml says of its rows, in words."""
-    said = {"primary_key": "is unique and not null", "unique": "is unique"}
-    keys = [f"{', '.join(one['columns'])} {said[one['type']]}" for one in model["constraints"]]
-    return keys + [
-        one["expression"] or f"{column['name']} is not null"
-        for column in model["columns"].values()
-        for one in column["constraints"]
-    ]
+        if test.get("attached_node") is None:
+            return spec._replace(description=purpose(test["raw_code"]))
+        rules = constraints(manifest["nodes"][test["attached_node"]])
+        listed = "\n".join(f"- {rule}" for rule in rules)
+        return spec._replace(description=f"Of every row that was built:\n\n{listed}")
 
 
 def _source_specs(group: str, names: set[str]) -> list[dg.AssetSpec]:
-    """One asset per dbt source named, with its description and columns."""
+    """One asset per dbt source named, with its description and columns.
+
+    Where the definitions found mistakes in the reference data, each says so: nothing comes of it.
+    """
+    mistakes = "\n".join(f"- {one}" for one in TO_MEND)
+    first = f"**Mend first, then reload definitions:**\n\n{mistakes}\n\n" if TO_MEND else ""
     return [
         dg.AssetSpec(
             ["raw", source["name"]],
             group_name=group,
-            description=source["description"],
+            description=f"{first}{source['description']}\n\n{_origin(source['name'])}",
             kinds={"parquet"},
             metadata={
                 "dagster/column_schema": dg.TableSchema(
                     [
                         dg.TableColumn(
                             column["name"],
-                            column.get("data_type") or "",
+                            column["data_type"],
                             description=column["description"],
+                            constraints=_raw_constraints(source["name"], column["name"]),
                         )
                         for column in source["columns"].values()
                     ]
@@ -122,6 +125,24 @@ def _source_specs(group: str, names: set[str]) -> list[dg.AssetSpec]:
         for source in manifest()["sources"].values()
         if source["name"] in names
     ]
+
+
+def _origin(table: str) -> str:
+    """Where the rows of a raw table come from, in words."""
+    folders = [f"`landing/{name}/`" for name, tables in TABLES_OF.items() if table in tables]
+    if folders:
+        return f"Read from the files in {', '.join(folders)}; the lake keeps every row it was sent."
+    if table in ROLL_UPS:
+        return "Made of `gpu_samples` and `node_power_samples`, by the UTC day."
+    if table in LOADED:
+        return "Written when files in `landing/` are loaded."
+    return "Declared by people in `reference/`; `wattbook validate` checks it."
+
+
+def _raw_constraints(table: str, column: str) -> dg.TableColumnConstraints:
+    """What holds of every row that is kept, as far as a column of a raw table says so."""
+    declared = RAW_TABLES[table].schema.columns().get(column) if table in RAW_TABLES else None
+    return dg.TableColumnConstraints(nullable=declared is None or declared.nullable)
 
 
 def pulled(name: str, number: int) -> dg.AssetsDefinition:
@@ -160,15 +181,19 @@ LANDED = _SOURCES & set(LOADED)
 REFERENCE = _SOURCES - set(LOADED) - set(ROLL_UPS)
 
 
-@dg.multi_asset(specs=_source_specs("landing", LANDED))
+@dg.multi_asset(specs=_source_specs("landing", LANDED), check_specs=checks.file_specs)
 def landing(book: BookResource) -> Iterator[dg.MaterializeResult]:
-    """Load whatever is new in landing/ into the lake: one Parquet file per table and file."""
+    """Load whatever is new in landing/ into the lake: one Parquet file per table and file.
+
+    What was refused shows in the check `files_read_whole` of the table it is of.
+    """
     summary = lake.load(book.book)
-    for table in sorted(LANDED):
-        yield dg.MaterializeResult(["raw", table], metadata=table_metadata(book.book, table))
-    if summary.failed:
-        reasons = [f"{r.source_file}: {r.reason}" for r in summary.records if r.status == "failed"]
-        dg.get_dagster_logger().warning("Files that could not be read: %s", "; ".join(reasons))
+    yield from landed_results(book.book)
+    for record in summary.records:
+        if record.reason:
+            dg.get_dagster_logger().warning(
+                "%s: %s: %s", record.status, record.source_file, record.reason
+            )
     for note in (*summary.notes, *summary.lost):
         dg.get_dagster_logger().warning(note)
 
@@ -184,7 +209,9 @@ def reference_data(book: BookResource) -> Iterator[dg.MaterializeResult]:
 @dg.multi_asset(
     specs=[
         spec.replace_attributes(
-            deps=[["raw", "gpu_samples"], ["raw", "node_power_samples"]], partitions_def=DAYS
+            deps=[["raw", "gpu_samples"], ["raw", "node_power_samples"]],
+            partitions_def=DAYS,
+            skippable=True,
         )
         for spec in _source_specs("lake", set(ROLL_UPS))
     ],
@@ -193,9 +220,15 @@ def reference_data(book: BookResource) -> Iterator[dg.MaterializeResult]:
 def roll_ups(
     context: dg.AssetExecutionContext, book: BookResource
 ) -> Iterator[dg.MaterializeResult]:
-    """Roll up telemetry to 15-minute intervals, for the days of the run."""
+    """Roll up telemetry to 15-minute intervals, for the days of the run.
+
+    Days of which the book has no data stay as they are: nothing was made of them.
+    """
+    days = days_with_data(context, book.book)
+    if days == []:
+        return
     with warehouse.whole_lake(book.book):
-        todo = warehouse.plan(book.book, days_of(context))
+        todo = warehouse.plan(book.book, days)
         warehouse.roll_up(todo)
     for table in ROLL_UPS:
         yield dg.MaterializeResult(["raw", table], metadata=table_metadata(book.book, table))
@@ -213,10 +246,15 @@ def models(
 ) -> Iterator[Any]:
     """Build the dbt models for the days of the run; data tests report as asset checks.
 
+    Days of which the book has no data stay as they are, and nothing is published anew.
+
     The first run of all models of a changed project also follows each column to those it is made
     of, which takes minutes.
     """
-    todo = warehouse.plan(book.book, days_of(context), nameable=all_days())
+    days = days_with_data(context, book.book)
+    if days == []:
+        return
+    todo = warehouse.plan(book.book, days, nameable=all_days())
     if context.is_subset:
         # A part of the models does not make the loads part of the book.
         todo = todo.without_load_ids()
@@ -229,10 +267,11 @@ def models(
             todo.dbt_arguments, context=context, target_path=warehouse.dbt_dir(book.book) / "runs"
         )
         known = Columns.read(columns_file(), warehouse.project_digest())
+        nodes = manifest()["nodes"]
         if known.lineage or context.is_subset:
-            yield from run.stream()
+            yield from known.keep(run.stream(), nodes)
         else:
-            yield from known.keep(run.stream().fetch_column_metadata())
+            yield from known.keep(run.stream().fetch_column_metadata(), nodes)
             known.write(columns_file())
             # Columns were asked for in this process, in which the file is then read to publish.
             if run.adapter is not None:
@@ -246,8 +285,10 @@ def models(
         dg.AssetSpec(
             ["published", team],
             group_name="published",
-            description=f"What the {team} team may see: published/{team}.duckdb, and below"
-            f" published/{team}/ each table as Parquet, by the month where it is built by the day.",
+            description=f"What the {team} team may see. `published/{team}.duckdb` holds its tables,"
+            f" to be asked by `wattbook sql --team {team}` or any tool that opens DuckDB files;"
+            f" below `published/{team}/` lies each as Parquet, by the month where it is built by"
+            " the day.",
             deps=[spec.key for spec in models.specs if spec.key.path[0] == "marts"],
             kinds={"duckdb", "parquet"},
         )
@@ -268,7 +309,7 @@ def published(book: BookResource) -> Iterator[dg.MaterializeResult]:
     kinds={"html", "json"},
 )
 def packs(context: dg.AssetExecutionContext, book: BookResource) -> dg.MaterializeResult:
-    """Publish the weekly pack of every team, and send that of operations where channels are set.
+    """The weekly pack of every team, a page each; operations' is sent where channels are set.
 
     One row per figure shown stands in each pack's `pack.json`. A pack once published stays; what
     the book says otherwise later is a revision beside it. A revision is sent once per channel.
@@ -280,6 +321,17 @@ def packs(context: dg.AssetExecutionContext, book: BookResource) -> dg.Materiali
     return dg.MaterializeResult(metadata=pack_metadata(published_packs, outcome))
 
 
+def landed_results(book: Book) -> Iterator[dg.MaterializeResult]:
+    """What the lake holds of each table that files fill, and what of them was refused."""
+    refused = checks.files_read_whole(book)
+    for table in sorted(LANDED):
+        yield dg.MaterializeResult(
+            ["raw", table],
+            metadata=table_metadata(book, table),
+            check_results=[refused[table]] if table in refused else [],
+        )
+
+
 def published_results(book: Book) -> Iterator[dg.MaterializeResult]:
     """What lies in published/ for each team, with the two figures that all of them share."""
     for team in TEAMS:
@@ -288,8 +340,8 @@ def published_results(book: Book) -> Iterator[dg.MaterializeResult]:
         yield dg.MaterializeResult(
             ["published", team],
             metadata={
-                "effective_against_committed_mw": dg.MetadataValue.md(availability(book, team)),
-                "tables": dg.MetadataValue.md("\n".join(f"- {table}" for table in tables)),
+                "effective_mw": checks.table(availability(book, team)),
+                "tables": ", ".join(tables),
                 "file": dg.MetadataValue.path(file),
                 "size_bytes": file.stat().st_size,
             },
@@ -334,14 +386,14 @@ def pack_metadata(
         "page": dg.MetadataValue.path(for_everyone.folder / "index.html"),
         "revision": for_everyone.revision,
         "is_new": for_everyone.is_new,
-        "packs": dg.MetadataValue.md(markdown(files)),
-        "scorecard": dg.MetadataValue.md(markdown(coverage)),
-        "agenda": dg.MetadataValue.md(markdown(agenda)),
+        "packs": checks.table(files),
+        "scorecard": checks.table(coverage),
+        "agenda": checks.table(agenda),
         "delivery": ", ".join(f"{name}: {what}" for name, what in outcome.items()) or "off",
     }
 
 
-def availability(book: Book, team: str) -> str:
+def availability(book: Book, team: str) -> pl.DataFrame:
     """Effective against committed MW of each site over the last four weeks, one bar per local day.
 
     A bar is full where what was committed was there, and a dot stands for a day without a figure.
@@ -353,9 +405,9 @@ def availability(book: Book, team: str) -> str:
         bars = "".join("·" if ratio is None else BARS[int(ratio * 7)] for ratio in ratios)
         means = rows.select(pl.mean("effective_mw", "committed_mw")).row(0)
         shown = ["-" if mean is None else f"{mean:.2f}" for mean in means]
-        lines.append((rows["site_id"][0], f"`{bars}`", *shown))
-    columns = ("site", "last 28 days", "effective MW", "committed MW")
-    return markdown(pl.DataFrame(lines, schema=columns, orient="row"))
+        lines.append((rows["site_id"][0], *shown, bars))
+    columns = ("site", "effective MW", "committed MW", "each of 28 days")
+    return pl.DataFrame(lines, schema=columns, orient="row")
 
 
 def reference_metadata(book: Book, table: str) -> dict[str, Any]:
@@ -393,7 +445,7 @@ def table_metadata(book: Book, table: str) -> dict[str, Any]:
     metadata: dict[str, Any] = {"dagster/row_count": rows}
     days = daily_rows(book, table)
     if not days.is_empty():
-        metadata["rows_per_day"] = dg.MetadataValue.md(markdown(days))
+        metadata["rows_per_day"] = checks.table(days)
     if table in RAW_TABLES:
         metadata["quarantined_row_count"] = int(quarantined(book, table)["row_count"].sum())
     if table == "raw_loads":
@@ -405,14 +457,5 @@ def table_metadata(book: Book, table: str) -> dict[str, Any]:
             .sort("format", "reason")
         )
         metadata["left_out_row_count"] = int(left_out["row_count"].sum())
-        metadata["left_out"] = dg.MetadataValue.md(markdown(left_out.head(50)))
+        metadata["left_out"] = checks.table(left_out)
     return metadata
-
-
-def markdown(rows: pl.DataFrame) -> str:
-    """Rows as a Markdown table, a dash where there is nothing."""
-    lines = [rows.columns, ["---"] * rows.width, *rows.rows()]
-    return "\n".join(
-        "| " + " | ".join("-" if cell is None else str(cell) for cell in line) + " |"
-        for line in lines
-    )

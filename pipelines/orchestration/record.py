@@ -3,8 +3,9 @@
 What belongs here: the events that the same work would have left had Dagster run it, and storing
 them. What does not: doing the work, and what an asset shows beside it (`assets.py`).
 
-They are events without a run: assets, days and checks show as done, with their metadata, and the
-list of runs keeps to what Dagster itself has run.
+They are events of a run that does nothing but tell of them: assets, days and checks show as done,
+with their metadata, and the list of runs has one more, under the command that did the work. It
+took the time of telling, and shows of many days of a table the last one alone.
 """
 
 import json
@@ -25,8 +26,9 @@ from sqlalchemy.engine import Connection
 
 from pipelines import warehouse
 from pipelines.book import Book
-from pipelines.orchestration import assets, checks
-from pipelines.orchestration.resources import DAYS, WEEKS, BookResource
+from pipelines.orchestration import assets, checks, service
+from pipelines.orchestration.columns import Columns, types_in
+from pipelines.orchestration.resources import DAYS, WEEKS, columns_file, manifest
 from pipelines.pack import PublishedPack
 from pipelines.pack.document import week_dates
 
@@ -107,16 +109,21 @@ def _materialized(event: EventLogEntry) -> dg.AssetKey | None:
     return happened.asset_key if happened and happened.is_step_materialization else None
 
 
-def record(book: Book, dates: Sequence[date] | None) -> int:
+def record(book: Book, dates: Sequence[date] | None, command: str) -> int:
     """Store what the last build and publication of a book did; the number of events.
 
-    `dates` are the UTC days that were built, None all days with data.
+    `dates` are the UTC days that were built, None all days with data; `command` is what did it.
     """
-    return _store(book, events(book, dates))
+    return _store(book, "wattbook_run", command, events(book, dates))
+
+
+def record_load(book: Book, command: str) -> int:
+    """Store what the last load of a book did, of which nothing was built; the number of events."""
+    return _store(book, "wattbook_load", command, _of_results(assets.landed_results(book)))
 
 
 def record_packs(
-    book: Book, published_packs: Sequence[PublishedPack], outcome: Mapping[str, str]
+    book: Book, published_packs: Sequence[PublishedPack], outcome: Mapping[str, str], command: str
 ) -> int:
     """Store that the packs of all teams of one week were published; the number of events.
 
@@ -130,10 +137,20 @@ def record_packs(
         partition=monday.isoformat(),
         metadata=assets.pack_metadata(published_packs, outcome),
     )
-    return _store(book, [event])
+    return _store(book, "wattbook_pack", command, [event])
 
 
-def _store(book: Book, happened: Iterable[Event]) -> int:
+def _store(book: Book, job_name: str, command: str, happened: Iterable[Event]) -> int:
+    """Store events as those of one run, which stands in the list of runs under the command."""
+    reported = list(happened)
+
+    @dg.op(description=f"Tells Dagster what `{command}` did.")
+    def command_line(context: dg.OpExecutionContext) -> None:
+        context.log.info(f"`{command}` did this without Dagster and told of it when it was done.")
+        for event in reported:
+            # A check is an event like the others, which the signature leaves out.
+            context.log_event(cast("dg.AssetMaterialization", event))
+
     home = book.data_dir.resolve() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(SETTINGS, home / "dagster.yaml")
@@ -142,17 +159,26 @@ def _store(book: Book, happened: Iterable[Event]) -> int:
             "module": __name__,
             "class": EventLog.__name__,
             "config": {"base_dir": str(home / "history" / "runs")},
-        }
+        },
+        # What the command prints is its own.
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
     }
-    count = 0
+    job = dg.GraphDefinition(job_name, node_defs=[command_line]).to_job(
+        config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={"wattbook/command": command},
+    )
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=settings)) as stored:
         log = stored.event_log_storage
         assert isinstance(log, EventLog)
+        # A run that was cut off while it told would keep those of the UI waiting for good.
+        for run in stored.get_runs(dg.RunsFilter(job_name=job_name, statuses=service.UNDER_WAY)):
+            stored.report_run_failed(run, "The command was cut off.")
         with log.one_transaction():
-            for event in happened:
-                stored.report_runless_asset_event(event)
-                count += 1
-    return count
+            job.execute_in_process(instance=stored)
+    return len(reported)
 
 
 def events(book: Book, dates: Sequence[date] | None) -> Iterator[Event]:
@@ -160,10 +186,7 @@ def events(book: Book, dates: Sequence[date] | None) -> Iterator[Event]:
     days = warehouse.touched_dates(book) if dates is None else dates
     known = set(DAYS.get_partition_keys())
     partitions = [day.isoformat() for day in sorted(days) if day.isoformat() in known]
-    resource = BookResource(data_dir=str(book.data_dir))
-    for table in sorted(assets.LANDED):
-        metadata = assets.table_metadata(book, table)
-        yield dg.AssetMaterialization(["raw", table], metadata=metadata)
+    yield from _of_results(assets.landed_results(book))
     for table in sorted(assets.REFERENCE):
         metadata = assets.reference_metadata(book, table)
         yield dg.AssetMaterialization(["raw", table], metadata=metadata)
@@ -171,14 +194,17 @@ def events(book: Book, dates: Sequence[date] | None) -> Iterator[Event]:
         metadata = assets.table_metadata(book, table)
         yield from of_days(dg.AssetKey(["raw", table]), partitions, metadata)
     yield from _model_events(book, partitions)
-    for result in assets.published_results(book):
+    yield from _of_results(assets.published_results(book))
+    for check in checks.broken_rules(book):
+        yield _evaluation(check)
+
+
+def _of_results(results: Iterable[dg.MaterializeResult]) -> Iterator[Event]:
+    for result in results:
         assert result.asset_key is not None
         yield dg.AssetMaterialization(result.asset_key, metadata=result.metadata)
-    for check in (
-        *cast("Iterator[dg.AssetCheckResult]", checks.quarantine(resource)),
-        *cast("Iterator[dg.AssetCheckResult]", checks.findings(resource)),
-    ):
-        yield _evaluation(check.asset_key, check.check_name, check.passed, check.metadata, False)
+        for check in result.check_results or ():
+            yield _evaluation(check)
 
 
 def _model_events(book: Book, partitions: Sequence[str]) -> Iterator[Event]:
@@ -186,20 +212,44 @@ def _model_events(book: Book, partitions: Sequence[str]) -> Iterator[Event]:
     answer = json.loads(warehouse.manifest_path(book).with_name("run_results.json").read_text())
     results = {result["unique_id"]: result for result in answer["results"]}
     row_counts = _row_counts(book)
+    known = _known_columns(book)
     for spec in assets.models.specs:
-        result = results.get(spec.metadata[UNIQUE_ID])
+        unique_id = spec.metadata[UNIQUE_ID]
+        result = results.get(unique_id)
         if result is None or result["status"] != "success":
             continue
-        metadata: dict[str, Any] = {"execution_duration_s": result["execution_time"]}
+        metadata = {
+            "execution_duration_s": round(result["execution_time"], 2),
+            **known.metadata(manifest()["nodes"][unique_id]),
+        }
         if (row_count := row_counts.get(tuple(spec.key.path))) is not None:
             metadata["dagster/row_count"] = row_count
         yield from of_days(spec.key, partitions, metadata)
     for check in assets.models.check_specs:
         result = results.get(check.metadata[UNIQUE_ID])
         if result is not None and result["status"] != "skipped":
-            metadata = {"failed_row_count": result["failures"] or 0}
-            passed = result["status"] == "pass"
-            yield _evaluation(check.asset_key, check.name, passed, metadata, check.blocking)
+            severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
+            yield dg.AssetCheckEvaluation(
+                asset_key=check.asset_key,
+                check_name=check.name,
+                passed=result["status"] == "pass",
+                metadata={"failed_row_count": result["failures"] or 0},
+                severity=severity,
+            )
+
+
+def _known_columns(book: Book) -> Columns:
+    """What is known of the models' columns with the types that the warehouse has; it is kept."""
+    known = Columns.read(columns_file(), warehouse.project_digest())
+    types = types_in(book.warehouse)
+    known.types = {
+        spec.metadata[UNIQUE_ID]: types[schema, name]
+        for spec in assets.models.specs
+        for schema, name in [spec.key.path]
+        if (schema, name) in types
+    }
+    known.write(columns_file())
+    return known
 
 
 def of_days(
@@ -211,18 +261,16 @@ def of_days(
         yield dg.AssetMaterialization(key, metadata=told, partition=partition)
 
 
-def _evaluation(
-    asset_key: dg.AssetKey | None,
-    name: str | None,
-    passed: bool,
-    metadata: Mapping[str, Any],
-    is_error: bool,
-) -> dg.AssetCheckEvaluation:
-    assert asset_key is not None
-    assert name is not None
-    severity = dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN
+def _evaluation(check: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    assert check.asset_key is not None
+    assert check.check_name is not None
     return dg.AssetCheckEvaluation(
-        asset_key=asset_key, check_name=name, passed=passed, metadata=metadata, severity=severity
+        asset_key=check.asset_key,
+        check_name=check.check_name,
+        passed=check.passed,
+        metadata=check.metadata,
+        severity=check.severity,
+        description=check.description,
     )
 
 

@@ -8,7 +8,7 @@ the environment. What does not: assets (`assets.py`), schedules and sensors
 import os
 import sys
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from dagster_dbt import DbtCliResource
 from pipelines import reference, warehouse
 from pipelines.book import Book
 from pipelines.bucket import LAKE_VARIABLE
+from pipelines.errors import BookError
 from pipelines.orchestration.columns import Columns
 from pipelines.pack.delivery import Channels, Webhook, channels, webhook_of
 
@@ -52,9 +53,29 @@ def runs_by_itself() -> bool:
     return os.environ.get("WATTBOOK_SCHEDULES") == "on"
 
 
+def calendar() -> tuple[reference.Calendar, list[str]]:
+    """The calendar of the book, and what has to be mended before it can be known.
+
+    The UI has to start where there is nothing yet, or mistakes, so as to say so: the book then
+    begins where its data do, or today.
+    """
+    book = BookResource(data_dir=str(data_dir())).book
+    data_from, causes = None, []
+    try:
+        data_from = warehouse.first_date(book)
+    except BookError as error:
+        causes += error.causes
+    try:
+        return reference.load_calendar(book.reference, data_from), causes
+    except reference.ReferenceErrors as error:
+        first_day = data_from or datetime.now(UTC).date()
+        return reference.Calendar("UTC", first_day), [*causes, *error.causes]
+
+
 # Partitions stay what they are while a process runs.
-_CALENDAR = reference.load_calendar(Book(data_dir()).reference)
-DAYS = dg.DailyPartitionsDefinition(start_date=_CALENDAR.first_day.isoformat())
+_CALENDAR, TO_MEND = calendar()
+FIRST_DAY = _CALENDAR.first_day
+DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat())
 WEEKS = dg.WeeklyPartitionsDefinition(
     start_date=_CALENDAR.first_monday.isoformat(), day_offset=1, timezone=_CALENDAR.time_zone
 )
@@ -115,6 +136,28 @@ def days_of(context: dg.AssetExecutionContext) -> list[date] | None:
     keys = context.partition_key_range
     first, last = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
     return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+
+
+def days_with_data(context: dg.AssetExecutionContext, book: Book) -> list[date] | None:
+    """The UTC days a run is for, as `days_of`, none where the book has no data of any.
+
+    Raises:
+        Failure: the days go on beyond the data, of which nothing can be built.
+    """
+    days = days_of(context)
+    if days is None:
+        return None
+    known = set(warehouse.touched_dates(book))
+    if known.isdisjoint(days):
+        context.log.warning("The book has no data of the days of this run: nothing is built.")
+        return []
+    if max(days) > max(known):
+        raise dg.Failure(
+            f"The data end on {max(known)}: start the run again for days up to that one. Days that"
+            " come later are built once their files are in landing/.",
+            allow_retries=False,
+        )
+    return days
 
 
 def all_days() -> list[date]:

@@ -22,7 +22,6 @@ class Calendar:
 
     time_zone: str
     first_day: date
-    is_declared: bool
 
     @property
     def first_monday(self) -> date:
@@ -30,10 +29,11 @@ class Calendar:
         return self.first_day + timedelta(days=-self.first_day.weekday() % 7)
 
 
-def load_calendar(reference_dir: Path) -> Calendar:
-    """The calendar of a book: `first_day` of `organization.yml`.
+def load_calendar(reference_dir: Path, data_from: date | None = None) -> Calendar:
+    """The calendar of a book: `first_day` of `organization.yml`, else where its data begin.
 
-    Without that field the book begins on the first day on which the terms of a site hold.
+    Before there is any, `data_from`, the book begins on the first day on which the terms of a site
+    hold.
 
     Raises:
         ReferenceErrors: the files that say it have mistakes, or none says it.
@@ -42,16 +42,18 @@ def load_calendar(reference_dir: Path) -> Calendar:
     read = Reader(reference_dir, mistakes)
     organization = read.one("organization.yml", Organization)
     if organization is not None and organization.first_day is not None:
-        return Calendar(organization.time_zone, organization.first_day, is_declared=True)
+        return Calendar(organization.time_zone, organization.first_day)
     sites = read.each("sites", TypeAdapter(Site))
     if mistakes.causes:
         raise ReferenceErrors(mistakes.causes)
-    starts = [terms.valid_from for site in sites for terms in site.terms]
-    if not starts:
+    first_day = data_from or min(
+        (terms.valid_from for site in sites for terms in site.terms), default=None
+    )
+    if first_day is None:
         raise ReferenceErrors(
             [
                 "organization.yml: first_day: not found, and no site has terms that begin on a day:"
                 " add the field, as first_day: 2026-04-05"
             ]
         )
-    return Calendar(organization.time_zone, min(starts), is_declared=False)
+    return Calendar(organization.time_zone, first_day)

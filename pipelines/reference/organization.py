@@ -99,7 +99,7 @@ class Agenda(Model):
 class Organization(Model):
     """The organization whose book this is.
 
-    `first_day` is the first UTC day of the book: Dagster builds the days from it on. An exchange
+    `first_day` is the first UTC day of the book: Dagster shows the days from it on. An exchange
     rate holds until the next one, for at most `fx_rate_holds_days` days after its own: central
     banks publish none on weekends and holidays, of which Easter has the most in a row. Files that
     are deleted from `landing/` are out of the book, unless `landing_kept_days` says how long files
@@ -123,8 +123,8 @@ class Organization(Model):
     """direct: CO2e of operation. life_cycle: CO2e of building, fuel and operation.
     Left out: direct, as Scope 2 counts."""
     first_day: date | None = None
-    """First UTC day of the book, as 2026-01-01; left out: the first day on which terms of a
-    site hold."""
+    """First UTC day of the book, as 2026-01-01; left out: the first day with data, and before
+    there is any the first day on which terms of a site hold."""
     fx_rate_holds_days: Annotated[int, Field(ge=0, le=31)] = 5
     """Days for which an exchange rate holds where no later one is given; left out: 5."""
     landing_kept_days: Annotated[int, Field(ge=1)] | None = None

@@ -31,5 +31,5 @@ def agenda_rules() -> tuple[str, ...]:
 
 
 def finding_rules() -> tuple[dict[str, Any], ...]:
-    """What data can violate, as declared: rule_id, source_table, unit, is_withheld, mend."""
+    """What data can violate: rule_id, description, source_table, unit, is_withheld, mend."""
     return tuple(_variables()["finding_rules"])

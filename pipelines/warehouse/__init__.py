@@ -25,6 +25,7 @@ from pipelines.warehouse.planning import (
     built_from,
     built_loads,
     changed_from,
+    first_date,
     plan,
     touched_dates,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "close_connections",
     "dbt_dir",
     "digest_of",
+    "first_date",
     "invoke_dbt",
     "keep_manifest",
     "manifest_path",

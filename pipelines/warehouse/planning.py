@@ -188,6 +188,12 @@ def touched_dates(book: Book) -> list[date]:
     return list(_touched(records.filter(pl.col("status").is_in(IN_BOOK))))
 
 
+def first_date(book: Book) -> date | None:
+    """The first UTC date of what happened that any load tells of; None without one."""
+    records = read_load_records(book).filter(pl.col("status").is_in(IN_BOOK))
+    return min(_touched(_happened(records)), default=None)
+
+
 def _touched(loads: pl.DataFrame) -> tuple[date, ...]:
     return tuple(loads["touched_dates"].explode().drop_nulls().unique().sort())
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.connectors import FORMATS
+from pipelines.connectors import FORMATS, TABLES_OF
 from pipelines.connectors.common import Context, UnreadableFile
 from pipelines.connectors.mappings import Mappings, Quantity, ReadingsMapping, Source, Time
 from pipelines.connectors.reading import Reader
@@ -553,6 +553,7 @@ def load(tmp_path_factory) -> Iterator[Callable[[str, bytes], tuple[set[tuple], 
             rows, count = set(), 0
             parts = [(landed, part) for part in reader.read(path, name, sha256)]
             for table, frame in rows_of(parts, Counter()).items():
+                assert table in TABLES_OF[landed.format]
                 good, bad, left_out = split(frame, RAW_TABLES[table], DECLARED, loaded)
                 count += len(good) + len(bad) + len(left_out)
                 rows |= set(good.drop("load_id", "source_row").rows())

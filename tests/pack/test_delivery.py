@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -147,7 +147,17 @@ def shown_packs(book: Book) -> tuple[set[str], dict[str, object]]:
         assert latest is not None
         metadata = latest.asset_materialization.metadata
         weeks = instance.get_materialized_partitions(packs.key)
-        return weeks, {name: value.value for name, value in metadata.items()}
+        return weeks, told(metadata)
+
+
+def told(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, object]:
+    """What stands beside an asset; tables as the values of their rows."""
+    return {
+        name: [cell for row in value.records for cell in row.data.values()]
+        if isinstance(value, dg.TableMetadataValue)
+        else value.value
+        for name, value in metadata.items()
+    }
 
 
 def marks(book: Book) -> list[str]:
@@ -346,7 +356,7 @@ def test_the_asset_draws_sends_once_and_shows_what_it_did_without_secrets(book, 
                 [packs], partition_key="2026-10-26", resources=resources, instance=instance
             )
             [event] = result.asset_materializations_for_node("published__packs")
-            shown.append({name: value.value for name, value in event.metadata.items()})
+            shown.append(told(event.metadata))
             events = "".join(str(entry) for entry in result.all_events)
             logs = "".join(str(record) for record in instance.all_logs(result.run_id))
             assert SECRET not in events + logs

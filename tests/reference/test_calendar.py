@@ -1,4 +1,4 @@
-"""The first day of a book: declared, or the first on which terms of a site hold."""
+"""The first day of a book: declared, else of its data, else of the terms of its sites."""
 
 from datetime import date
 from pathlib import Path
@@ -32,16 +32,26 @@ def declare(folder: Path, first_day: str) -> None:
 def test_weeks_begin_on_the_first_monday_of_the_declared_days(folder, first_day, first_monday):
     declare(folder, first_day)
     calendar = reference.load_calendar(folder)
-    assert calendar == reference.Calendar(
-        "Europe/Berlin", date.fromisoformat(first_day), is_declared=True
-    )
+    assert calendar == reference.Calendar("Europe/Berlin", date.fromisoformat(first_day))
     assert calendar.first_monday == first_monday
 
 
-def test_a_book_that_declares_none_begins_with_the_terms_of_its_sites(folder):
-    assert reference.load_calendar(folder) == reference.Calendar(
-        "Europe/Berlin", date(2026, 1, 1), is_declared=False
+@pytest.mark.parametrize(
+    ("data_from", "first_day"),
+    [(None, date(2026, 1, 1)), (date(2026, 3, 9), date(2026, 3, 9))],
+    ids=["without data", "with data"],
+)
+def test_a_book_that_declares_none_begins_with_its_data_or_the_terms_of_its_sites(
+    folder, data_from, first_day
+):
+    assert reference.load_calendar(folder, data_from) == reference.Calendar(
+        "Europe/Berlin", first_day
     )
+
+
+def test_a_declared_day_goes_before_that_of_the_data(folder):
+    declare(folder, "2026-10-04")
+    assert reference.load_calendar(folder, date(2026, 3, 9)).first_day == date(2026, 10, 4)
 
 
 def test_mistakes_in_files_that_do_not_say_when_the_book_begins_do_not_matter(folder):
