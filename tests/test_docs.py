@@ -1,0 +1,316 @@
+"""The manual: its commands and queries run as they stand there, and its links lead somewhere.
+
+How a block says what it is stands in CONTRIBUTING.md. The README's questions and reference data
+have tests of their own (`test_readme.py`).
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from pydantic import TypeAdapter, ValidationError
+
+from pipelines.book import Book
+from pipelines.cli import app
+from pipelines.published import query
+from pipelines.reference.schemas import MODELS
+
+ROOT = Path(__file__).parents[1]
+MANUAL = sorted((ROOT / "docs").rglob("*.md"))
+README = ROOT / "README.md"
+PAGES = [*MANUAL, README, ROOT / "CONTRIBUTING.md"]
+
+COMMANDS = ("console", "sh", "bash")
+SHOWN = ("text", "ini", "nginx", "csv", "json", "xml")
+OPTIONS = {
+    "sql": {"team", "rows"},
+    **{language: {"status"} for language in COMMANDS},
+    "yaml": set[str](),
+    **{language: {"file"} for language in SHOWN},
+}
+"""Kinds of block, and what each may say of itself."""
+NOT_HERE = {
+    "curl": "asks a server",
+    "git": "fetches from elsewhere",
+    "make": "sets up the whole project",
+    "pip": "fetches from elsewhere",
+    "podman": "needs containers",
+    "psql": "needs a server",
+    "ssh": "needs another host",
+    "systemctl": "needs systemd",
+}
+"""Commands for whose sake a block may be left out here, and why."""
+MOST_NOT_RUN = 12
+FILE_LINE = re.compile(r"# (in )?reference/(\S+)\n")
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    options: dict[str, str]
+    text: str
+    not_run: str | None
+    """Why it is not run, where it says so."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    def commands(self) -> list[str]:
+        """What is typed, one command each."""
+        lines = iter(self.text.splitlines())
+        commands = []
+        for line in lines:
+            if self.language == "console" and not line.startswith("$ "):
+                continue
+            command = line.removeprefix("$ ")
+            while command.endswith("\\"):
+                command = f"{command}\n{next(lines)}"
+            commands.append(command)
+        return [command for command in commands if command and not command.startswith("#")]
+
+    def output(self) -> list[str]:
+        """What it shows of the answer, line by line."""
+        if self.language != "console":
+            return []
+        told = re.sub(r"\\\n.*", "", self.text)
+        return [line for line in told.splitlines() if line.strip() and not line.startswith("$ ")]
+
+
+@cache
+def tokens(page: Path) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse(page.read_text())
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    before: Token | None = None
+    for token in tokens(page):
+        if token.type == "fence" and not token.info.startswith("{"):
+            language, *options = token.info.split() or [""]
+            note = before.content if before is not None and before.type == "html_block" else ""
+            reason = re.match(r"<!-- not run: (.+?) -->", note)
+            assert token.map is not None
+            yield Block(
+                page,
+                token.map[0] + 1,
+                language,
+                dict(option.partition("=")[::2] for option in options),
+                token.content,
+                reason and reason[1],
+            )
+        before = token
+
+
+BLOCKS = [block for page in MANUAL for block in blocks(page)]
+
+
+def of(*languages: str) -> list[Block]:
+    return [block for block in BLOCKS if block.language in languages]
+
+
+def test_every_block_says_what_it_is():
+    assert [
+        block.place
+        for block in BLOCKS
+        if block.language not in OPTIONS or set(block.options) - OPTIONS[block.language]
+    ] == []
+
+
+@pytest.mark.parametrize("block", of("sql"), ids=lambda block: block.place)
+def test_a_query_is_answered(demo_book: Book, block: Block):
+    answer = query.run_sql(demo_book, block.options.get("team", "energy"), block.text)
+    assert (answer.height == 0) == (block.options.get("rows") == "0")
+
+
+@pytest.mark.parametrize("block", of("yaml"), ids=lambda block: block.place)
+def test_an_example_of_a_reference_file_is_right(block: Block):
+    named = FILE_LINE.match(block.text)
+    assert named, "name the file in the first line: # reference/meters.yml, or # in reference/…"
+    is_part, name = named.groups()
+    model = TypeAdapter(MODELS[name.partition("/")[0].removesuffix(".yml")])
+    try:
+        model.validate_python(yaml.safe_load(block.text))
+    except ValidationError as error:
+        mistakes = [
+            (problem["loc"], problem["msg"])
+            for problem in error.errors()
+            if not (is_part and problem["type"] == "missing" and len(problem["loc"]) <= 2)
+        ]
+        assert mistakes == []
+
+
+def test_only_what_cannot_run_here_is_not_run():
+    left_out = [block for block in BLOCKS if block.not_run is not None]
+    assert len(left_out) <= MOST_NOT_RUN
+    assert [
+        block.place
+        for block in left_out
+        if not {word for command in block.commands() for word in command.split()} & set(NOT_HERE)
+    ] == []
+
+
+def script(page: Path) -> str:
+    """All that is typed on a page, as one script, which ends at the first wrong status."""
+    lines = [
+        'told() { [ "$3" = "$2" ] || { echo "$1: status $3, expected $2" >&9; exit 1; }; }',
+        'write() { mkdir -p "$(dirname "$1")" && cat > "$1"; }',
+        'exec 9>"$OUT/failed"',
+    ]
+    for block in blocks(page):
+        whole = FILE_LINE.match(block.text) if block.language == "yaml" else None
+        name = block.options.get("file") or (
+            f"reference/{whole[2]}" if whole and not whole[1] else None
+        )
+        if name is not None:
+            lines += [
+                f"write \"${{WATTBOOK_DATA_DIR:-data}}/\"{shlex.quote(name)} <<'END OF FILE'",
+                f"{block.text}END OF FILE",
+            ]
+        if block.language in COMMANDS and block.not_run is None:
+            commands = block.commands()
+            lines.append(f'exec >"$OUT/{block.line}" 2>&1')
+            for command in commands:
+                status = block.options.get("status", "0") if command is commands[-1] else "0"
+                place = shlex.quote(f"{block.place}: {command}")
+                lines += [command, f"told {place} {status} $?"]
+    return "\n".join(lines) + "\n"
+
+
+def copied(demo: Path, folder: Path) -> None:
+    """A book to write into; what is never written in place is shared with the demo's."""
+    for name in ("landing", "lake", "published"):
+        shutil.copytree(demo / name, folder / name, symlinks=True, copy_function=os.link)
+    for name in ("reference", "dbt"):
+        shutil.copytree(demo / name, folder / name)
+    shutil.copyfile(demo / "warehouse.duckdb", folder / "warehouse.duckdb")
+
+
+def plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def is_told(line: str, by: list[str]) -> Callable[[int], int | None]:
+    """Where after a place a line stands in what was printed."""
+    pattern = re.compile(".*".join(re.escape(part) for part in plain(line).split("…")))
+    return lambda start: next(
+        (place + 1 for place in range(start, len(by)) if pattern.search(plain(by[place]))), None
+    )
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in MANUAL if any(block.language in COMMANDS for block in blocks(page))],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
+def test_the_commands_of_a_page_run_in_their_order(demo_book: Book, page: Path, tmp_path: Path):
+    run = [b for b in blocks(page) if b.language in COMMANDS and b.not_run is None]
+    place, out = tmp_path / "here", tmp_path / "out"
+    place.mkdir()
+    out.mkdir()
+    if run:
+        copied(demo_book.data_dir, place / "data")
+    settings = {name: value for name, value in os.environ.items() if "WATTBOOK" not in name}
+
+    answer = subprocess.run(
+        ["bash", "-c", script(page)],
+        cwd=place,
+        env=settings
+        | {
+            "HOME": str(tmp_path),
+            "OUT": str(out),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        },
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+    shutil.rmtree(place)
+    printed = {block: out / str(block.line) for block in run}
+    failed = (out / "failed").read_text()
+    last = [file.read_text() for file in printed.values() if file.exists()][-1:]
+    assert (answer.returncode, failed) == (0, ""), last
+    for block, file in printed.items():
+        lines, seen = file.read_text().splitlines(), 0
+        for line in block.output():
+            found = is_told(line, lines)(seen)
+            assert found is not None, f"{block.place}: not printed: {line}\n{file.read_text()}"
+            seen = found
+
+
+def written_in_a_line(page: Path) -> Iterator[str]:
+    for token in tokens(page):
+        yield from (one.content for one in token.children or [] if one.type == "code_inline")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_command_and_option_it_names_is_there(page: Path):
+    group: Any = typer.main.get_command(app)
+    wrong = []
+    for text in written_in_a_line(page):
+        if not text.startswith("wattbook ") or "[" in text:
+            continue
+        words = shlex.split(text)[1:]
+        options = [word.partition("=")[0] for word in words if word.startswith("--")]
+        name = next((word for word in words if not word.startswith("-")), None)
+        command = group.commands.get(name or "", group)
+        known = {option for part in (group, command) for p in part.params for option in p.opts}
+        if (name and command is group) or set(options) - known - {"--help"}:
+            wrong.append(text)
+    assert wrong == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The names under which forges and the site find its headings."""
+    found: Counter[str] = Counter()
+    names = set()
+    for token, inline in zip(tokens(page), tokens(page)[1:], strict=False):
+        if token.type == "heading_open":
+            text = "".join(
+                part.content
+                for part in inline.children or []
+                if part.type in ("text", "code_inline")
+            )
+            name = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+            names.add(f"{name}-{found[name]}" if found[name] else name)
+            found[name] += 1
+    return names
+
+
+def targets(page: Path) -> Iterator[str]:
+    for token in tokens(page):
+        for part in token.children or []:
+            name = {"link_open": "href", "image": "src"}.get(part.type)
+            if name is not None:
+                yield str(part.attrs[name])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_page_or_heading(page: Path):
+    dead = []
+    for target in targets(page):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        to = (page.parent / name).resolve() if name else page
+        if not to.exists() or (anchor and anchor not in anchors(to)):
+            dead.append(target)
+    assert dead == []
