@@ -30,7 +30,8 @@ bench: $(STAMP)  ## measure beside other ways and write docs/performance.md: mak
 	$(BIN)/python -m benchmarks --size $(SIZE)
 
 docs: $(STAMP)  ## the manual as a site in .site/, its tables and reference files as the models say them
-	$(BIN)/sphinx-build --quiet --fail-on-warning --fresh-env docs .site
+	$(BIN)/python -m docs.generated
+	$(BIN)/sphinx-build --quiet --fail-on-warning --fresh-env --conf-dir docs . .site
 
 unit: $(STAMP)  ## unit tests of one model, on a built book: make unit MODEL=fct_marginal_cost
 	WATTBOOK_WAREHOUSE=$(abspath $(DATA_DIR))/warehouse.duckdb $(BIN)/dbt --quiet test \
