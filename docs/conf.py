@@ -6,6 +6,7 @@ What belongs here: its settings. What does not: the pages written from models (`
 import re
 from pathlib import PurePosixPath
 
+from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 project = "Wattbook"
@@ -20,6 +21,7 @@ myst_heading_anchors = 4
 html_theme = "furo"
 html_title = "Wattbook"
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 
 
@@ -33,5 +35,6 @@ def _add_contents(app: Sphinx, name: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Let pages lead to one another."""
+    """Let pages lead to one another, and show CSV as it is."""
+    app.add_lexer("csv", TextLexer)
     app.connect("source-read", _add_contents)

@@ -193,13 +193,15 @@ def _reference_page(name: str) -> str:
         links = ", ".join(f"[`{path}`](../../data/reference/{path})" for path in demo)
         parts.append(f"The demo has {links}.")
     values = list(demo.values())
+    seen: dict[str, str] = {}
     if kinds:
-        parts += _of_kinds(schema, kinds, values, {})
+        parts += _of_kinds(schema, kinds, values, seen)
     else:
         parts.append(_told(schema))
         parts.append(_fields(schema, schema, values))
-        parts += _sections(schema, schema, values, {})
-    return "\n\n".join(part for part in parts if part) + "\n"
+        parts += _sections(schema, schema, values, seen)
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return re.sub(r"\[\[(.+?)\]\]", lambda at: f"[{seen[at[1]]}](#{_anchor(seen[at[1]])})", text)
 
 
 def _of_kinds(
@@ -243,7 +245,7 @@ def _sections(
         for name, held in _held(said, root):
             entries = [entry for value in inner for entry in _entries(value, held)]
             kinds = _kinds(held, root)
-            known = name or "/".join(kinds)
+            known = _known(name, held, root)
             if known in seen:
                 continue
             seen[known] = field + of
@@ -320,20 +322,31 @@ def _takes(field: str, said: Schema, root: Schema) -> str:
         _, entry = _of(inner, root)
         if "enum" in entry:
             words += " of " + expectations.either([f"`{value}`" for value in entry["enum"]])
-        elif "properties" in entry or "allOf" in entry:
-            words = "a list, see below"
+        elif "properties" in entry:
+            words = f"a list, see {_place(inner, root)}"
         elif entry.get("type") == "string":
             words = "a list of texts"
     elif "properties" in here:
-        words = "fields, see below"
+        words = f"fields, see {_place(said, root)}"
     elif here.get("type") == "object":
-        words = "names with a value each"
+        held = [name for name, _ in _held(said, root)]
+        words = "names with a value each" + "".join(f", see [[{name}]]" for name in held)
     named = unit(field)
     return (
         f"{words}, {named}"
         if named not in ("", "ratio") and here.get("type") in ("number", "integer")
         else words
     )
+
+
+def _place(schema: Schema, root: Schema) -> str:
+    """Stands for the section of a mapping until all of a page are known."""
+    return f"[[{_known(*_of(schema, root), root)}]]"
+
+
+def _known(name: str, schema: Schema, root: Schema) -> str:
+    """What a mapping is known by: its model, or the kinds that it may be of."""
+    return name or "/".join(_kinds(schema, root))
 
 
 def _example(field: str, here: Schema, values: list[Any]) -> str:
@@ -404,8 +417,10 @@ def table_pages(manifest: dict[str, Any], types: Mapping[str, Mapping[str, str]]
         " of the key that both have are the same.",
         _table(["table", "one row per", "key", "for"], rows),
         "## How they hang together",
-        "An arrow leads from a table to one that is worked out from it.",
-        f"![Tables by subject, with arrows from each to those worked out from it]({PICTURE})",
+        "An arrow leads from a table to one that is worked out from it; arrows that follow from"
+        " others are left out.",
+        f"[![Tables by subject, with arrows from each to those worked out from it]({PICTURE})]"
+        f"({PICTURE})",
         "## By subject",
         "\n".join(
             f"- [{subject}](tables/{subject}.md): {said}" for subject, said in SUBJECTS.items()

@@ -387,3 +387,42 @@ def test_every_link_leads_to_a_page_or_heading(page: Path):
         if not to.exists() or (anchor and anchor not in anchors(to)):
             dead.append(target)
     assert dead == []
+
+
+def test_every_page_is_named_in_the_index_or_by_a_page_that_is():
+    index = ROOT / "docs/index.md"
+    reached, waiting = {index}, [index]
+    while waiting:
+        page = waiting.pop()
+        for target in targets(page):
+            to = (page.parent / target.partition("#")[0]).resolve()
+            if to in MANUAL and to not in reached:
+                reached.add(to)
+                waiting.append(to)
+    assert [page.name for page in MANUAL if page not in reached] == []
+
+
+@pytest.mark.slow
+def test_the_site_is_made_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path):
+    made = subprocess.run(
+        [
+            *(sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going"),
+            *("--conf-dir", str(ROOT / "docs"), str(ROOT), str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (made.returncode, made.stderr) == (0, "")
+    loaded = {
+        (page.name, at)
+        for page in tmp_path.rglob("*.html")
+        for at in re.findall(
+            r"<(?:link|script|img|iframe)\b[^>]*?(?:href|src)=\"([^\"]+)", page.read_text()
+        )
+    }
+    assert len(loaded) > len(MANUAL)
+    assert [one for one in loaded if re.match(r"(https?:)?//", one[1])] == []
+    styles = "".join(file.read_text() for file in (tmp_path / "_static").rglob("*.css"))
+    assert re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//", styles) == []
+    assert "effective_it_mw" in (tmp_path / "searchindex.js").read_text()
