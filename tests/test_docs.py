@@ -4,6 +4,7 @@ How a block says what it is stands in CONTRIBUTING.md. The README's questions an
 have tests of their own (`test_readme.py`).
 """
 
+import json
 import os
 import re
 import shlex
@@ -95,7 +96,7 @@ class Block:
         """What it shows of the answer, line by line."""
         if self.language != "console":
             return []
-        told = re.sub(r"\\\n.*", "", self.text)
+        told = re.sub(r"\\\n(?:.*\\\n)*.*", "", self.text)
         return [line for line in told.splitlines() if line.strip() and not line.startswith("$ ")]
 
 
@@ -166,7 +167,7 @@ def test_an_example_of_a_reference_file_is_right(block: Block):
 
 
 def test_the_generated_pages_are_what_models_and_tables_say(demo_book: Book):
-    manifest = warehouse.parse(demo_book)
+    manifest = json.loads(warehouse.manifest_path(demo_book).read_text())
     made = generated.pages(manifest, generated.column_types(demo_book))
     written = {
         path.relative_to(generated.DOCS).as_posix(): path.read_text()
@@ -178,7 +179,7 @@ def test_the_generated_pages_are_what_models_and_tables_say(demo_book: Book):
 
 
 def test_the_picture_of_the_tables_shows_each_and_what_it_is_worked_out_from(demo_book: Book):
-    manifest = warehouse.parse(demo_book)
+    manifest = json.loads(warehouse.manifest_path(demo_book).read_text())
     picture = (generated.DOCS / generated.PICTURE).read_text()
     tables = {name for edge in generated.edges(manifest) for name in edge}
     assert len(tables) > 25
@@ -327,6 +328,21 @@ def test_the_commands_of_a_page_run_in_their_order(demo_book: Book, page: Path, 
             found = is_told(line, lines)(seen)
             assert found is not None, f"{block.place}: not printed: {line}\n{file.read_text()}"
             seen = found
+
+
+def test_what_is_typed_and_what_is_printed_are_told_apart():
+    text = "$ one \\\n    more \\\n    still\nsaid\n\n$ two\nsaid too\n"
+    block = Block(README, 1, "console", {}, text, None)
+    assert block.commands() == ["one \\\n    more \\\n    still", "two"]
+    assert block.output() == ["said", "said too"]
+
+
+def test_a_line_is_told_where_it_stands_after_the_one_before():
+    printed = ["wrote   /tmp/book/a.yml", "done", "done"]
+    assert is_told("wrote …/book/a.yml", printed)(0) == 1
+    assert is_told("done", printed)(2) == 3
+    assert is_told("done", printed)(3) is None
+    assert is_told("wrote b.yml", printed)(0) is None
 
 
 def written_in_a_line(page: Path) -> Iterator[str]:
