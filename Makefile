@@ -15,7 +15,7 @@ UV := env $$(index="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: demo check test unit ui lint lock setup bench
+.PHONY: demo check test unit ui lint lock setup bench docs
 
 demo: $(STAMP)  ## simulate three sites, run the whole pipeline, print the week
 	$(BIN)/wattbook --data-dir $(DATA_DIR) demo
@@ -28,6 +28,10 @@ test: $(STAMP)  ## all tests, on at most four processes
 
 bench: $(STAMP)  ## measure beside other ways and write docs/performance.md: make bench SIZE=quick, usual or large
 	$(BIN)/python -m benchmarks --size $(SIZE)
+
+docs: $(STAMP)  ## the manual as a site in .site/, its tables and reference files as the models say them
+	$(BIN)/python -m docs.generated
+	$(BIN)/sphinx-build --quiet --fail-on-warning --fresh-env --conf-dir docs . .site
 
 unit: $(STAMP)  ## unit tests of one model, on a built book: make unit MODEL=fct_marginal_cost
 	WATTBOOK_WAREHOUSE=$(abspath $(DATA_DIR))/warehouse.duckdb $(BIN)/dbt --quiet test \

@@ -63,7 +63,7 @@ def imported_distributions(*folders: Path) -> dict[str, set[str]]:
         for folder in folders
         for _, name in imports(folder)
         if (package := name.partition(".")[0]) not in stdlib_module_names
-        and package not in ("benchmarks", "pipelines", "tests")
+        and package not in ("benchmarks", "docs", "pipelines", "tests")
     }
 
 
@@ -86,7 +86,7 @@ def dev() -> set[str]:
 def test_what_is_imported_is_declared(dependencies, dev):
     at_run_time = imported_distributions(PIPELINES)
     assert [name for name, found in at_run_time.items() if not found & dependencies] == []
-    by_tests = imported_distributions(TESTS, PROJECT / "benchmarks")
+    by_tests = imported_distributions(TESTS, PROJECT / "benchmarks", PROJECT / "docs")
     assert [name for name, found in by_tests.items() if not found & (dependencies | dev)] == []
 
 
@@ -96,7 +96,9 @@ def test_what_is_declared_is_imported_or_says_why_it_has_to_be_there(dependencie
     )
     at_run_time = set().union(*imported_distributions(PIPELINES).values())
     assert dependencies - at_run_time - with_reason == set()
-    by_tests = set().union(*imported_distributions(TESTS, PROJECT / "benchmarks").values())
+    by_tests = set().union(
+        *imported_distributions(TESTS, PROJECT / "benchmarks", PROJECT / "docs").values()
+    )
     assert dev - by_tests - {name.lower() for name in with_reason} == set()
 
 
