@@ -812,6 +812,8 @@ def test_a_table_is_found_by_its_bare_name_as_long_as_the_team_sees_it(by_day):
             }
 
     assert bare_names() == dict.fromkeys(["fct_days", "fct_statements", "raw_loads"], True)
+    listed = query.run_sql(by_day, "finance", "show tables")
+    assert listed["name"].to_list() == ["fct_days", "fct_statements", "raw_loads"]
     write_manifest(by_day, DAYS)
     change_days(by_day, "2026-10-03", build_from="2026-10-03")
     publishing.publish(by_day)
