@@ -397,6 +397,7 @@ def _drop_all_but(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -
     there = "select table_name from duckdb_tables() where database_name = 'team'"
     for (name,) in connection.execute(there).fetchall():
         if name not in names:
+            connection.execute(f"drop view if exists team.main.{sql_name(name)}")
             connection.execute(f"drop table team.marts.{sql_name(name)}")
 
 
@@ -413,6 +414,10 @@ def _fill(
     connection.execute(f"comment on table {target} is {sql_text(table.comment)}")
     for column, comment in table.columns.items():
         connection.execute(f"comment on column {target}.{sql_name(column)} is {sql_text(comment)}")
+    # A file cannot keep a search path, so that clients look in `main` for a name without schema.
+    # The view names no database: each client calls the file as it likes.
+    name = sql_name(table.name)
+    connection.execute(f"create or replace view team.main.{name} as from marts.{name}")
 
 
 def _kept_files(base: Base | None, table: PublishedTable, since: date | None) -> list[Path]:

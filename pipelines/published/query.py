@@ -88,7 +88,11 @@ def opened(book: Book, team: str) -> duckdb.DuckDBPyConnection:
         raise QueryError([f"{file}: not published yet: run `wattbook run` first"])
     connection = _opened(file)
     connection.execute("set timezone = 'UTC'")
-    connection.execute("set search_path = 'marts'")
+    names = "from duckdb_views() where schema_name = 'main' and not internal"
+    if not connection.execute(names).fetchall():
+        # What was published before bare names led anywhere; where they do, `show tables` would
+        # list each table twice.
+        connection.execute("set search_path = 'marts'")
     connection.execute("set enable_external_access = false")
     connection.execute("set lock_configuration = true")
     return connection

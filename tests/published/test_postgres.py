@@ -169,7 +169,7 @@ def as_postgres_gives(connection, table) -> list[tuple]:
     """Rows of a table; decimals, which ADBC hands over as text, and structs are text."""
     text = connection.execute(
         'select list(format(\'cast("{}" as varchar) as "{}"\', column_name, column_name))'
-        f" from duckdb_columns() where table_name = '{table}'"
+        f" from duckdb_columns() where schema_name = 'marts' and table_name = '{table}'"
         " and (data_type like 'STRUCT%' or data_type like 'DECIMAL%')"
     ).fetchall()[0][0]
     replaced = f" replace ({', '.join(text)})" if text else ""

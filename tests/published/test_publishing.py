@@ -192,7 +192,8 @@ def test_costs_on_confidential_prices_are_rounded_to_powers_of_the_ratio(with_co
             " from marts.fct_costs order by rowid"
         ).fetchall()
         comments = team.execute(
-            "select comment from duckdb_columns() where column_name in ('unit_cost', 'price')"
+            "select comment from duckdb_columns()"
+            " where schema_name = 'marts' and column_name in ('unit_cost', 'price')"
         ).fetchall()
 
     # 0.64 is 1.25 ** -2, 9.3132 is 1.25 ** 10.
@@ -267,7 +268,8 @@ def test_a_column_in_pascal_case_has_its_own_audience_and_description(built):
 def comments_of(file, table):
     with duckdb.connect(str(file), read_only=True) as connection:
         return connection.execute(
-            "select column_name, comment from duckdb_columns() where table_name = ?"
+            "select column_name, comment from duckdb_columns()"
+            " where schema_name = 'marts' and table_name = ?"
             " order by column_index",
             [table],
         ).fetchall()
@@ -287,7 +289,8 @@ def test_rows_are_sorted_by_key_and_described_as_the_models_are(built):
         comments = connection.execute(
             "select comment from duckdb_tables() where table_name = 'fct_statements'"
             " union all select comment from duckdb_columns()"
-            " where table_name = 'fct_statements' and column_name = 'price_per_mwh'"
+            " where schema_name = 'marts' and table_name = 'fct_statements'"
+            " and column_name = 'price_per_mwh'"
         ).fetchall()
     assert comments == [("One row per fct_statements.",), ("Contract price.",)]
 
@@ -799,6 +802,24 @@ def test_what_a_team_may_no_longer_see_is_taken_away(built):
     ]
 
 
+def test_a_table_is_found_by_its_bare_name_as_long_as_the_team_sees_it(by_day):
+    def bare_names():
+        with duckdb.connect(str(by_day.published / "finance.duckdb"), read_only=True) as team:
+            names = team.execute("select view_name from duckdb_views() where not internal")
+            return {
+                name: team.table(name).fetchall() == team.table(f"marts.{name}").fetchall()
+                for (name,) in names.fetchall()
+            }
+
+    assert bare_names() == dict.fromkeys(["fct_days", "fct_statements", "raw_loads"], True)
+    listed = query.run_sql(by_day, "finance", "show tables")
+    assert listed["name"].to_list() == ["fct_days", "fct_statements", "raw_loads"]
+    write_manifest(by_day, DAYS)
+    change_days(by_day, "2026-10-03", build_from="2026-10-03")
+    publishing.publish(by_day)
+    assert bare_names() == dict.fromkeys(["fct_days", "raw_loads"], True)
+
+
 def test_before_the_first_build_the_error_says_what_to_run(book):
     with pytest.raises(publishing.PublishError, match="run `wattbook build` first"):
         publishing.publish(book)
@@ -810,7 +831,8 @@ def test_a_duckdb_1_4_client_opens_the_published_file(built):
     question = (
         "import duckdb, sys; connection = duckdb.connect(sys.argv[1], read_only=True);"
         "print(duckdb.__version__[:3],"
-        " connection.execute('select sum(price_per_mwh) from marts.fct_statements').fetchall())"
+        " connection.execute('select sum(price_per_mwh) from marts.fct_statements').fetchall(),"
+        " connection.execute('select sum(price_per_mwh) from fct_statements').fetchall())"
     )
     answer = subprocess.run(
         [sys.executable, "-S", "-c", question, built.published / "finance.duckdb"],
@@ -819,4 +841,4 @@ def test_a_duckdb_1_4_client_opens_the_published_file(built):
         text=True,
         check=True,
     )
-    assert answer.stdout == "1.4 [(Decimal('90.5'),)]\n"
+    assert answer.stdout == "1.4 [(Decimal('90.5'),)] [(Decimal('90.5'),)]\n"
