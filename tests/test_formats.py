@@ -8,15 +8,17 @@ between `<!-- table: name -->` and `<!-- end -->`. `python -m tests.test_formats
 the pages; a test compares them.
 """
 
-import hashlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import get_args
 
 import polars as pl
@@ -39,9 +41,9 @@ from pipelines.connectors import (
     prometheus,
     sacct,
 )
-from pipelines.connectors.common import LEFT_OUT_REASON, Context, UnreadableFile
+from pipelines.connectors.common import Context, UnreadableFile
 from pipelines.connectors.mappings import Mappings, MetricMapping, ReadingsMapping
-from pipelines.connectors.reading import Reader
+from pipelines.connectors.reading import Reader, file_sha256
 from pipelines.lake.landing import LandedFile, rows_of
 from pipelines.lake.quarantine import Declared, split
 from pipelines.lake.schemas import PROVENANCE_COLUMNS, RAW_TABLES, columns_to_fill
@@ -60,6 +62,8 @@ EXAMPLE = re.compile(
 )
 TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
 DECLARED_IN = re.compile(r"```yaml\n# in reference/mappings.yml\n(.*?)```", re.DOTALL)
+CONTRACTS = ("battery_csv", "outages_csv", "certificates", "invoices", "readings_csv")
+"""Formats of the book's own, whose readers tell their columns in a table."""
 MOST_COLUMNS = 7
 MOST_ROWS = 4
 """Of a table; of more the first are shown."""
@@ -105,29 +109,46 @@ def examples() -> list[Example]:
     ]
 
 
-def outcome(example: Example, folder: Path) -> Outcome:
-    """Lands the example, and reads it as a book does that declares what the page declares."""
+def outcomes(files: Sequence[Example]) -> dict[Example, Outcome]:
+    """What files of one page come to in a book that declares what the page declares."""
+    context = Context(CLUSTERS, _mappings(files[0].page))
+    with TemporaryDirectory() as folder, Reader(context, columns_to_fill()) as reader:
+        return {
+            one: _outcome(one, Path(folder) / str(number), context, reader)
+            for number, one in enumerate(files)
+        }
+
+
+@cache
+def of_page(page: Path) -> dict[Example, Outcome]:
+    """What the examples of a page come to."""
+    found = [one for one in examples() if one.page == page]
+    return outcomes(found) if found else {}
+
+
+def _outcome(example: Example, folder: Path, context: Context, reader: Reader) -> Outcome:
     declared = Declared(
         digest="0" * 16,
-        context=Context(CLUSTERS, _mappings(example.page)),
+        context=context,
         names={},
         first_day=datetime(2026, 1, 1, tzinfo=UTC),
         kept_days=None,
     )
     path = folder / example.path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True)
     path.write_text(example.text)
     content = path.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
+    sha256 = file_sha256(BytesIO(content), example.path)
     known = (LOADED_AT, LOADED_AT, 1)
     landed = LandedFile(path, example.path, example.format, sha256, len(content), *known)
     loaded = pl.DataFrame({"load_id": [landed.load_id], "first_loaded_at": [LOADED_AT]})
-    rows, left_out, quarantined = {}, [], []
-    with Reader(declared.context, columns_to_fill()) as reader:
-        try:
-            parts = [(landed, part) for part in reader.read(path, example.path, sha256)]
-        except UnreadableFile as error:
-            return Outcome({}, [], [], str(error))
+    try:
+        parts = [(landed, part) for part in reader.read(path, example.path, sha256)]
+    except UnreadableFile as error:
+        return Outcome({}, [], [], str(error))
+    rows: dict[str, pl.DataFrame] = {}
+    left_out: list[str] = []
+    quarantined: list[str] = []
     for table, frame in rows_of(parts, Counter()).items():
         good, bad, others = split(frame, RAW_TABLES[table], declared, loaded)
         rows[table] = good
@@ -191,7 +212,7 @@ def _shown(value: object) -> str:
     return text.replace("|", "\\|")
 
 
-def markdown(header: list[str], rows: Iterator[tuple[str, ...]] | Iterator[list[str]]) -> str:
+def markdown(header: list[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -207,7 +228,7 @@ def _gpu_metrics() -> str:
         (f"`{column}`", ", ".join(f"`{name}`" for name in names))
         for column, names in prometheus.GPU_METRICS.items()
     ]
-    return markdown(["column", "metrics of dcgm-exporter, the one to prefer first"], iter(rows))
+    return markdown(["column", "metrics of dcgm-exporter, the one to prefer first"], rows)
 
 
 def _other_metrics() -> str:
@@ -217,12 +238,13 @@ def _other_metrics() -> str:
          ", ".join(f"`{label.label}`" for label in one.gpus))
         for one in metrics.BUILT_IN
     ]  # fmt: skip
+    hosts = ", ".join(f"`{label}`" for label in prometheus._NODE_LABELS)
     rows += [
-        (f"`{name}`", "node power", "W", ", ".join(f"`{label}`" for label in prometheus._NODE_LABELS), "")
+        (f"`{name}`", "node power", "W", hosts, "")
         for name in prometheus.NODE_POWER_METRICS
         if name != metrics.DECLARED_NODE_POWER
     ]  # fmt: skip
-    return markdown(["metric", "what", "unit", "host", "GPU"], iter(rows))
+    return markdown(["metric", "what", "unit", "host", "GPU"], rows)
 
 
 def _focus() -> str:
@@ -231,7 +253,7 @@ def _focus() -> str:
         (f"`{name}`", f"`{column}`", "needed" if name in focus._MANDATORY else "")
         for name, column in columns.items()
     ]
-    return markdown(["FOCUS column", "becomes", ""], iter(rows))
+    return markdown(["FOCUS column", "becomes", ""], rows)
 
 
 def _by_meaning(codes: Mapping[str, str], header: list[str]) -> str:
@@ -250,7 +272,7 @@ def _oasis() -> str:
         (run, market.replace("_", "-"), str(prices_csv._OASIS_SEQUENCES[run]))
         for run, market in prices_csv._OASIS_MARKETS.items()
     ]
-    return markdown(["`MARKET_RUN_ID`", "`market`", "`sequence`"], iter(rows))
+    return markdown(["`MARKET_RUN_ID`", "`market`", "`sequence`"], rows)
 
 
 def _pulls() -> dict[str, str]:
@@ -266,10 +288,7 @@ def _pulls() -> dict[str, str]:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    **{
-        f"{name} columns": lambda name=name: _contract(name)
-        for name in ("battery_csv", "outages_csv", "certificates", "invoices", "readings_csv")
-    },
+    **{f"{name} columns": lambda name=name: _contract(name) for name in CONTRACTS},
     "gpu metrics": _gpu_metrics,
     "other metrics": _other_metrics,
     "focus columns": _focus,
@@ -287,25 +306,25 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def written(page: Path, folder: Path) -> str:
+def written(page: Path) -> str:
     """The page with what its examples become, and its tables, as they are now."""
-    text = TABLE.sub(
-        lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[4]}", page.read_text()
-    )
+    come_to = {one.path: found for one, found in of_page(page).items()}
 
     def with_outcome(found: re.Match[str]) -> str:
         if found["becomes"] is None:
             return found[0]
-        example = Example(page, found["path"], found["told"], found["text"], None)
         before = found[0][: found.start("becomes") - found.start()]
-        return f"{before}{in_words(outcome(example, folder))}<!-- end -->\n"
+        return f"{before}{in_words(come_to[found['path']])}<!-- end -->\n"
 
+    text = TABLE.sub(
+        lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[4]}", page.read_text()
+    )
     return EXAMPLE.sub(with_outcome, text)
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.path)
-def test_an_example_is_read_as_its_page_says(example, tmp_path):
-    found = outcome(example, tmp_path)
+def test_an_example_is_read_as_its_page_says(example):
+    found = of_page(example.page)[example]
     assert found.told == example.told, [found.refused, *found.left_out, *found.quarantined]
     assert example.becomes is None or example.becomes == in_words(found)
 
@@ -324,7 +343,7 @@ def test_every_example_marked_and_every_table_held_is_taken():
     assert text.count("<!-- table:") == len(TABLES)
 
 
-def test_every_format_has_a_section_with_an_example_that_loads(tmp_path):
+def test_every_format_has_a_section_with_an_example_that_loads():
     sections = re.findall(r"^## `(\w+)`", "".join(page.read_text() for page in PAGES), re.M)
     assert sorted(sections) == sorted(FORMATS)
     loads = {one.format for one in examples() if "refused" not in one.told}
@@ -342,20 +361,18 @@ def index() -> dict[str, list[str]]:
 
 
 def test_the_index_names_every_format_with_its_section():
-    assert list(index()) == [
-        *re.findall(r"^## `(\w+)`", "".join(page.read_text() for page in PAGES), re.M)
-    ]
+    assert sorted(index()) == sorted(FORMATS)
     for name, (link, *_) in index().items():
         page, anchor = re.findall(r"\((formats/\w+\.md)#(\w+)\)", link)[0]
         assert anchor == name
         assert f"## `{name}`\n" in (INDEX.parent / page).read_text()
 
 
-def test_the_index_names_the_tables_that_examples_come_to(tmp_path):
+def test_the_index_names_the_tables_that_examples_come_to():
     found: dict[str, set[str]] = {name: set() for name in FORMATS}
-    for number, example in enumerate(examples()):
-        of_file = outcome(example, tmp_path / str(number)).rows
-        found[example.format] |= {table for table, rows in of_file.items() if rows.height}
+    for page in PAGES:
+        for example, come_to in of_page(page).items():
+            found[example.format] |= {name for name, rows in come_to.rows.items() if rows.height}
     assert {name: {*re.findall(r"`(\w+)`", row[2])} for name, row in index().items()} == found
 
 
@@ -373,7 +390,7 @@ def _below(table: str) -> set[str]:
     start = {"gpu_samples": "node_intervals", "node_power_samples": "node_intervals"}
     readers: dict[str, set[str]] = {}
     for path in (warehouse.PROJECT_DIR / "models").rglob("*.sql"):
-        for read in re.findall(r"(?:ref|source)\(.*?'(\w+)'\s*\)", path.read_text()):
+        for read in re.findall(r"(?:ref|source)\([^)]*?[\"'](\w+)[\"']\s*\)", path.read_text()):
             readers.setdefault(read, set()).add(path.stem)
     found: set[str] = set()
     ahead = [start.get(table, table)]
@@ -385,9 +402,7 @@ def _below(table: str) -> set[str]:
 
 
 def test_the_index_names_the_kinds_of_sources_that_are_pulled():
-    told = {
-        kind: name for name, row in index().items() for kind in re.findall(r"`(\w+)`", row[4])
-    }
+    told = {kind: name for name, row in index().items() for kind in re.findall(r"`(\w+)`", row[4])}
     assert told == _pulls()
 
 
@@ -399,42 +414,25 @@ def test_the_sacct_table_has_the_fields_that_are_read():
     }
 
 
-def test_a_column_of_a_contract_that_is_not_optional_is_needed(tmp_path):
+@pytest.mark.parametrize("format_name", CONTRACTS)
+def test_a_column_that_is_not_optional_is_needed(format_name):
     """Taken out of the example, the reader refuses the file and names it; others may go."""
-    tried = 0
-    for example in examples():
-        key = f"{example.format} columns"
-        if key not in TABLES or example.told or example.format in ("focus", "electricity_maps"):
-            continue
-        if "," not in example.text.splitlines()[0] or _mappings_of(example):
-            continue
-        for names, text in re.findall(r"^\| (.+?) \| (.+) \|$", TABLES[key](), re.M)[1:]:
-            for name in re.findall(r"`(\w+)`", names):
-                rows = [line.split(",") for line in example.text.splitlines()]
-                if name not in rows[0]:
-                    assert "optional" in text, name
-                    continue
-                place = rows[0].index(name)
-                less = "".join(
-                    ",".join(row[:place] + row[place + 1 :]) + "\n" for row in rows
-                )
-                short = Example(example.page, example.path, "", less, None)
-                found = outcome(short, tmp_path / f"{tried}").refused
-                tried += 1
-                assert (found is None) == ("optional" in text), (example.path, name)
-                assert found is None or f"column {name} not in the header" in found
-    assert tried > 30
-
-
-def _mappings_of(example: Example) -> bool:
-    name = example.path.partition("/")[2]
-    return _mappings(example.page).readings_of(name) is not None
+    example = next(one for one in examples() if one.format == format_name)
+    rows = [line.split(",") for line in example.text.splitlines()]
+    expected = {}
+    for names, what in re.findall(r"^\| (`.+?) \| (.+) \|$", _contract(format_name), re.M):
+        for name in re.findall(r"`(\w+)`", names):
+            place = rows[0].index(name)
+            less = "".join(",".join(row[:place] + row[place + 1 :]) + "\n" for row in rows)
+            short = Example(example.page, example.path, name, less, None)
+            expected[short] = None if "optional" in what else f"column {name} not in the header"
+    assert len(expected) == len(rows[0])
+    for short, found in outcomes(list(expected)).items():
+        told = expected[short]
+        assert (told or "None") in str(found.refused), short.told
 
 
 if __name__ == "__main__":
-    import tempfile
-
     for one in PAGES:
-        with tempfile.TemporaryDirectory() as scratch:
-            one.write_text(written(one, Path(scratch)))
+        one.write_text(written(one))
     sys.stdout.write(f"{len(PAGES)} pages written\n")
