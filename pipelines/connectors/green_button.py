@@ -116,8 +116,8 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     blocks = [entry for entry in entries if entry.kind == "IntervalBlock"]
     if not blocks:
         kinds = ", ".join(sorted({entry.kind for entry in entries}))
-        found = f"{kinds} but no IntervalBlock" if kinds else "no entry"
-        raise UnreadableFile(f"the feed has {found}: {_MEND}")
+        told = f"{kinds} but no IntervalBlock" if kinds else "no entry"
+        raise UnreadableFile(f"the feed has {told}: {_MEND}")
     feed_updated = child_text(feed, "updated")
     channels = _channels(entries)
     found = [_channel_of(block, channels) for block in blocks]
