@@ -108,8 +108,9 @@ def read_parts(content: bytes, *, file_name: str, context: Context) -> Iterator[
 def _rows(charges: pl.DataFrame, file_name: str) -> Tables:
     missing = [name for name in _MANDATORY if name not in charges.columns]
     if missing:
+        found = [name for name in charges.columns if name not in (REJECT_REASON, LEFT_OUT_REASON)]
         raise UnreadableFile(
-            f"{file_name}: found the columns {charges.columns[:8]}, expected those of FOCUS 1.0 "
+            f"{file_name}: found the columns {found[:8]}, expected those of FOCUS 1.0 "
             f"to 1.2 (missing: {', '.join(missing)}); export the bill as FOCUS with all columns"
         )
     kept = (name for name in (REJECT_REASON, LEFT_OUT_REASON) if name in charges.columns)

@@ -115,8 +115,9 @@ def read(content: bytes, *, file_name: str, context: Context) -> Tables:
     entries = list(_entries(feed))
     blocks = [entry for entry in entries if entry.kind == "IntervalBlock"]
     if not blocks:
-        kinds = ", ".join(sorted({entry.kind for entry in entries})) or "no entry"
-        raise UnreadableFile(f"the feed has {kinds} but no IntervalBlock: {_MEND}")
+        kinds = ", ".join(sorted({entry.kind for entry in entries}))
+        told = f"{kinds} but no IntervalBlock" if kinds else "no entry"
+        raise UnreadableFile(f"the feed has {told}: {_MEND}")
     feed_updated = child_text(feed, "updated")
     channels = _channels(entries)
     found = [_channel_of(block, channels) for block in blocks]

@@ -16,7 +16,7 @@ def read_parts(content: bytes, *, file_name: str, context: Context) -> Iterator[
     Raises:
         UnreadableFile: it is neither a scrape with its time in its name nor an answer.
     """
-    if content.lstrip()[:1] == b"{":
+    if content.lstrip()[:1] in (b"{", b"["):
         yield from prometheus.read_parts(content, file_name=file_name, context=context)
     else:
         yield dcgm_scrape.read(content, file_name=file_name, context=context)

@@ -171,7 +171,7 @@ def _object_type(document: object) -> str | None:
 
 def _document_rows(document: object, listed_program: str | None) -> Iterator[dict[str, Any]]:
     if not isinstance(document, dict):
-        raise UnreadableFile(f"found {str(document)[:40]!r} in place of an event: {_EXPECTED}")
+        raise UnreadableFile(f"found '{str(document)[:40]}', expected {_EXPECTED}")
     event = document.get("object", document)
     if not isinstance(event, dict) or event.get("objectType", "EVENT") != "EVENT":
         raise UnreadableFile(f"objectType is not EVENT: expected {_EXPECTED}")

@@ -145,7 +145,10 @@ def _ercot(rows: pl.DataFrame, market: str) -> pl.DataFrame:
     )
     no_time = Problem(
         wall.is_not_null() & started.is_null(),
-        pl.format("{} in America/Chicago does not exist, or twice without DSTFlag N or Y", wall),
+        pl.format(
+            "{} in America/Chicago does not exist, or twice without DSTFlag N or Y",
+            wall.dt.strftime("%Y-%m-%d %H:%M"),
+        ),
     )
     return assemble(
         rows,

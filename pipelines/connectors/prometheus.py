@@ -1,8 +1,9 @@
 """Reads telemetry as a Prometheus server answers it and as long-term stores export it.
 
-What belongs here: the query and query_range JSON, wide and long exports in Parquet and CSV, which
-metrics mean what, and how samples of several metrics become one row. What does not: scrape text
-(`dcgm_scrape.py`, which uses the same metrics) and any sum over time (`pipelines/lake/rollup.py`).
+What belongs here: the query and query_range JSON, also as promtool prints it, wide and long exports
+in Parquet and CSV, which metrics mean what, and how samples of several metrics become one row. What
+does not: scrape text (`dcgm_scrape.py`, which uses the same metrics) and any sum over time
+(`pipelines/lake/rollup.py`).
 
 Times are UTC: Prometheus knows no other, so a time without an offset is read as UTC.
 """
@@ -169,7 +170,7 @@ def read_parts(content: bytes, *, file_name: str, context: Context) -> Iterator[
     if content.startswith(b"PAR1"):
         for export in _parquet(content, file_name, known):
             yield _read_export(export, file_name, known)
-    elif content.lstrip()[:1] == b"{":
+    elif content.lstrip()[:1] in (b"{", b"["):
         for series in _answers(content, file_name, known):
             told, others = _told_apart(series, known)
             if told:
@@ -323,7 +324,10 @@ def _no_json(error: Exception, file_name: str) -> UnreadableFile:
     )
 
 
-def _series(answer: dict[str, Any], file_name: str) -> list[dict[str, Any]]:
+def _series(answer: dict[str, Any] | list[Any], file_name: str) -> list[dict[str, Any]]:
+    if isinstance(answer, list):
+        # promtool prints the series alone.
+        return answer
     if answer.get("status") == "error":
         raise UnreadableFile(
             f"{file_name}: Prometheus answered with an error, {answer.get('errorType')}: "
@@ -355,8 +359,7 @@ def _long_samples(series: list[dict[str, Any]], file_name: str, known: Known) ->
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise UnreadableFile(
             f"{file_name}: data.result: a series is not of the shape "
-            '{"metric": {...}, "values": [[seconds, "value"], ...]} '
-            f"({type(error).__name__}: {error}); land the answer unchanged"
+            '{"metric": {...}, "values": [[seconds, "value"], ...]}; land the answer unchanged'
         ) from error
     if "__name__" not in labels.columns:
         raise UnreadableFile(
@@ -512,7 +515,7 @@ def tables_of_samples(samples: pl.DataFrame, file_name: str, known: Known) -> Ta
         found = samples["__name__"].unique().sort().head(5).to_list()
         raise UnreadableFile(
             f"{file_name}: found the metrics {found}, expected at least one of "
-            f"{[*_METRIC_COLUMN, *NODE_POWER_METRICS]}; export one of these"
+            f"{[*_METRIC_COLUMN, *NODE_POWER_METRICS[1:]]}; export one of these"
         )
     return tables
 

@@ -47,7 +47,6 @@ from pipelines.connectors.parsing import (
     csv_rows,
     is_whole_text,
     problem,
-    problem_in,
     told_problems,
 )
 
@@ -361,7 +360,6 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
     if LEFT_OUT_REASON in has:
         left_out = pl.coalesce(LEFT_OUT_REASON, left_out)
     problems = [
-        problem_in("line_reason"),
         *(
             problem(
                 pl.col(f"{name}_told").is_not_null() & pl.col(name).is_null(),
@@ -374,6 +372,8 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
         _gpu_problem("AllocTRES"),
         *(problem for name in _TIMES for problem in _time_problems(name)),
     ]
+    # Of a line that is not whole, what stands under a name may be another's.
+    reason = pl.coalesce("line_reason", pl.lit(told_problems(timed, problems)))
     return timed.select(
         "job_id",
         "state",
@@ -388,7 +388,7 @@ def _jobs(fields: pl.DataFrame, zones: Mapping[str, str]) -> pl.DataFrame:
         suspended_s="suspended",
         consumed_energy_j="energy",
         **{
-            REJECT_REASON: pl.when(left_out.is_null()).then(told_problems(timed, problems)),
+            REJECT_REASON: pl.when(left_out.is_null()).then(reason),
             LEFT_OUT_REASON: left_out,
         },
     )
@@ -584,8 +584,8 @@ def _read_answer(answer: dict[str, Any], file_name: str, cluster: str | None) ->
         )
     except (TypeError, pl.exceptions.PolarsError) as error:
         raise UnreadableFile(
-            f"{file_name}: jobs: a value has another type than slurmrestd gives it ({error}); "
-            "land the answer unchanged"
+            f"{file_name}: jobs: found a value of another kind than slurmrestd tells, such as a"
+            " word for a number of seconds; land the answer unchanged"
         ) from error
     rows = _with_gpus(rows, "tres_alloc_str")
     times = ("submit_time", "start_time", "end_time", "last_update")

@@ -144,6 +144,7 @@ def test_the_manifest_of_an_export_charges_nothing(file_name: str):
     ("content", "message"),
     [
         (HEADER.replace("EffectiveCost,", "").encode(), "missing: EffectiveCost"),
+        (b"ProviderName\n", r"found the columns \['ProviderName'\], expected"),
         (b"", "the file is empty: expected a FOCUS bill"),
         (b"PAR1", "Parquet that cannot be read"),
         (HEADER.encode() + b"AWS", "the file ends within this row"),

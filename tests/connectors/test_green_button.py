@@ -362,6 +362,11 @@ def test_files_from_the_field_without_all_parts_say_what_is_missing(name, messag
         read(real_file("green_button", name))
 
 
+def test_a_feed_without_an_entry_says_so():
+    with pytest.raises(UnreadableFile, match="the feed has no entry: ask for the whole"):
+        read(b'<feed xmlns="http://www.w3.org/2005/Atom"/>')
+
+
 def test_two_usage_points_of_one_name_are_refused():
     start = FEED.index('<entry><link rel="self" href="U/SPK-PCC/M/1"/>')
     one_customer = FEED[start:].replace("</feed>", "")

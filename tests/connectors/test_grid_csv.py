@@ -267,10 +267,8 @@ def test_hours_that_do_not_exist_or_exist_twice_without_a_flag_are_rejected():
     )
 
     assert reasons(frame) == [
-        "2026-03-08 02:00:00.000000 in America/Chicago does not exist, or twice without DSTFlag "
-        "N or Y",
-        "2026-11-01 01:00:00.000000 in America/Chicago does not exist, or twice without DSTFlag "
-        "N or Y",
+        "2026-03-08 02:00 in America/Chicago does not exist, or twice without DSTFlag N or Y",
+        "2026-11-01 01:00 in America/Chicago does not exist, or twice without DSTFlag N or Y",
         "DeliveryDate '11/31/2026': expected MM/DD/YYYY",
         "settlementpointprice 'x': expected a number; deliveryhour '25': expected 1 to 24; "
         "deliveryinterval '5': expected 1 to 4",

@@ -389,7 +389,7 @@ def test_a_listing_says_of_what_and_is_one(name, events, message):
     "content", [b"[1]", b'{"objectType": "PROGRAM", "intervals": []}', b"{}", b"7", b"{"]
 )
 def test_json_without_an_event_is_unreadable(content):
-    with pytest.raises(UnreadableFile, match="an OpenADR 3 event, a list of events"):
+    with pytest.raises(UnreadableFile, match="expected an OpenADR 3 event, a list of events"):
         read(content)
 
 

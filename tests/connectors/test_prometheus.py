@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipelines.connectors import prometheus
-from pipelines.connectors.common import Context, UnreadableFile
+from pipelines.connectors.common import LEFT_OUT_REASON, Context, UnreadableFile
 from pipelines.lake.schemas import RAW_TABLES, payload_columns
 from pipelines.simulator.writers import prometheus as writer
 
@@ -79,6 +79,21 @@ def test_an_instant_query_reads_like_a_range_query():
     assert read(content)["gpu_samples"].to_dicts() == [
         sample(sampled_at=MIDNIGHT + timedelta(milliseconds=250), power_w=70.0)
     ]
+
+
+def test_what_promtool_prints_reads_like_the_answer(monkeypatch):
+    series = [
+        (board("DCGM_FI_DEV_POWER_USAGE", gpu=gpu), [[SECONDS, "412.5"], [SECONDS + 60, "413"]])
+        for gpu in "01"
+    ]
+    whole = answer(*series, (board("node_load1"), [[SECONDS, "7"]]))
+    printed = json.dumps(json.loads(whole)["data"]["result"]).encode() + b"\n"
+    for part_bytes in (len(whole), 1):
+        monkeypatch.setattr(prometheus, "PART_BYTES", part_bytes)
+        rows = read(printed)["gpu_samples"]
+        assert_frame_equal(rows, read(whole)["gpu_samples"])
+        assert rows["power_w"].drop_nulls().to_list() == [412.5, 413.0, 412.5, 413.0]
+        assert rows[LEFT_OUT_REASON].drop_nulls().len() == 1
 
 
 @pytest.mark.parametrize(
@@ -260,7 +275,9 @@ def test_an_answer_without_series_is_empty_and_no_error():
             r"found the metrics \['DCGM_FI_DEV_FB_USED'\]",
         ),
         (answer(({"gpu": "0"}, [[1, "1"]])), "no __name__"),
-        (answer((board("DCGM_FI_DEV_GPU_UTIL"), [[1]])), "not of the shape"),
+        (answer((board("DCGM_FI_DEV_GPU_UTIL"), [[1]])), r'shape .*"value"\], \.\.\.\]}; land'),
+        (answer((board("DCGM_FI_DEV_GPU_UTIL"), [["soon", "1"]])), r"\]}; land the answer un"),
+        (b"[1]", "is not of the shape"),
         (b"PAR1 and no more", "Parquet that cannot be read"),
         (b"a,b\n1,2\n", r"expected one of \['timestamp'"),
         (b"time,b\n1,2\n", "expected either one column per metric"),

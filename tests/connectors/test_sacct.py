@@ -313,10 +313,12 @@ def test_values_that_cannot_be_read_are_rejected_with_field_found_and_expected()
         f"{HEADER}\n"
         "1|juelich|COMPLETED||yesterday|2026-10-01T01:00:00|1h|1|\n"
         "2|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|cpu=1|too|many\n"
+        "3|a|b|juelich|COMPLETED||2026-10-01T00:00:00|2026-10-01T01:00:00|3600|1|cpu=1\n"
     )
     assert [row["reject_reason"] for row in rows] == [
         "ElapsedRaw '1h': expected whole seconds, or D-HH:MM:SS of Elapsed; "
         "Start 'yesterday': expected a time such as 2026-11-01T00:00:00, with or without an offset",
+        "line '11 fields': expected 9 as in the header (a value may hold a '|')",
         "line '11 fields': expected 9 as in the header (a value may hold a '|')",
     ]
 
@@ -435,7 +437,7 @@ def test_a_cluster_that_is_told_counts_more_than_the_folder():
         (b"JobID,User\n1,a\n", "missing: State, Start, End or ElapsedRaw or Elapsed"),
         (b"38113|santis|COMPLETED\n", "put the list that --format was given as its first line"),
         (b'{"jobs": [{"job_id": 1, "time": {}}]}', "as sacct --json and /slurmdb"),
-        (b'{"jobs": [{"job_id": "x", "job_state": "", "start_time": 0}]}', "another type"),
+        (b'{"jobs": [{"job_id": "x", "job_state": "", "start_time": 0}]}', "another kind"),
     ],
 )
 def test_what_is_no_accounting_is_refused_in_words(content: bytes, message: str):
