@@ -1,5 +1,5 @@
--- Returns KPIs of a site and week that are absent or known in part without a reason in kpi_gaps, and those that are known
--- in the whole week and have one that is more than narrowing.
+-- Returns KPIs of a site and week that are absent or known in part without a reason in kpi_gaps, and those that are
+-- known in the whole week and have one that is more than narrowing.
 with
 
 kpis as (

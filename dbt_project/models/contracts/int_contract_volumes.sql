@@ -65,9 +65,19 @@ contracts as (
 
     select distinct
         contract_id,
+        site_id
+    from terms
+
+),
+
+plants as (
+
+    select distinct
+        contract_id,
         site_id,
         plant_meter_id
     from terms
+    where plant_meter_id is not null
 
 ),
 
@@ -81,57 +91,63 @@ site_intervals as (
 
 ),
 
--- A plant may run before its site has a meter, or is there at all.
 plant_spans as (
 
     select
-        contracts.contract_id,
-        contracts.site_id,
+        plants.contract_id,
+        plants.site_id,
         min(readings.interval_started_at) as first_started_at,
         max(readings.interval_started_at) + interval 15 minutes as last_ended_at
-    from contracts
-    inner join readings on contracts.plant_meter_id = readings.meter_id
-    group by contracts.contract_id, contracts.site_id
+    from plants
+    inner join readings on plants.plant_meter_id = readings.meter_id
+    group by plants.contract_id, plants.site_id
     {% if is_incremental() %}
     union all
 
     -- A contract that was there on the day before goes on; of what was not read of its plant nothing is known.
     select
-        contract_id,
-        site_id,
-        max(interval_started_at) as first_started_at,
+        earlier.contract_id,
+        earlier.site_id,
+        max(earlier.interval_started_at) as first_started_at,
         cast(null as timestamptz) as last_ended_at
-    from {{ this }}
+    from {{ this }} as earlier
+    semi join plants on earlier.contract_id = plants.contract_id
     where
-        contract_id in (select contract_id from contracts where plant_meter_id is not null)
-        and {{ in_build_dates("utc_date", days_before=1) }}
-        and not {{ in_build_dates("utc_date") }}
-    group by contract_id, site_id
+        {{ in_build_dates("earlier.utc_date", days_before=1) }}
+        and not {{ in_build_dates("earlier.utc_date") }}
+    group by earlier.contract_id, earlier.site_id
     {% endif %}
 
 ),
 
+site_starts as (
+
+    select
+        site_id,
+        min(interval_started_at) as started_at
+    from site_intervals
+    group by site_id
+
+),
+
+-- A plant may run before its site has a meter, or is there at all.
 plant_spines as (
 
     select
-        contract_id,
+        plant_spans.contract_id,
         unnest(
             generate_series(
-                greatest(min(first_started_at), {{ build_from() or "min(first_started_at)" }}),
-                -- least() passes over the first interval of a site that has none.
-                least(
-                    max(last_ended_at),
-                    (
-                        select min(site_intervals.interval_started_at)
-                        from site_intervals
-                        where site_intervals.site_id = plant_spans.site_id
-                    )
-                ) - interval 15 minutes,
+                greatest(
+                    min(plant_spans.first_started_at), {{ build_from() or "min(plant_spans.first_started_at)" }}
+                ),
+                -- least() passes over the start of a site that is not in the book.
+                least(max(plant_spans.last_ended_at), min(site_starts.started_at)) - interval 15 minutes,
                 interval 15 minutes
             )
         ) as interval_started_at
     from plant_spans
-    group by contract_id, site_id
+    left join site_starts on plant_spans.site_id = site_starts.site_id
+    group by plant_spans.contract_id
 
 ),
 
@@ -142,8 +158,7 @@ intervals as (
         contracts.contract_id,
         site_intervals.interval_started_at
     from site_intervals
-    inner join (select distinct contract_id, site_id from contracts) as contracts
-        on site_intervals.site_id = contracts.site_id
+    inner join contracts on site_intervals.site_id = contracts.site_id
 
     union all
 

@@ -60,12 +60,15 @@ found as (
 site_spans as (
 
     select
-        site_id,
-        min(first_started_at) as first_started_at,
-        max(last_ended_at) as last_ended_at
+        found.site_id,
+        min(found.first_started_at) as first_started_at,
+        max(found.last_ended_at) as last_ended_at
     from found
-    where site_id in (select site_id from {{ source("raw", "sites") }} where venue_kind <> 'public_cloud')
-    group by site_id
+    semi join {{ source("raw", "sites") }} as sites
+        on
+            found.site_id = sites.site_id
+            and sites.venue_kind <> 'public_cloud'
+    group by found.site_id
     {% if is_incremental() %}
     union all
 

@@ -73,10 +73,22 @@
 {% for input_id, condition in missing_in_cloud.get(kpi_id, {"own_supply": "true"}).items() %}
 {% do counts.append([kpi_id, input_id, "is_cloud and not " ~ is_known ~ " and (" ~ condition ~ ")"]) %}
 {% endfor %}
+{% do counts.append([kpi_id, "nothing_to_measure", is_known]) %}
 {% for input_id, condition in narrowed.get(kpi_id, {}).items() %}
 {% do counts.append([kpi_id, input_id, "not is_cloud and " ~ is_known ~ " and (" ~ condition ~ ")"]) %}
 {% endfor %}
 {% endfor %}
+{% set wordings = [] %}
+{% for input in var("kpi_inputs") %}
+{% set wording = "is without " ~ input.name ~ (": " ~ input.without if input.without else "") %}
+{% set folders = input.landing_formats | map("replace", "", "landing/", 1) | join(", ") %}
+{% set comes_from = folders ~ "; " ~ input.reference_field if folders else input.reference_field %}
+{% do wordings.append([input.input_id, wording, comes_from, input.without is defined]) %}
+{% endfor %}
+{% for input_id, wording in other_reasons.items() %}
+{% do wordings.append([input_id, wording, "", false]) %}
+{% endfor %}
+{# The week that the first day to build lies in begins before it. #}
 {% set days_before = 8 %}
 
 with
@@ -136,21 +148,25 @@ weeks as (
 
 ),
 
+book as (
+
+    select max(interval_started_at) + interval 15 minutes as ended_at
+    from intervals
+
+),
+
 -- Up to where the book goes.
 quarters as (
 
     select
-        week,
-        interval_count,
+        weeks.week,
         unnest(
             generate_series(
-                started_at,
-                least(ended_at, (select max(interval_started_at) + interval 15 minutes from intervals))
-                - interval 15 minutes,
-                interval 15 minutes
+                weeks.started_at, least(weeks.ended_at, book.ended_at) - interval 15 minutes, interval 15 minutes
             )
         ) as interval_started_at
     from weeks
+    cross join book
 
 ),
 
@@ -358,29 +374,21 @@ joined as (
         telemetry.site_id is not null as has_telemetry,
         coalesce(jobs.is_known, false) as has_jobs
     from site_quarters as quarters
-    left join intervals
-        on
-            quarters.site_id = intervals.site_id
-            and quarters.interval_started_at = intervals.interval_started_at
-    left join {{ ref("fct_energy_balance") }} as balance
-        on
-            quarters.site_id = balance.site_id
-            and quarters.interval_started_at = balance.interval_started_at
-            and {{ in_build_dates("balance.utc_date", days_before=days_before) }}
-    left join {{ ref("fct_marginal_cost") }} as marginal
-        on
-            quarters.site_id = marginal.site_id
-            and quarters.interval_started_at = marginal.interval_started_at
-            and {{ in_build_dates("marginal.utc_date", days_before=days_before) }}
+    {{ left_join_interval("intervals", "quarters") }}
+    {{ left_join_interval("paid", "quarters") }}
+    {{ left_join_interval("batteries", "quarters") }}
+    {{ left_join_interval("other_meters", "quarters") }}
+    {{ left_join_interval("balance", "quarters", ref("fct_energy_balance"), days_before) }}
+    {{ left_join_interval("marginal", "quarters", ref("fct_marginal_cost"), days_before) }}
+    {{ left_join_interval("discharges", "quarters", ref("calc_site_discharges"), days_before) }}
+    {{ left_join_interval("generation", "quarters", ref("int_generation_carbon"), days_before) }}
+    {{ left_join_interval("telemetry", "quarters", ref("int_site_telemetry_intervals"), days_before) }}
+    {{ left_join_interval("jobs", "quarters", ref("int_job_coverage"), days_before) }}
     left join {{ source("raw", "capacity_plan") }} as plan
         on
             quarters.site_id = plan.site_id
             and quarters.local_month = plan.month
     left join gpus on quarters.site_id = gpus.site_id
-    left join paid
-        on
-            quarters.site_id = paid.site_id
-            and quarters.interval_started_at = paid.interval_started_at
     left join {{ ref("int_market_prices") }} as spot
         on
             quarters.bidding_zone = spot.zone
@@ -388,50 +396,21 @@ joined as (
             and quarters.price_sequence = spot.sequence
             and quarters.interval_started_at = spot.interval_started_at
             and {{ in_build_dates("spot.utc_date", days_before=days_before) }}
-    left join batteries
-        on
-            quarters.site_id = batteries.site_id
-            and quarters.interval_started_at = batteries.interval_started_at
-    left join other_meters
-        on
-            quarters.site_id = other_meters.site_id
-            and quarters.interval_started_at = other_meters.interval_started_at
-    left join {{ ref("calc_site_discharges") }} as discharges
-        on
-            quarters.site_id = discharges.site_id
-            and quarters.interval_started_at = discharges.interval_started_at
-            and {{ in_build_dates("discharges.utc_date", days_before=days_before) }}
-    left join {{ ref("int_generation_carbon") }} as generation
-        on
-            quarters.site_id = generation.site_id
-            and quarters.interval_started_at = generation.interval_started_at
-            and {{ in_build_dates("generation.utc_date", days_before=days_before) }}
     left join {{ ref("stg_grid_carbon") }} as zone_carbon
         on
             quarters.carbon_zone = zone_carbon.zone
             and quarters.interval_started_at = zone_carbon.interval_started_at
             and {{ in_build_dates("zone_carbon.utc_date", days_before=days_before) }}
-    left join {{ ref("int_site_telemetry_intervals") }} as telemetry
-        on
-            quarters.site_id = telemetry.site_id
-            and quarters.interval_started_at = telemetry.interval_started_at
-            and {{ in_build_dates("telemetry.utc_date", days_before=days_before) }}
-    left join {{ ref("int_job_coverage") }} as jobs
-        on
-            quarters.site_id = jobs.site_id
-            and quarters.interval_started_at = jobs.interval_started_at
-            and {{ in_build_dates("jobs.utc_date", days_before=days_before) }}
 
 ),
 
 judged as (
 
     select
-        *,
         {%- for kpi_id, condition in known.items() %}
-        coalesce({{ condition }}, false) as is_{{ kpi_id }}_known
-        {{- "," if not loop.last }}
+        coalesce({{ condition }}, false) as is_{{ kpi_id }}_known,
         {%- endfor %}
+        *
     from joined
 
 ),
@@ -441,14 +420,10 @@ counted as (
     select
         site_id,
         week,
-        count(*) as interval_count,
-        {%- for kpi_id in known %}
-        count(*) filter (where is_{{ kpi_id }}_known) as {{ kpi_id }}_known_count,
-        {%- endfor %}
         {%- for _, _, condition in counts %}
-        count(*) filter (where {{ condition }}) as count_{{ loop.index }}
-        {{- "," if not loop.last }}
+        count(*) filter (where {{ condition }}) as count_{{ loop.index }},
         {%- endfor %}
+        count(*) as interval_count
     from judged
     group by site_id, week
 
@@ -469,7 +444,7 @@ book_weeks as (
 
 gaps as (
 
-    {%- for kpi_id, input_id, _ in counts %}
+    {% for kpi_id, input_id, _ in counts -%}
     select
         site_id,
         week,
@@ -479,27 +454,8 @@ gaps as (
     from counted
 
     union all
-    {% endfor %}
-    {%- for kpi_id in known %}
-    select
-        scores.site_id,
-        scores.week,
-        scores.kpi_id,
-        'nothing_to_measure' as input_id,
-        book_weeks.interval_count as missing_count
-    from scores
-    inner join book_weeks on scores.week = book_weeks.week
-    inner join counted
-        on
-            scores.site_id = counted.site_id
-            and scores.week = counted.week
-    where
-        scores.kpi_id = '{{ kpi_id }}'
-        and scores.kpi_value is null
-        and counted.{{ kpi_id }}_known_count = book_weeks.interval_count
 
-    union all
-    {% endfor %}
+    {% endfor -%}
     select
         scores.site_id,
         scores.week,
@@ -528,28 +484,13 @@ gaps as (
 
 inputs as (
 
-    {%- for input in var("kpi_inputs") %}
+    {% for input_id, wording, comes_from, is_only_narrowing in wordings -%}
     select
         {{ loop.index }} as input_rank,
-        '{{ input.input_id }}' as input_id,
-        'is without {{ input.name | replace("'", "''") }}'
-        {%- if input.without %} || ': {{ input.without | replace("'", "''") }}'{% endif %} as wording,
-        {%- if input.landing_formats %}
-        'landing/{{ input.landing_formats | join(", landing/") }}; {{ input.reference_field | replace("'", "''") }}'
-        {%- else %}
-        '{{ input.reference_field | replace("'", "''") }}'
-        {%- endif %} as comes_from,
-        {{ "true" if input.without else "false" }} as is_only_narrowing
-
-    union all
-    {% endfor %}
-    {%- for input_id, wording in other_reasons.items() %}
-    select
-        {{ 100 + loop.index }} as input_rank,
         '{{ input_id }}' as input_id,
         '{{ wording | replace("'", "''") }}' as wording,
-        cast(null as varchar) as comes_from,
-        false as is_only_narrowing
+        nullif('{{ comes_from | replace("'", "''") }}', '') as comes_from,
+        {{ is_only_narrowing | lower }} as is_only_narrowing
     {{ "union all" if not loop.last }}
     {% endfor %}
 
@@ -576,7 +517,13 @@ measured as (
             and scores.week = gaps.week
             and scores.kpi_id = gaps.kpi_id
     inner join inputs on gaps.input_id = inputs.input_id
-    where gaps.missing_count > 0
+    where
+        gaps.missing_count > 0
+        -- All is known, and there is no figure.
+        and (
+            gaps.input_id <> 'nothing_to_measure'
+            or (scores.kpi_value is null and gaps.missing_count = book_weeks.interval_count)
+        )
 
 )
 
