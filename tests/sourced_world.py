@@ -1,4 +1,4 @@
-"""The files of an invented world in which every site has other sources: each combination of them once.
+"""The files of an invented world in which each combination of sources is some site's.
 
 What belongs here: reference data and landing files of one day, Monday 4 May 2026. What does not:
 any expected figure.
@@ -163,9 +163,7 @@ def declare(data_dir: Path, sites: Iterable[str] = tuple(SITES), *, clouds: bool
                     **always,
                     "price_basis": "spot_plus",
                     "credits_contracted_energy": False,
-                    "periods": [
-                        {"months": [1, 12], "hours": [0, 24], "energy_price_per_mwh": 0.0}
-                    ],
+                    "periods": [{"months": [1, 12], "hours": [0, 24], "energy_price_per_mwh": 0.0}],
                 }
             ],
         )
