@@ -18,16 +18,21 @@ TEAM = "energy"
 # A day is over once it is there as a whole or a later one has begun, its week once that day is a
 # Sunday or later. Where nothing is metered, a later day is all that tells.
 LATEST_FULL_WEEK = """
-    select strftime(date_trunc('week', max(local_date) + 1) - interval 1 day, '%G-W%V') as week
-    from kpi_site_daily
-    where
-        coverage_ratio >= 0.99
-        or local_date < (
-            select coalesce(
-                max(days.local_date) filter (where days.coverage_ratio > 0), max(days.local_date)
+    select max(week) as week
+    from kpi_organization_weekly
+    where week <= (
+        select strftime(date_trunc('week', max(local_date) + 1) - interval 1 day, '%G-W%V')
+        from kpi_site_daily
+        where
+            coverage_ratio >= 0.99
+            or local_date < (
+                select coalesce(
+                    max(days.local_date) filter (where days.coverage_ratio > 0),
+                    max(days.local_date)
+                )
+                from kpi_site_daily as days
             )
-            from kpi_site_daily as days
-        )
+    )
 """
 
 LAST_WEEKS = f"""
