@@ -605,6 +605,25 @@ def test_eeg_4h_rule_counts_hours_whatever_the_settlement(tmp_path, settlement_m
     ) == [(80, 96)]
 
 
+def test_a_plant_settles_though_its_site_has_no_meter_that_was_ever_read(tmp_path):
+    """4 MWh each hour at 60 less 100: of a day in Berlin 96 MWh and -3,840 EUR."""
+    book = with_base_reference(tmp_path)
+    # NEM12 counts its days in the time of Brisbane.
+    days = [date(2026, 5, 5), date(2026, 5, 6)]
+    small_world.put(
+        book.data_dir,
+        "nem12/plant.csv",
+        small_world.nem12([("ALDPLANT01", "B1", lambda d, q: 1000)], days),
+    )
+    small_world.put(book.data_dir, "entsoe/DE.xml", small_world.day_ahead(days[0], 100))
+    ask = build(book, "fct_contract_settlements")
+    assert ask("select count(*) from intermediate.int_site_intervals") == [(0,)]
+    assert ask(
+        "select sum(quantity), sum(amount), count(*) from marts.fct_contract_settlements"
+        " where contract_id = 'alder-cfd' and local_date = '2026-05-05'"
+    ) == [(96, -3840, 96)]
+
+
 def test_cfd_monthly_reference_is_read(tmp_path):
     """How it settles is worked out beside int_contract_volumes."""
     book = with_base_reference(tmp_path)

@@ -94,3 +94,17 @@
 
 {# The first and the last date of which a book may have figures. #}
 {% macro first_and_last_date() -%} date '2000-01-01', date '2099-12-31' {%- endmacro %}
+
+{#
+    Joins what a relation has of the same site and interval, under a name of its own; of one by the day, the days to
+    rebuild and so many before.
+#}
+{% macro left_join_interval(name, to, relation=none, days_before=0) -%}
+    left join {{ relation ~ " as " ~ name if relation else name }}
+        on
+            {{ to }}.site_id = {{ name }}.site_id
+            and {{ to }}.interval_started_at = {{ name }}.interval_started_at
+            {%- if relation %}
+            and {{ in_build_dates(name ~ ".utc_date", days_before) }}
+            {%- endif %}
+{%- endmacro %}

@@ -9,6 +9,11 @@
     {{ return(["local_surplus", "grid", "battery", "constrained", "on_demand", "commitment"]) }}
 {%- endmacro %}
 
+{# Whether it is known what one more GPU-hour costs, or that it cannot be had. #}
+{% macro is_marginal_cost_known(constrained_ratio="cast(marginal_source = 'constrained' as integer)") -%}
+    (marginal_cost_per_gpu_hour is not null or coalesce({{ constrained_ratio }} = 1, false))
+{%- endmacro %}
+
 {#
     Supply and marginal cost: what a site, or all sites together, had in each interval. `source_ratio` is the share in
     which a source served the next GPU-hour of the interval.
@@ -42,7 +47,8 @@
     {{ mean_of(source_ratio.format(source)) }} as marginal_{{ source }}_ratio,
     {%- endfor %}
     {{ mean_of(measured_ratio) }} as measured_power_ratio,
-    count({{ source_ratio.format("grid") }}) / max(expected_interval_count) as marginal_cost_coverage_ratio
+    count(*) filter (where {{ is_marginal_cost_known(source_ratio.format("constrained")) }})
+    / max(expected_interval_count) as marginal_cost_coverage_ratio
 {% endmacro %}
 
 {# The intervals of a model with the number of intervals their week of the organization's clock should have. #}

@@ -85,6 +85,25 @@ where week = '{week}'
 order by scope, site_id nulls first, rank
 """
 
+# What a public cloud never has is no gap.
+GAPS = """
+select
+    site_id,
+    input_id,
+    effect,
+    string_agg(kpi_name, ', ' order by rank) as kpi_names,
+    max(missing_ratio) as missing_ratio,
+    arg_max(reason, missing_ratio) as reason,
+    any_value(comes_from) as comes_from
+from kpi_gaps
+where
+    week = '{week}'
+    and effect <> 'narrowed'
+    and input_id <> 'own_supply'
+group by all
+order by site_id, min(rank)
+"""
+
 # The same of two tables: operations sees no proposal that rests on contract prices.
 AGENDA = """
 select
@@ -483,6 +502,8 @@ SECTIONS = (
     Section("summary", ("week",), SUMMARY % "", ("operations",)),
     Section("sites", ("site_id",), SITES),
     Section("scorecard", ("scope", "site_id", "kpi_id"), SCORECARD),
+    # What of it changes changes the scorecard.
+    Section("gaps", ("site_id", "input_id", "effect"), GAPS, is_of_week=False),
     Section("agenda", ("proposal_id",), AGENDA % "governance_agenda", WITH_CONTRACT_PRICES),
     Section("agenda", ("proposal_id",), AGENDA % "governance_agenda_operations", ("operations",)),
     Section("supply", ("site_id", "hour_started_at"), SUPPLY),

@@ -1,4 +1,4 @@
-"""The latest full ISO week at a glance: KPIs per site against the week before, incidents, findings.
+"""The latest full ISO week at a glance: KPIs per site, what they lack, incidents, findings.
 
 What belongs here: reading the published book of the energy team and laying it out for a terminal.
 What does not: any figure's formula (`dbt_project/`).
@@ -11,19 +11,28 @@ from rich.table import Table
 
 from pipelines.book import Book
 from pipelines.published import query
+from pipelines.reference.project import kpi_inputs
 
 TEAM = "energy"
 
 # A day is over once it is there as a whole or a later one has begun, its week once that day is a
-# Sunday or later.
+# Sunday or later. Where nothing is metered, a later day is all that tells.
 LATEST_FULL_WEEK = """
-    select strftime(date_trunc('week', max(local_date) + 1) - interval 1 day, '%G-W%V') as week
-    from kpi_site_daily
-    where
-        coverage_ratio >= 0.99
-        or local_date < (
-            select max(days.local_date) from kpi_site_daily as days where days.coverage_ratio > 0
-        )
+    select max(week) as week
+    from kpi_organization_weekly
+    where week <= (
+        select strftime(date_trunc('week', max(local_date) + 1) - interval 1 day, '%G-W%V')
+        from kpi_site_daily
+        where
+            coverage_ratio >= 0.99
+            or local_date < (
+                select coalesce(
+                    max(days.local_date) filter (where days.coverage_ratio > 0),
+                    max(days.local_date)
+                )
+                from kpi_site_daily as days
+            )
+    )
 """
 
 LAST_WEEKS = f"""
@@ -60,6 +69,25 @@ KPIS = f"""
     order by weekly.site_id
 """
 
+GAPS = f"""
+    select
+        site_id,
+        effect,
+        string_agg(
+            case kpi_id {
+    " ".join(f"when '{kpi_id}' then '{name}'" for name, kpi_id in KPI_IDS.items())
+} end, ', ' order by rank
+        ) as kpis,
+        arg_max(reason, missing_ratio) as reason,
+        any_value(comes_from) as comes_from
+    from kpi_gaps
+    where week = '{{week}}'
+    group by site_id, effect, input_id
+    order by effect = 'narrowed', site_id, min(rank)
+"""
+SHOWN_GAPS = 12
+LATEST_GAPS = "select max(week) as week from kpi_gaps"
+
 INCIDENTS = """
     select site_id, started_at, duration_minutes, primary_cause, layer, severity,
         lost_gpu_hours_sensitive + lost_gpu_hours_tolerant as lost_gpu_hours,
@@ -88,10 +116,51 @@ def latest(book: Book) -> Iterator[Table | str]:
     week = latest_full(book)
     if week is None:
         yield "No full week in the book yet."
+        begun: str | None = query.run_sql(book, TEAM, LATEST_GAPS).item()
+        yield from _inputs() if begun is None else _gaps(book, begun)
     else:
         yield _kpis(book, week)
+        yield from _gaps(book, week)
         yield _incidents(book, week)
     yield from _findings(book, week)
+
+
+def _gaps(book: Book, week: str) -> Iterator[Table | str]:
+    """Which KPIs of a week are absent or known in part, and why."""
+    gaps = query.run_sql(book, TEAM, GAPS.format(week=week))
+    if gaps.is_empty():
+        return
+    table = Table(title=f"What is missing of the KPIs of {week}, and why", title_justify="left")
+    for name in ("site", "KPI", "is", "why", "comes from"):
+        table.add_column(name)
+    for row in gaps.head(SHOWN_GAPS).iter_rows(named=True):
+        table.add_row(
+            row["site_id"], row["kpis"], row["effect"], row["reason"], row["comes_from"] or ""
+        )
+    yield table
+    if len(gaps) > SHOWN_GAPS:
+        yield (
+            f"{len(gaps) - SHOWN_GAPS} more: wattbook sql --team {TEAM}"
+            f" \"select * from kpi_gaps where week = '{week}' order by site_id, rank\""
+        )
+
+
+def _inputs() -> Iterator[Table | str]:
+    """What to land and declare, for a book that has nothing of any site yet."""
+    yield "Nothing of any site has been loaded yet. Begin with any of these."
+    names = {kpi_id: name for name, kpi_id in KPI_IDS.items()}
+    table = Table(title="What each KPI is made of", title_justify="left")
+    for name in ("what", "for", "land it in", "declare it in"):
+        table.add_column(name)
+    for one in kpi_inputs():
+        needed = f", where {one['needed_where']}" if "needed_where" in one else ""
+        table.add_row(
+            one["name"] + needed,
+            ", ".join(names[kpi_id] for kpi_id in one["kpi_ids"]),
+            ", ".join(f"landing/{name}" for name in one["landing_formats"]),
+            one["reference_field"],
+        )
+    yield table
 
 
 def _incidents(book: Book, week: str) -> Table | str:

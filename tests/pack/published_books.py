@@ -77,6 +77,8 @@ TABLES = {
     " direction varchar, target_status varchar, previous_value double, lowest_8_weeks_value double,"
     " highest_8_weeks_value double, week_count bigint, coverage_ratio double,"
     " currency_code varchar",
+    "kpi_gaps": "site_id varchar, week varchar, kpi_id varchar, kpi_name varchar, input_id varchar,"
+    " effect varchar, missing_ratio double, reason varchar, comes_from varchar, rank bigint",
     "fct_deferrals": "workload_id varchar, site_id varchar, local_date date,"
     " deferred_gpu_hours double, caught_up_gpu_hours double, lapsed_gpu_hours double,"
     " outstanding_gpu_hours double, saved_cost double, saved_location_based_kg double,"

@@ -17,6 +17,7 @@ from pipelines.pack import document, page
 from pipelines.published import query
 from pipelines.simulator.landing import declare
 from tests.pack.published_books import (
+    KPIS,
     MONDAY,
     STARTED_AT,
     WEEK,
@@ -343,6 +344,39 @@ def site_without_data(rows: Rows) -> None:
     ]
 
 
+def without_inputs(rows: Rows) -> None:
+    """A KPI that is absent and two known in part for one reason; what only narrows is not told."""
+    names = {kpi_id: name for kpi_id, name, *_ in KPIS}
+    told = [
+        (
+            "location_based_g_per_kwh",
+            "grid_carbon",
+            "absent",
+            1.0,
+            "The whole week is without carbon",
+        ),
+        ("effective_availability_ratio", "site_meter", "partial", 0.25, "25 % is without readings"),
+        ("incident_count", "site_meter", "partial", 0.25, "25 % is without readings"),
+        ("incident_count", "jobs", "narrowed", 1.0, "The whole week is without jobs"),
+        ("incident_count", "own_supply", "absent", 1.0, "The whole week is a cloud's own"),
+    ]
+    rows["kpi_gaps"] = [
+        {
+            "site_id": "alpha",
+            "week": WEEK,
+            "kpi_id": kpi_id,
+            "kpi_name": names[kpi_id],
+            "input_id": input_id,
+            "effect": effect,
+            "missing_ratio": missing_ratio,
+            "reason": reason,
+            "comes_from": "landing/nem12; meters.yml",
+            "rank": rank,
+        }
+        for rank, (kpi_id, input_id, effect, missing_ratio, reason) in enumerate(told, start=1)
+    ]
+
+
 def crowd(rows: Rows, more_sites: list[str]) -> None:
     """More sites as alpha, eight incidents, eight contracts, seven long proposals."""
     rows["dim_sites"] += [site_row(name) for name in more_sites]
@@ -380,6 +414,13 @@ def nothing_at_all(rows: Rows) -> None:
         (no_incident, "#incidents", "No energy-constraint incident this week."),
         (first_week, "#scorecard", "no week before"),
         (two_hundred_incidents, "#incidents", "192 more incidents"),
+        (
+            without_inputs,
+            "[aria-label='What the scorecard lacks'] tbody",
+            "alpha Carbon intensity, location-based The whole week is without carbon"
+            " landing/nem12; meters.yml alpha Effective MW availability, Energy-constraint"
+            " incidents in part 25 % is without readings landing/nem12; meters.yml",
+        ),
         (site_without_data, "#supply", "No reading of this site reached the book this week."),
         (nothing_at_all, "header", "The book has no figure for this week."),
     ],

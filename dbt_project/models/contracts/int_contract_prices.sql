@@ -2,8 +2,11 @@ with
 
 book as (
 
-    select max(interval_ended_at) as ended_at
-    from {{ ref("int_site_intervals") }}
+    -- Plants may be read before their site is in the book.
+    select greatest(
+        (select max(interval_ended_at) from {{ ref("int_site_intervals") }}),
+        (select max(interval_ended_at) from {{ ref("stg_meter_readings") }})
+    ) as ended_at
 
 ),
 

@@ -51,14 +51,6 @@ clocks as (
 
 ),
 
-intervals as (
-
-    select *
-    from {{ ref("int_site_intervals") }}
-    where {{ in_build_dates("utc_date") }}
-
-),
-
 readings as (
 
     select *
@@ -66,6 +58,114 @@ readings as (
     where
         flow = 'export'
         and {{ in_build_dates("utc_date") }}
+
+),
+
+contracts as (
+
+    select distinct
+        contract_id,
+        site_id
+    from terms
+
+),
+
+plants as (
+
+    select distinct
+        contract_id,
+        site_id,
+        plant_meter_id
+    from terms
+    where plant_meter_id is not null
+
+),
+
+site_intervals as (
+
+    select
+        site_id,
+        interval_started_at
+    from {{ ref("int_site_intervals") }}
+    where {{ in_build_dates("utc_date") }}
+
+),
+
+plant_spans as (
+
+    select
+        plants.contract_id,
+        plants.site_id,
+        min(readings.interval_started_at) as first_started_at,
+        max(readings.interval_started_at) + interval 15 minutes as last_ended_at
+    from plants
+    inner join readings on plants.plant_meter_id = readings.meter_id
+    group by plants.contract_id, plants.site_id
+    {% if is_incremental() %}
+    union all
+
+    -- A contract that was there on the day before goes on; of what was not read of its plant nothing is known.
+    select
+        earlier.contract_id,
+        earlier.site_id,
+        max(earlier.interval_started_at) as first_started_at,
+        cast(null as timestamptz) as last_ended_at
+    from {{ this }} as earlier
+    semi join plants on earlier.contract_id = plants.contract_id
+    where
+        {{ in_build_dates("earlier.utc_date", days_before=1) }}
+        and not {{ in_build_dates("earlier.utc_date") }}
+    group by earlier.contract_id, earlier.site_id
+    {% endif %}
+
+),
+
+site_starts as (
+
+    select
+        site_id,
+        min(interval_started_at) as started_at
+    from site_intervals
+    group by site_id
+
+),
+
+-- A plant may run before its site has a meter, or is there at all.
+plant_spines as (
+
+    select
+        plant_spans.contract_id,
+        unnest(
+            generate_series(
+                greatest(
+                    min(plant_spans.first_started_at), {{ build_from() or "min(plant_spans.first_started_at)" }}
+                ),
+                -- least() passes over the start of a site that is not in the book.
+                least(max(plant_spans.last_ended_at), min(site_starts.started_at)) - interval 15 minutes,
+                interval 15 minutes
+            )
+        ) as interval_started_at
+    from plant_spans
+    left join site_starts on plant_spans.site_id = site_starts.site_id
+    group by plant_spans.contract_id
+
+),
+
+-- A contract settles while its site is in the book, and before that from the first reading of its plant on.
+intervals as (
+
+    select
+        contracts.contract_id,
+        site_intervals.interval_started_at
+    from site_intervals
+    inner join contracts on site_intervals.site_id = contracts.site_id
+
+    union all
+
+    select
+        contract_id,
+        interval_started_at
+    from plant_spines
 
 ),
 
@@ -199,9 +299,9 @@ localized as (
     select
         terms.*,
         intervals.interval_started_at,
-        intervals.interval_ended_at,
-        intervals.utc_date,
-        intervals.currency_code as reporting_currency_code,
+        intervals.interval_started_at + interval 15 minutes as interval_ended_at,
+        cast(intervals.interval_started_at as date) as utc_date,
+        organization.reporting_currency as reporting_currency_code,
         intervals.interval_started_at at time zone terms.time_zone as local_started_at,
         {%- for clock in ["settlement", "clause"] %}
         {{ settlement_period_start(
@@ -210,9 +310,10 @@ localized as (
         {%- endfor %}
         {{ period_start("intervals.interval_started_at", "terms.time_zone", 60) }} as hour_started_at
     from intervals
+    cross join {{ source("raw", "organization") }} as organization
     inner join terms
         on
-            intervals.site_id = terms.site_id
+            intervals.contract_id = terms.contract_id
             and {{ is_valid_at("terms", "intervals.interval_started_at") }}
 
 ),

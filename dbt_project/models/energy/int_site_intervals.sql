@@ -2,8 +2,9 @@
 
 with
 
--- The plant of a power purchase agreement is not at the site.
-site_readings as (
+-- What is known of a site by itself, from whatever source: it is in the book from the first of them on. The plant of a
+-- power purchase agreement is not at the site; a job that began before anything else counts with its end.
+found as (
 
     select
         meters.site_id,
@@ -18,10 +19,60 @@ site_readings as (
         meters.role <> 'ppa_generation'
         and {{ in_build_dates("readings.utc_date") }}
     group by meters.site_id
+
+    union all
+
+    select
+        batteries.site_id,
+        min({{ interval_start("samples.sampled_at") }}) as first_started_at,
+        max({{ interval_start("samples.sampled_at") }}) + interval 15 minutes as last_ended_at
+    from {{ ref("stg_battery_samples") }} as samples
+    inner join {{ source("raw", "batteries") }} as batteries
+        on
+            samples.battery_id = batteries.battery_id
+            and {{ is_valid_at("batteries", "samples.sampled_at") }}
+    where {{ in_build_dates("samples.utc_date") }}
+    group by batteries.site_id
+
+    union all
+
+    select
+        site_id,
+        min(interval_started_at) as first_started_at,
+        max(interval_ended_at) as last_ended_at
+    from {{ ref("stg_node_intervals") }}
+    where {{ in_build_dates("utc_date") }}
+    group by site_id
+
+    union all
+
+    select
+        site_id,
+        min({{ interval_end("held_until_at") }}) - interval 15 minutes as first_started_at,
+        max({{ interval_end("held_until_at") }}) as last_ended_at
+    from {{ ref("stg_jobs") }}
+    where {{ in_build_dates("held_until_at") }}
+    group by site_id
+
+),
+
+-- A public cloud is known by the hours of its bill.
+site_spans as (
+
+    select
+        found.site_id,
+        min(found.first_started_at) as first_started_at,
+        max(found.last_ended_at) as last_ended_at
+    from found
+    semi join {{ source("raw", "sites") }} as sites
+        on
+            found.site_id = sites.site_id
+            and sites.venue_kind <> 'public_cloud'
+    group by found.site_id
     {% if is_incremental() %}
     union all
 
-    -- A site that was there on the day before goes on, whether or not its meters do.
+    -- A site that was there on the day before goes on, whether or not its sources do.
     select
         site_id,
         min(interval_started_at) as first_started_at,
@@ -35,15 +86,15 @@ site_readings as (
 
 ),
 
--- From the day of a site's first reading up to the end of the whole book, so that a site whose readings stop shows as
--- not covered.
+-- From the day of a site's first source up to the end of the whole book, so that a site whose sources stop shows as not
+-- covered.
 spans as (
 
     select
         site_id,
         date_trunc('day', min(first_started_at)) as first_started_at,
         max(max(last_ended_at)) over () as last_ended_at
-    from site_readings
+    from site_spans
     group by site_id
 
 ),

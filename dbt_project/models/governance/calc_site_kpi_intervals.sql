@@ -86,7 +86,8 @@ own as (
         intervals.week,
         intervals.currency_code,
         true as is_metered,
-        balance.coverage_ratio,
+        -- Of a site without any meter nothing is read.
+        coalesce(balance.coverage_ratio, 0) as coverage_ratio,
         {%- for figure in supply_figures %}
         supply.{{ figure }},
         {%- endfor %}

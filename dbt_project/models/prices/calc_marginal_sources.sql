@@ -107,7 +107,8 @@ select
         when 'battery' then 0
     end as network_and_levies_per_mwh,
     case
-        when merit_order.marginal_source <> 'grid' then 0
+        -- Where demand costs nothing, it does not matter which readings would tell it.
+        when merit_order.marginal_source <> 'grid' or prices.demand_charge_per_kw = 0 then 0
         when merit_order.marginal_source = 'grid'
             then
                 {{ used_times("peaks.peak_charge_ratio", "prices.demand_charge_per_kw * 1000") }}

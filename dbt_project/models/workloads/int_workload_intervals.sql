@@ -125,9 +125,10 @@ metered as (
             when meters.has_facility_meter then meters.facility_total_kwh / intervals.design_pue_ratio
             else meters.consumption_kwh / intervals.design_pue_ratio
         end as it_kwh,
-        not meters.has_it_meter as is_pue_assumed
+        not coalesce(meters.has_it_meter, false) as is_pue_assumed
     from intervals
-    inner join {{ ref("int_meter_roles_pivoted") }} as meters
+    -- Work is known by its jobs, whether or not the site has a meter.
+    left join {{ ref("int_meter_roles_pivoted") }} as meters
         on
             intervals.site_id = meters.site_id
             and intervals.interval_started_at = meters.interval_started_at
