@@ -1,4 +1,4 @@
-"""Names that the dbt project declares: KPIs, rules of the agenda, rules of findings.
+"""Names that the dbt project declares: KPIs and their inputs, rules of the agenda and of findings.
 
 What belongs here: reading them from `dbt_project.yml`, where the models take them from too. What
 does not: what they come to (dbt).
@@ -23,6 +23,16 @@ def kpi_ids(*, headline: bool = False) -> tuple[str, ...]:
     """The KPIs of the scorecard in its order, or those alone that head the pack."""
     kpis = _variables()["kpis"]
     return tuple(kpi["kpi_id"] for kpi in kpis if kpi["is_headline"] or not headline)
+
+
+def kpi_inputs() -> tuple[dict[str, Any], ...]:
+    """What the KPIs that head the pack are made of, as declared, in the order to tell them.
+
+    Keys: input_id, name (in plain words), kpi_ids, venue_kinds, landing_formats (any of them brings
+    it; none where people declare it), reference_field; needed_where, if only some of those venues
+    need it; without, if the KPIs are known without it and only less well: in what.
+    """
+    return tuple(_variables()["kpi_inputs"])
 
 
 def agenda_rules() -> tuple[str, ...]:

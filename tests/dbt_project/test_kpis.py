@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from pipelines import warehouse
+from pipelines.connectors import FORMATS
+from pipelines.reference.project import kpi_ids, kpi_inputs
 
 KPIS: list[dict[str, Any]] = yaml.safe_load(
     (warehouse.PROJECT_DIR / "dbt_project.yml").read_text()
@@ -42,3 +44,21 @@ def test_each_kpi_is_known_as_far_as_what_it_is_made_of():
         known = [made_of[subject] for subject in made_of if subject in kpi["value_column"]]
         # "local_time_availability" fits after "availability" and says more.
         assert not known or kpi["coverage_columns"] == known[-1], kpi["kpi_id"]
+
+
+def test_each_input_is_of_kpis_that_head_the_pack_and_says_where_it_comes_from():
+    inputs = kpi_inputs()
+    required = {"input_id", "name", "kpi_ids", "venue_kinds", "landing_formats", "reference_field"}
+    assert len({one["input_id"] for one in inputs}) == len(inputs)
+    for one in inputs:
+        assert required <= one.keys() <= required | {"needed_where", "without"}, one["input_id"]
+        assert one["kpi_ids"]
+        assert set(one["kpi_ids"]) <= set(kpi_ids(headline=True))
+        assert set(one["landing_formats"]) <= set(FORMATS)
+        assert set(one["venue_kinds"]) <= {"own_site", "hpc_allocation", "public_cloud"}
+
+
+def test_without_a_reading_of_the_grid_meter_no_kpi_of_a_site_is_known():
+    [meter] = [one for one in kpi_inputs() if one["input_id"] == "site_meter"]
+    assert meter["kpi_ids"] == list(kpi_ids(headline=True))
+    assert "without" not in meter
