@@ -141,7 +141,7 @@ class BatteryAnswers(Answers):
     """Wear of each MWh discharged, in the site's currency (0: not reckoned)"""
     power_sign: Literal["discharge_positive", "charge_positive"]
     """Whether its readings of power are positive while it discharges or charges"""
-    telemetry: Literal["battery_csv", "sunspec"] = "battery_csv"
+    source: Literal["battery_csv", "sunspec"] = "battery_csv"
     """How its telemetry comes"""
 
 
@@ -168,6 +168,8 @@ class MeterAnswers(Answers):
     """What it counts"""
     flow: Literal["import", "export"] | None = None
     """Direction in its readings, where it is not the usual one"""
+    multiplier: Positive = 1
+    """What its readings are multiplied by, where transformers divide them"""
     energy_source: EnergySource | None = None
     """What the plant generates from"""
     battery_id: str | None = None

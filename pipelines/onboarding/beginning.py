@@ -174,7 +174,7 @@ def _landing_of(site: SiteAnswers) -> Iterator[tuple[str, str, bool]]:
     if site.readings is not None:
         yield site.readings, _METERS[site.readings], False
     for battery in site.batteries:
-        yield battery.telemetry, _BATTERIES[battery.telemetry], False
+        yield battery.source, _BATTERIES[battery.source], False
     if site.telemetry is not None:
         yield site.telemetry, _TELEMETRY[site.telemetry], site.prometheus_url is not None
     scheduler, prices, carbon = site.scheduler, site.prices, site.carbon
