@@ -35,8 +35,27 @@ def _has_gpus(_: Reference, site: Site) -> bool:
     return any(group.gpus_per_node for group in site.node_groups)
 
 
+def _has_factors(reference: Reference, site: Site) -> bool:
+    """Whether what its own plants generate from has a direct factor and one of the basis."""
+    known = {
+        (factor.energy_source, factor.basis)
+        for factor in reference.emission_factors
+        if factor.kind == "production_type" and not factor.is_marginal
+    }
+    return all(
+        (meter.energy_source, basis) in known
+        for meter in reference.meters
+        if meter.site_id == site.site_id and meter.role == "onsite_generation"
+        for basis in ("direct", reference.organization.emission_factor_basis)
+    )
+
+
 def _always(_: Reference, __: Site) -> bool:
     return True
+
+
+def _never(_: Reference, __: Site) -> bool:
+    return False
 
 
 NEEDED: Mapping[str, Says] = {
@@ -44,16 +63,15 @@ NEEDED: Mapping[str, Says] = {
         _roles(reference, site) - {"grid_import", "ppa_generation"}
     ),
     "battery_samples": lambda _, site: bool(site.batteries),
+    # What a build alone can tell: how far back readings and stocks go.
+    "battery_stock": _never,
+    "demand_history": _never,
     "market_price": lambda reference, site: any(
         terms.price_basis == "spot_plus"
         for tariff in _of(reference, site, SupplyTariff)
         for terms in tariff.terms
     ),
-    "demand_history": lambda reference, site: any(
-        terms.demand_charge_per_kw
-        for connection in _of(reference, site, GridConnection)
-        for terms in connection.terms
-    ),
+    "emission_factors": lambda reference, site: "onsite_generation" in _roles(reference, site),
     "fx_rate": lambda reference, site: (
         _currencies(reference, site) != {reference.organization.reporting_currency}
     ),
@@ -61,9 +79,11 @@ NEEDED: Mapping[str, Says] = {
 """Whether a site needs an input that says `needed_where`."""
 
 DECLARED: Mapping[str, Says] = {
+    "site_terms": lambda _, site: bool(site.terms),
     "site_meter": lambda reference, site: "grid_import" in _roles(reference, site),
     "other_meters": _always,
     "battery_samples": _always,
+    "battery_stock": _always,
     "capacity_plan": lambda reference, site: any(
         one.site_id == site.site_id for one in reference.capacity_plan.commitments
     ),
@@ -81,10 +101,19 @@ DECLARED: Mapping[str, Says] = {
     ),
     "cloud_bill": _always,
     "grid_carbon": lambda _, site: site.carbon_zone is not None,
+    "emission_factors": _has_factors,
     "telemetry": _has_gpus,
     "jobs": lambda _, site: bool(site.clusters),
 }
 """Whether reference data declare an input of a site."""
+
+SUPPLIED_BY = {"grid_import", "facility_total", "it_load"}
+STANDS_IN: Mapping[tuple[str, str], Says] = dict.fromkeys(
+    [("site_meter", "effective_availability_ratio"), ("site_meter", "incident_count")],
+    lambda reference, site: bool(SUPPLIED_BY & _roles(reference, site)),
+)
+"""Where a KPI takes something else in place of an input: that something was drawn tells that the
+connection was there (`fct_supply_capacity`)."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +177,8 @@ def _lacks(
         if site.venue_kind not in one["venue_kinds"] or not is_needed:
             continue
         without = one.get("without")
-        if not DECLARED[input_id](reference, site):
+        is_declared = STANDS_IN.get((input_id, kpi_id), DECLARED[input_id])
+        if not is_declared(reference, site):
             yield Lack(one["name"], False, one["reference_field"], without)
         elif brought_by and not {*brought_by} & {*formats} and not {*brought_by} <= told:
             # Files of one kind bring several inputs: that there are none is told once.

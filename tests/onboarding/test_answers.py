@@ -239,7 +239,7 @@ def organizations(draw: Any) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(values=organizations())
 def test_whatever_is_answered_the_files_written_are_right_and_fit_their_schemas(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]
@@ -284,8 +284,8 @@ def test_a_site_gets_files_for_what_is_there_and_none_for_what_is_not(tmp_path: 
         "country_code: FR\n"
         "time_zone: Europe/Paris\n"
         "currency_code: EUR\n"
-        "# Connection, limits and commitments. When they change, end these with valid_to and add the"
-        " next.\n"
+        "# Connection, limits and commitments. When they change, end these with valid_to and add"
+        " the next.\n"
         "terms:\n"
         "  - valid_from: 2026-01-01\n"
         "    grid_firm_mw: 1\n"

@@ -100,6 +100,24 @@ def test_a_flat_tariff_needs_no_market_and_a_site_without_battery_no_telemetry_o
     assert lacks(tmp_path, parts | {"supply": flat}, "mscons")[COST] == []
 
 
+def test_a_meter_of_the_facility_tells_that_the_connection_was_there(tmp_path: Path):
+    meters = {"meters": [{"meter_id": "1", "role": "facility_total"}]}
+    found = lacks(tmp_path, meters | PLANNED | ZONED, "nem12", "watttime")
+    meter = "readings of the site's grid meter (not declared)"
+    assert (found[AVAILABILITY], found[INCIDENTS], found[CARBON]) == ([], [], [meter])
+
+
+def test_a_plant_of_the_site_needs_factors_of_what_it_generates_from(tmp_path: Path):
+    plant = {"meter_id": "2", "role": "onsite_generation", "energy_source": "gas"}
+    meters = {"meters": [*METERED["meters"], plant]}
+    assert lacks(tmp_path, meters | ZONED, "nem12", "watttime")[CARBON] == []
+    (tmp_path / "reference" / "emission_factors.yml").unlink()
+    declared = reference.load(tmp_path / "reference")
+    [kpis] = needs.kpis_of_sites(declared, ["nem12", "watttime"]).values()
+    [lack] = next(kpi for kpi in kpis if kpi.name == CARBON).lacks
+    assert (lack.name, lack.is_declared) == ("emission factors of the site's own generation", False)
+
+
 def test_without_telemetry_and_accounting_a_kpi_is_there_only_less_well(tmp_path: Path):
     assert lacks(tmp_path, METERED | PLANNED, "nem12")[INCIDENTS] == []
     declared = reference.load(tmp_path / "reference")
