@@ -565,23 +565,28 @@ def init(
     wattbook --data-dir ~/book init
     """
     from pipelines import reference
-    from pipelines.onboarding import beginning, questions, shown
+    from pipelines.onboarding import beginning, questions
 
     book = context.obj
     if answers_file is None:
         beginning.refuse_known(book.reference, is_forced=force)
-        out.print("Enter takes what stands in brackets, or nothing; ctrl-C leaves.")
-        given = questions.ask(lambda text: out.print(text, soft_wrap=True))
+        print(
+            "Enter takes what stands in brackets, or nothing. What was typed wrong can be corrected"
+            " afterwards, in answers.yml."
+        )
+        given = questions.ask(print)
         kept = beginning.write_answers(book.data_dir, given)
-        out.print(f"wrote {kept}", soft_wrap=True)
+        print(f"wrote {kept}")
         answers = beginning.checked(given, kept)
     else:
         answers = beginning.read_answers(answers_file)
     for file in beginning.begin(book.reference, answers, is_forced=force):
-        out.print(f"wrote {file}", soft_wrap=True)
-    out.print(shown.landing(beginning.landing(answers)))
+        print(f"wrote {file}")
+    print("What lands where, and who brings it:")
+    for folder, what, is_pulled in beginning.landing(answers):
+        print(f"{book.landing / folder} ({'wattbook pull' if is_pulled else 'you'}): {what}")
     _show_kpis(book, reference.load(book.reference))
-    out.print("Next: land files, wattbook validate, wattbook run.")
+    print("Next: put files there, then `wattbook validate`, then `wattbook run`.")
 
 
 @app.command()
@@ -625,11 +630,13 @@ def _show_kpis(book: Book, declared: "Reference") -> None:
     from pipelines import lake
     from pipelines.onboarding import needs, shown
 
-    formats = {file.relative_to(book.landing).parts[0] for file in book.landing.glob("*/**/*")}
+    formats = needs.landed(book.landing)
     records = lake.read_load_records(book)
     formats |= {*records.filter(records["status"].is_in(lake.IN_BOOK))["format"]}
-    for part in shown.kpis(needs.kpis_of_sites(declared, formats)):
-        out.print(part)
+    kpis = needs.kpis_of_sites(declared, formats)
+    out.print(shown.table(kpis))
+    for line in shown.remedies(kpis):
+        print(line)
 
 
 def _hand_over(book: Book, team: Team, files: list[Path]) -> None:

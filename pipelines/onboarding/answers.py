@@ -430,7 +430,7 @@ class CloudAnswers(Answers):
 
 
 class OrganizationAnswers(Answers):
-    """Everything that is asked; the whole of a file of answers."""
+    """Your organization."""
 
     organization_id: Identifier
     """Short name of your organization, such as acme"""

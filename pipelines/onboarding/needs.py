@@ -7,6 +7,7 @@ tell (`kpi_gaps`).
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipelines.reference import Reference, project
@@ -161,6 +162,12 @@ def kpis_of_sites(reference: Reference, formats: Collection[str]) -> dict[str, l
         ]
         for site in reference.sites
     }
+
+
+def landed(landing: Path) -> set[str]:
+    """The formats of which a file lies in landing."""
+    folders = landing.iterdir() if landing.is_dir() else ()
+    return {folder.name for folder in folders if any(path.is_file() for path in folder.rglob("*"))}
 
 
 def _inputs(kpi_id: str) -> Iterator[dict[str, Any]]:

@@ -1,41 +1,34 @@
-"""What `wattbook init` and `wattbook validate` print, for a terminal.
+"""What `wattbook init` and `wattbook validate` print of KPIs.
 
-What belongs here: tables of what lands where and of what KPIs lack. What does not: finding it out
-(`beginning.py`, `needs.py`).
+What belongs here: the table of what they lack, and lines of where that is to be had. What does not:
+finding it out (`needs.py`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
 from pipelines.onboarding.needs import Kpi, Lack
 
 
-def landing(rows: Iterable[tuple[str, str, bool]]) -> Table:
-    """What belongs into which folder of landing/, of rows as `beginning.landing` gives them."""
-    table = Table(title="What lands where", title_justify="left")
-    for name in ("folder", "files", "brought by"):
-        table.add_column(name)
-    for folder, what, is_pulled in rows:
-        table.add_row(f"landing/{folder}/", what, "wattbook pull" if is_pulled else "you")
-    return table
-
-
-def kpis(sites: Mapping[str, Sequence[Kpi]]) -> Iterator[Table | str]:
-    """Sites by KPI, each ready or with what it lacks, and below where that is to be had."""
-    table = Table(title="KPIs by site", title_justify="left", show_lines=True)
-    table.add_column("site")
+def table(sites: Mapping[str, Sequence[Kpi]]) -> Table:
+    """Sites by KPI, each ready or with what it lacks."""
+    made = Table(title="KPIs by site", title_justify="left", show_lines=True)
+    made.add_column("site")
     for kpi in next(iter(sites.values()), ()):
-        table.add_column(kpi.name)
+        made.add_column(kpi.name)
     for site_id, of_site in sites.items():
-        table.add_row(site_id, *(_cell(kpi) for kpi in of_site))
-    yield table
-    lacks = {lack: None for of_site in sites.values() for kpi in of_site for lack in kpi.lacks}
+        made.add_row(site_id, *(_cell(kpi) for kpi in of_site))
+    return made
+
+
+def remedies(sites: Mapping[str, Sequence[Kpi]]) -> Iterator[str]:
+    """Where what is lacking is declared or landed, each once."""
+    lacks = dict.fromkeys(lack for kpis in sites.values() for kpi in kpis for lack in kpi.lacks)
     for lack in lacks:
         verb = "land" if lack.is_declared else "declare"
-        yield f"{lack.name}: {verb} in {lack.where}" + (
-            f"; without: {lack.without}" if lack.without else ""
-        )
+        without = f"; without: {lack.without}" if lack.without else ""
+        yield f"{lack.name}: {verb} in {lack.where}{without}"
 
 
 def _cell(kpi: Kpi) -> str:

@@ -150,6 +150,14 @@ def test_a_cloud_has_a_cost_by_its_bill_and_no_other_kpi(
     assert [f"{lack.name}: {lack.where}" for lack in kpis[1].lacks] == missing
 
 
+def test_a_folder_without_a_file_brings_nothing(tmp_path: Path):
+    assert needs.landed(tmp_path / "landing") == set()
+    (tmp_path / "landing" / "nem12" / "2026").mkdir(parents=True)
+    (tmp_path / "landing" / "focus" / "2026").mkdir(parents=True)
+    (tmp_path / "landing" / "focus" / "2026" / "bill.csv").touch()
+    assert needs.landed(tmp_path / "landing") == {"focus"}
+
+
 def test_the_demo_has_all_that_its_kpis_need():
     kpis = needs.kpis_of_sites(reference.load(DEMO_REFERENCE), FORMATS)
     assert {site for site, of_site in kpis.items() if not all(k.is_ready for k in of_site)} == {
