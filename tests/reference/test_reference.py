@@ -490,6 +490,13 @@ MISTAKES = {
         "sites/plain.yml:22: node_groups.1.hostnames.0: found host name 'worker 1', expected"
         " letters, digits, '-', '.' and '_', or a host list such as gpu[01-16]: correct the name",
     ),
+    "what_making_a_gpu_emitted_without_the_hours_to_spread_it_over": (
+        "gpu_models.yml",
+        ", lifetime_hours: 43800",
+        "",
+        "gpu_models.yml:2: gpu_models.0: expected embodied_kg and lifetime_hours, or neither: add"
+        " the other of the two",
+    ),
     "a_cluster_at_two_sites": (
         "sites/plain.yml",
         "clusters: [plain]",
