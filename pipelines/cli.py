@@ -584,6 +584,8 @@ def init(
         print(f"wrote {file}")
     print("What lands where, and who brings it:")
     for folder, what, is_pulled in beginning.landing(answers):
+        # A cluster's name may be no name of a folder.
+        (book.landing / folder.partition("/")[0]).mkdir(parents=True, exist_ok=True)
         print(f"{book.landing / folder} ({'wattbook pull' if is_pulled else 'you'}): {what}")
     _show_kpis(book, reference.load(book.reference))
     print("Next: put files there, then `wattbook validate`, then `wattbook run`.")

@@ -105,6 +105,12 @@ def test_only_what_makes_sense_after_what_was_answered_is_asked(tmp_path: Path):
     assert site.nodes[0].gpu_model == "H100"
     assert site.scheduler is not None
     assert (site.scheduler.kind, site.scheduler.user) == ("slurmrestd", "me")
+    landing = tmp_path / "landing"
+    assert sorted(folder.name for folder in landing.iterdir()) == [
+        *("battery_csv", "nem12", "prometheus", "sacct"),
+    ]
+    assert f"{landing / 'sacct' / 'c'} (wattbook pull)" in result.stdout
+    assert f"{landing / 'nem12'} (you)" in result.stdout
 
 
 def test_a_cloud_in_another_currency_is_asked_for_its_rate(tmp_path: Path):
