@@ -34,6 +34,7 @@ from pipelines.errors import BookError
 
 if TYPE_CHECKING:
     from pipelines.pack.delivery import Channels
+    from pipelines.reference import Reference
     from pipelines.warehouse import BuildResult
 
 DATA_DIR_VARIABLE = "WATTBOOK_DATA_DIR"
@@ -543,6 +544,56 @@ def show_report(
 
 
 @app.command()
+def init(
+    context: typer.Context,
+    answers_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            dir_okay=False,
+            metavar="FILE",
+            help="Take the answers from this file instead of asking.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace reference files that are there.")
+    ] = False,
+) -> None:
+    """Begin a book: ask what there is, write its reference files, say which files land where.
+
+    What is not there is left out. The answers are kept in answers.yml of the book: correct them
+    there and run it again with --from and --force, or change the reference files themselves.
+
+    wattbook --data-dir ~/book init
+    """
+    from pipelines import reference
+    from pipelines.onboarding import beginning, questions
+
+    book = context.obj
+    if answers_file is None:
+        beginning.refuse_known(book.reference, is_forced=force)
+        print(
+            "Enter takes what stands in brackets, or nothing. What was typed wrong can be corrected"
+            " afterwards, in answers.yml."
+        )
+        given = questions.ask(print)
+        kept = beginning.write_answers(book.data_dir, given)
+        print(f"wrote {kept}")
+        answers = beginning.checked(given, kept)
+    else:
+        answers = beginning.read_answers(answers_file)
+    for file in beginning.begin(book.reference, answers, is_forced=force):
+        print(f"wrote {file}")
+    print("What lands where, and who brings it:")
+    for folder, what, is_pulled in beginning.landing(answers):
+        # A cluster's name may be no name of a folder.
+        (book.landing / folder.partition("/")[0]).mkdir(parents=True, exist_ok=True)
+        print(f"{book.landing / folder} ({'wattbook pull' if is_pulled else 'you'}): {what}")
+    _show_kpis(book, reference.load(book.reference))
+    print("Next: put files there, then `wattbook validate`, then `wattbook run`.")
+
+
+@app.command()
 def validate(
     context: typer.Context,
     schemas: Annotated[
@@ -550,7 +601,10 @@ def validate(
         typer.Option("--schemas", help="First write the schemas that editors read to .schemas/."),
     ] = False,
 ) -> None:
-    """Check reference data and configuration, without writing anything but what is asked for."""
+    """Check reference data and configuration; say which KPIs of which site lack what.
+
+    Nothing is written but what is asked for.
+    """
     from pipelines import reference, warehouse
     from pipelines.published import audience
 
@@ -559,11 +613,26 @@ def validate(
         for file in reference.write_schemas(book.reference):
             out.print(f"wrote {file}")
     with _step("check"), tempfile.TemporaryDirectory() as scratch:
-        reference.load(book.reference)
+        declared = reference.load(book.reference)
         manifest = warehouse.parse(Book(Path(scratch)))
         audience.check_audiences(manifest)
     out.print(f"{book.reference}: nothing to mend")
     out.print(f"{warehouse.PROJECT_DIR}: nothing to mend")
+    _show_kpis(book, declared)
+
+
+def _show_kpis(book: Book, declared: "Reference") -> None:
+    """Which KPIs of which site will be there, and what the others lack."""
+    from pipelines import lake
+    from pipelines.onboarding import needs, shown
+
+    formats = needs.landed(book.landing)
+    records = lake.read_load_records(book)
+    formats |= {*records.filter(records["status"].is_in(lake.IN_BOOK))["format"]}
+    kpis = needs.kpis_of_sites(declared, formats)
+    out.print(shown.table(kpis))
+    for line in shown.remedies(kpis):
+        print(line)
 
 
 def _hand_over(book: Book, team: Team, files: list[Path]) -> None:

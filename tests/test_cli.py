@@ -130,6 +130,7 @@ COMMANDS = [
         "build",
         "publish",
         "health",
+        "init",
         "run",
         "sql",
         "statement",
@@ -250,9 +251,16 @@ def test_validate_writes_the_schemas_that_editors_read(book):
     )
 
 
-def test_the_projects_own_reference_data_is_valid(book):
+def test_the_projects_own_reference_data_is_valid_and_absence_of_files_is_no_error(book):
     result = wattbook(book, "validate")
     assert (result.exit_code, result.stderr.splitlines()[:-1]) == (0, [])
+    told = result.stdout.splitlines()
+    assert "│ cloud-us-south │ not of a public cloud" in result.stdout
+    assert "the cloud's bill: land in landing/focus" in told
+    assert (
+        "market prices of the site's bidding zone: land in landing/entsoe, landing/prices_csv"
+        in told
+    )
     assert [path.name for path in book.data_dir.iterdir()] == ["reference"]
 
 

@@ -22,13 +22,14 @@ MAY_IMPORT = {
     "book": {"bucket"},
     "bucket": {"errors"},
     "cli": {
-        *("book", "bucket", "errors", "lake", "orchestration", "pack", "published", "pulls"),
-        *("reference", "simulator", "warehouse"),
+        *("book", "bucket", "errors", "lake", "onboarding", "orchestration", "pack"),
+        *("published", "pulls", "reference", "simulator", "warehouse"),
     },
     "connectors": set(),
     "definitions": {"lake", "orchestration", "warehouse"},
     "errors": set(),
     "lake": {"book", "bucket", "connectors", "errors", "reference"},
+    "onboarding": {"connectors", "errors", "reference"},
     "orchestration": {
         *("book", "bucket", "connectors", "errors", "lake", "pack", "published", "pulls"),
         *("reference", "warehouse"),

@@ -14,6 +14,7 @@ import pytest
 
 from pipelines import reference
 from pipelines.book import Book
+from pipelines.onboarding import beginning, needs
 from pipelines.published import query
 from pipelines.simulator.landing import DEMO_REFERENCE
 
@@ -67,20 +68,30 @@ def test_every_path_of_the_project_named_in_the_readme_exists():
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-def test_the_reference_data_it_begins_with_are_right(tmp_path):
-    shown = re.findall(
-        r"^   ```yaml\n   # (reference/\S+)\n(.+?)^   ```$", README.read_text(), re.M | re.S
+def test_the_answers_it_begins_with_come_to_a_book_whose_kpis_lack_nothing_but_files(tmp_path):
+    [shown] = re.findall(
+        r"^   ```yaml\n   # answers.yml\n(.+?)^   ```$", README.read_text(), re.M | re.S
     )
-    for name, text in shown:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(textwrap.dedent(text))
+    file = tmp_path / "answers.yml"
+    file.write_text(textwrap.dedent(shown))
+    answers = beginning.read_answers(file)
+    written = beginning.begin(tmp_path / "reference", answers)
+    assert [path.name for path in written[:2]] == ["organization.yml", "hall.yml"]
     declared = reference.load(tmp_path / "reference")
-    assert [name for name, _ in shown] == [
-        "reference/organization.yml",
-        "reference/sites/hall.yml",
-        "reference/meters.yml",
+    landed = {folder.partition("/")[0] for folder, *_ in beginning.landing(answers)}
+    assert landed == {
+        "green_button",
+        "dcgm_scrape",
+        "sacct",
+        "prices_csv",
+        "electricity_maps",
+    }
+    [ready] = needs.kpis_of_sites(declared, landed).values()
+    assert [kpi.lacks for kpi in ready] == [(), (), (), ()]
+    [unpriced] = needs.kpis_of_sites(declared, landed - {"prices_csv"}).values()
+    assert [lack.name for lack in unpriced[1].lacks if lack.without is None] == [
+        "market prices of the site's bidding zone"
     ]
-    assert [meter.site_id for meter in declared.meters] == ["hall"]
 
 
 def test_the_mappings_it_shows_are_right(tmp_path):

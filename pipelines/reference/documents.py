@@ -97,8 +97,8 @@ class Reader:
         if not folder.is_dir():
             raise ReferenceErrors(
                 [
-                    f"no reference data in {folder}: write organization.yml and a file of sites/"
-                    " there, as the README shows under 'Your own data'"
+                    f"no reference data in {folder}: run `wattbook init`, which asks what there"
+                    " is and writes it, or write organization.yml and a file of sites/ there"
                 ]
             )
         self.folder = folder

@@ -25,6 +25,11 @@ def kpi_ids(*, headline: bool = False) -> tuple[str, ...]:
     return tuple(kpi["kpi_id"] for kpi in kpis if kpi["is_headline"] or not headline)
 
 
+def headline_kpis() -> dict[str, str]:
+    """The names of the KPIs that head the pack, by kpi_id in its order."""
+    return {kpi["kpi_id"]: kpi["name"] for kpi in _variables()["kpis"] if kpi["is_headline"]}
+
+
 def kpi_inputs() -> tuple[dict[str, Any], ...]:
     """What the KPIs that head the pack are made of, as declared, in the order to tell them.
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from hostlist import BadHostlist, expand_hostlist
 from pydantic import Field, model_validator
+from pydantic.functional_validators import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from pipelines.reference.fields import (
@@ -26,7 +27,35 @@ from pipelines.reference.fields import (
     Terms,
     TimeZone,
     VenueKind,
+    text_like,
 )
+
+
+def _host_list(name: str) -> str:
+    if not re.fullmatch(r"[\w.,\[\]-]+", name):
+        raise PydanticCustomError(
+            "hostnames",
+            "found host name {name}, expected letters, digits, '-', '.' and '_', or a host list"
+            " such as gpu[01-16]: correct the name",
+            {"name": repr(name)},
+        )
+    try:
+        expand_hostlist(name)
+    except BadHostlist as error:
+        raise PydanticCustomError(
+            "hostnames",
+            "found host list {name} ({error}), expected one such as gpu[01-16]: correct it",
+            {"name": repr(name), "error": str(error)},
+        ) from error
+    return name
+
+
+Hostnames = Annotated[
+    str,
+    AfterValidator(_host_list),
+    text_like("a host name, or a Slurm host list such as gpu[01-16]", "gpu[01-16]"),
+]
+"""A host name, or a Slurm host list expression for several."""
 
 
 class GpuModel(Model):
@@ -38,10 +67,20 @@ class GpuModel(Model):
     """Power of one GPU that does nothing, in W."""
     peak_w: Annotated[float, Field(gt=0)]
     """Power limit of one GPU, in W."""
-    embodied_kg: Amount
-    """CO2e of making one GPU, in kg."""
-    lifetime_hours: Annotated[float, Field(gt=0)]
-    """Hours over which making it is spread, such as 43800 for five years."""
+    embodied_kg: Amount | None = None
+    """CO2e of making one GPU, in kg; left out: not known, and no SCI."""
+    lifetime_hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours over which making it is spread, such as 43800 for five years; left out with
+    embodied_kg."""
+
+    @model_validator(mode="after")
+    def _spreads_what_it_embodies(self) -> "GpuModel":
+        if (self.embodied_kg is None) != (self.lifetime_hours is None):
+            raise PydanticCustomError(
+                "embodied",
+                "expected embodied_kg and lifetime_hours, or neither: add the other of the two",
+            )
+        return self
 
 
 class GpuModels(Model):
@@ -67,7 +106,7 @@ class NodeGroup(Model):
     """Number of the last node; left out with hostnames."""
     digits: Annotated[int, Field(ge=1, le=9)] | None = None
     """Digits of the number, with leading zeros, such as 4 for gpu0001; left out with hostnames."""
-    hostnames: Annotated[list[str], Field(min_length=1)] | None = None
+    hostnames: Annotated[list[Hostnames], Field(min_length=1)] | None = None
     """Host names, or Slurm host lists such as gpu[01-16]; left out: prefix and number name them."""
     gpus_per_node: Annotated[int, Field(ge=0, le=64)]
     """GPUs in each node; 0 for nodes without."""
@@ -89,22 +128,6 @@ class NodeGroup(Model):
                 "expected either name_prefix, first, last and digits, or hostnames: add what is"
                 " missing or remove one of the two",
             )
-        for name in self.hostnames or []:
-            if not re.fullmatch(r"[\w.,\[\]-]+", name):
-                raise PydanticCustomError(
-                    "hostnames",
-                    "found host name {name}, expected letters, digits, '-', '.' and '_', or a host"
-                    " list such as gpu[01-16]: correct the name",
-                    {"name": repr(name)},
-                )
-            try:
-                expand_hostlist(name)
-            except BadHostlist as error:
-                raise PydanticCustomError(
-                    "hostnames",
-                    "found host list {name} ({error}), expected one such as gpu[01-16]: correct it",
-                    {"name": repr(name), "error": str(error)},
-                ) from error
         return self
 
     def names(self) -> list[str]:

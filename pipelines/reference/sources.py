@@ -48,10 +48,19 @@ Variable = Annotated[
     text_like("the name of an environment variable, as HALL_TOKEN", "HALL_TOKEN"),
 ]
 """Name of an environment variable that holds a secret."""
+EIC_PATTERN = "^[0-9]{2}[A-Z][A-Z0-9-]{12}[A-Z0-9]$"
 EicCode = Annotated[
     str,
-    Field(pattern="^[0-9]{2}[A-Z][A-Z0-9-]{12}[A-Z0-9]$"),
+    Field(pattern=EIC_PATTERN),
     text_like("an EIC of 16 characters, as 10Y1001A1001A82H", "10Y1001A1001A82H"),
+]
+LoginHost = Annotated[
+    str,
+    Field(pattern="^[A-Za-z0-9][A-Za-z0-9._@-]*$", max_length=250),
+    text_like("a host or user@host, as login.example.org", "login.example.org"),
+]
+ApiVersion = Annotated[
+    str, Field(pattern=r"^v\d+\.\d+\.\d+$"), text_like("a version as v0.0.41", "v0.0.41")
 ]
 Days = Annotated[int, Field(ge=0, le=90)]
 
@@ -146,14 +155,7 @@ class SlurmSource(WindowedSource):
 
     kind: Literal["slurm"]
     """What the source is."""
-    host: (
-        Annotated[
-            str,
-            Field(pattern="^[A-Za-z0-9][A-Za-z0-9._@-]*$", max_length=250),
-            text_like("a host or user@host, as login.example.org", "login.example.org"),
-        ]
-        | None
-    ) = None
+    host: LoginHost | None = None
     """Login host, or user@host, on which sacct is run by ssh; left out: on this machine."""
 
 
@@ -162,9 +164,7 @@ class SlurmrestdSource(BaseSource, WebSource):
 
     kind: Literal["slurmrestd"]
     """What the source is."""
-    api_version: Annotated[
-        str, Field(pattern=r"^v\d+\.\d+\.\d+$"), text_like("a version as v0.0.41", "v0.0.41")
-    ]
+    api_version: ApiVersion
     """Version of the API, such as v0.0.41."""
     user: str
     """User that the token is of."""

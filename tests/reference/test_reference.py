@@ -479,16 +479,23 @@ MISTAKES = {
         "terms:\n",
         '  - {hostnames: ["gpu[01-16"], gpus_per_node: 8, gpu_model: H100, host_idle_w: 900,'
         " host_peak_w: 2000}\nterms:\n",
-        "sites/plain.yml:22: node_groups.1: found host list 'gpu[01-16' (unbalanced brackets),"
-        " expected one such as gpu[01-16]: correct it",
+        "sites/plain.yml:22: node_groups.1.hostnames.0: found host list 'gpu[01-16'"
+        " (unbalanced brackets), expected one such as gpu[01-16]: correct it",
     ),
     "a_host_name_with_a_space": (
         "sites/plain.yml",
         "terms:\n",
         "  - {hostnames: [worker 1], gpus_per_node: 8, gpu_model: H100, host_idle_w: 900,"
         " host_peak_w: 2000}\nterms:\n",
-        "sites/plain.yml:22: node_groups.1: found host name 'worker 1', expected letters, digits,"
-        " '-', '.' and '_', or a host list such as gpu[01-16]: correct the name",
+        "sites/plain.yml:22: node_groups.1.hostnames.0: found host name 'worker 1', expected"
+        " letters, digits, '-', '.' and '_', or a host list such as gpu[01-16]: correct the name",
+    ),
+    "what_making_a_gpu_emitted_without_the_hours_to_spread_it_over": (
+        "gpu_models.yml",
+        ", lifetime_hours: 43800",
+        "",
+        "gpu_models.yml:2: gpu_models.0: expected embodied_kg and lifetime_hours, or neither: add"
+        " the other of the two",
     ),
     "a_cluster_at_two_sites": (
         "sites/plain.yml",
@@ -1438,8 +1445,8 @@ def test_a_mistake_leaves_the_tables_in_the_lake_as_they_were(tmp_path: Path, fo
 
 def test_an_empty_book_is_nobodys(tmp_path: Path):
     message = (
-        f"no reference data in {tmp_path / 'reference'}: write organization.yml and a file of"
-        " sites/ there, as the README shows under 'Your own data'"
+        f"no reference data in {tmp_path / 'reference'}: run `wattbook init`, which asks what there"
+        " is and writes it, or write organization.yml and a file of sites/ there"
     )
     for read in reference.load, reference.load_organization, reference.load_calendar:
         with pytest.raises(reference.ReferenceErrors) as raised:

@@ -47,7 +47,9 @@ site_gpus as (
     select
         nodes.site_id,
         sum(nodes.gpu_count) as installed_gpu_count,
-        {{ exact_sum("nodes.gpu_count * gpu_models.embodied_kg / gpu_models.lifetime_hours") }} as embodied_kg_per_hour
+        {{ sum_if_all_known(
+            used_times("nodes.gpu_count", "gpu_models.embodied_kg / gpu_models.lifetime_hours")
+        ) }} as embodied_kg_per_hour
     from {{ source("raw", "nodes") }} as nodes
     left join {{ source("raw", "gpu_models") }} as gpu_models on nodes.gpu_model = gpu_models.gpu_model
     group by nodes.site_id
