@@ -18,6 +18,8 @@ include_patterns = ["README.md", "CONTRIBUTING.md", "docs/**.md"]
 exclude_patterns = [".*", "data", "dbt_project", "pipelines", "tests", "benchmarks", "deploy"]
 # Headings have the anchors that forges give them.
 myst_heading_anchors = 4
+# Quotes stay as they have to be typed.
+smartquotes = False
 html_theme = "furo"
 html_title = "Wattbook"
 html_show_sphinx = False
