@@ -62,7 +62,7 @@ def _rows(text: str, file_name: str) -> pl.DataFrame:
     plain = pl.col("line").str.replace_all(r"\s+", " ").str.strip_chars(" ")
     told = pl.DataFrame({"line": text.splitlines()}, schema={"line": pl.String})
     lines = told.select(plain).filter(pl.col("line") != "")
-    header = lines["line"].first().removeprefix("#").split() if lines.height else []
+    header = lines.item(0, "line").removeprefix("#").split() if lines.height else []
     missing = [name for name in _NEEDED if name not in header]
     if missing or len(set(header)) < len(header):
         raise UnreadableFile(

@@ -451,6 +451,14 @@ def _read_csv(content: bytes, file_name: str, known: Known) -> Tables:
 
 
 def _read_export(export: pl.DataFrame, file_name: str, known: Known) -> Tables:
+    metrics = [name for name in export.columns if name in _METRIC_COLUMN]
+    name_column = _first_present(_NAME_COLUMNS, export)
+    if not metrics and (name_column is None or "value" not in export.columns):
+        raise UnreadableFile(
+            f"{file_name}: found the columns {export.columns}, expected either one column per "
+            f"metric (such as {next(iter(_METRIC_COLUMN))}) or __name__ and value; export the "
+            "metrics under their own names"
+        )
     time_column = _first_present(_TIME_COLUMNS, export)
     if time_column is None:
         raise UnreadableFile(
@@ -461,16 +469,8 @@ def _read_export(export: pl.DataFrame, file_name: str, known: Known) -> Tables:
     rows = export.drop(time_column).with_columns(
         times.alias("time"), export[time_column].alias("time_found")
     )
-    metrics = [name for name in export.columns if name in _METRIC_COLUMN]
-    if metrics:
+    if metrics or name_column is None:
         return {"gpu_samples": _wide_gpu_rows(rows, metrics)}
-    name_column = _first_present(_NAME_COLUMNS, export)
-    if name_column is None or "value" not in export.columns:
-        raise UnreadableFile(
-            f"{file_name}: found the columns {export.columns}, expected either one column per "
-            f"metric (such as {next(iter(_METRIC_COLUMN))}) or __name__ and value; export the "
-            "metrics under their own names"
-        )
     return tables_of_samples(rows.rename({name_column: "__name__"}), file_name, known)
 
 

@@ -262,7 +262,7 @@ def test_an_answer_without_series_is_empty_and_no_error():
         (answer(({"gpu": "0"}, [[1, "1"]])), "no __name__"),
         (answer((board("DCGM_FI_DEV_GPU_UTIL"), [[1]])), "not of the shape"),
         (b"PAR1 and no more", "Parquet that cannot be read"),
-        (b"a,b\n1,2\n", r"expected one of \['timestamp'"),
+        (b"DCGM_FI_DEV_GPU_UTIL,b\n1,2\n", r"expected one of \['timestamp'"),
         (b"time,b\n1,2\n", "expected either one column per metric"),
         (b"", "the file is empty"),
     ],
