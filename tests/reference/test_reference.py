@@ -500,8 +500,8 @@ MISTAKES = {
         "sites/plain.yml",
         "clusters: [plain]",
         "clusters: [plain, other]\nholders: telemetry",
-        "sites/plain.yml:1: found holders: telemetry beside 2 clusters, expected one, whose pods the"
-        " samples name: declare it under clusters",
+        "sites/plain.yml:1: found holders: telemetry beside 2 clusters, expected one, whose pods"
+        " the samples name: declare it under clusters",
     ),
     "a_share_above_1": (
         "contracts/plain-ppa.yml",
