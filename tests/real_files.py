@@ -5,6 +5,7 @@ What belongs here: finding them. Most lie in `tests/data`, named with their lice
 """
 
 import gzip
+from collections.abc import Iterator
 from pathlib import Path
 
 DATA = Path(__file__).parent / "data"
@@ -27,3 +28,17 @@ def real_file(format_name: str, name: str) -> bytes:
         f"{format_name}/{name}: found neither below {DATA} nor below {BESIDE_THE_PROJECT};"
         " what may be handed on is in the repository, the rest has to be put beside it"
     )
+
+
+def real_files() -> Iterator[tuple[str, bytes]]:
+    """Path below its folder and bytes of every file from the field, wherever it lies."""
+    for folder in (DATA, BESIDE_THE_PROJECT):
+        # What lies in no folder of its own tells of the others.
+        for path in sorted(folder.glob("*/**/*")):
+            if path.is_file():
+                content = path.read_bytes()
+                is_packed = path.suffix == ".gz"
+                yield (
+                    str(path.relative_to(folder)),
+                    gzip.decompress(content) if is_packed else content,
+                )

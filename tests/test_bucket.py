@@ -150,7 +150,7 @@ def test_a_book_as_of_an_instant_has_roll_ups_of_its_own_beside_the_bucket(in_bu
     assert todo.dbt_vars["lake_dir"] == URL
     assert todo.dbt_vars["roll_up_dir"] == str(todo.book.data_dir / "roll_ups")
     # Nothing had landed by then.
-    assert [len(frame) for frame in rows(todo.book.roll_ups).values()] == [0, 0, 0, 0]
+    assert [len(frame) for frame in rows(todo.book.roll_ups).values()] == [0] * 6
     assert lake.listing(in_bucket.lake) == before
 
 

@@ -4,6 +4,7 @@ What belongs here: one test per folder of `tests/cases`, from a file in landing 
 makes. What does not: the arithmetic of models and parsers, which is tested beside them.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -518,6 +519,76 @@ def test_dcgm_any_hostname_can_be_declared(tmp_path):
     land(book, "dcgm-any-hostname", "dcgm_scrape")
     summary = lake.load(book)
     assert [(record.status, record.row_count) for record in summary.records] == [("loaded", 1)]
+
+
+def power_of_pods(held: dict[int, tuple[str, str]]) -> str:
+    """An hour of alder's boards every 5 minutes, as Prometheus has them of a Kubernetes cluster.
+
+    The boards of nodes that are held draw 500 W and are busy, the others 100 W.
+    """
+    first = int(at(5, 4, 9, 55).timestamp())
+    exporter = {"namespace": "gpu-operator", "container": "nvidia-dcgm-exporter"}
+    series = []
+    for node in range(1, 9):
+        namespace, pod = held.get(node, ("", ""))
+        workload = {"exported_namespace": namespace, "exported_pod": pod} if pod else {}
+        for metric, value in (
+            ("DCGM_FI_DEV_POWER_USAGE", "500" if pod else "100"),
+            ("DCGM_FI_DEV_GPU_UTIL", "95" if pod else "0"),
+        ):
+            series += [
+                {
+                    "metric": {
+                        "__name__": metric,
+                        "Hostname": f"ald{node:02}",
+                        "gpu": str(gpu),
+                        "pod": f"nvidia-dcgm-exporter-{node}",
+                        **exporter,
+                        **workload,
+                    },
+                    "values": [[first + 300 * step, value] for step in range(15)],
+                }
+                for gpu in range(4)
+            ]
+    return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}})
+
+
+def test_pods_that_telemetry_names_have_gpu_hours_energy_and_carbon_without_a_scheduler(tmp_path):
+    book = with_base_reference(tmp_path)
+    site, workloads = book.reference / "sites/alder.yml", book.reference / "workloads.yml"
+    site.write_text(f"{site.read_text()}holders: telemetry\n")
+    rule = "rules:\n  - {cluster: alder, account: serving, workload_id: serve}\n"
+    workloads.write_text(workloads.read_text().replace("rules:\n", rule))
+    small_world.write(book.data_dir)
+    held = {node: ("research", f"train-{node}") for node in (1, 2, 3, 4)} | {5: ("serving", "chat")}
+    small_world.put(book.data_dir, "prometheus/pods.json", power_of_pods(held))
+    # What OpenCost tells of the same pods would count them twice.
+    land(book, "slurm-cpu-only-job", "sacct")
+    lake.load(book)
+    warehouse.roll_up(warehouse.plan(book))
+    ask = build(book, "fct_workload_energy")
+    # A held node drew 0.5 kWh and its host 0.1, a free one 0.1 and 0.05: of the 6 kWh of IT 2.4,
+    # 0.6 and 0.45 parts in 3.45.
+    assert ask(
+        "select workload_id, allocated_gpu_hours, energy_kwh"
+        " from intermediate.int_workload_intervals where site_id = 'alder'"
+        " and interval_started_at = '2026-05-04 10:15:00+00' and workload_id <> 'overhead'"
+        " order by workload_id"
+    ) == [
+        ("idle", 0, near(6 * 0.45 / 3.45)),
+        ("serve", 1, near(6 * 0.6 / 3.45)),
+        ("train", 4, near(6 * 2.4 / 3.45)),
+    ]
+    # Before the samples begin and after they end it is not known, and not idle.
+    assert ask(
+        "select count(*), count(*) filter (where is_known) from intermediate.int_job_coverage"
+        " where site_id = 'alder' and utc_date = '2026-05-04'"
+    ) == [(96, 4)]
+    assert ask(
+        "select workload_id, allocated_gpu_hours, energy_kwh > 0, location_based_kg > 0"
+        " from marts.fct_workload_energy where site_id = 'alder' and local_date = '2026-05-04'"
+        " and workload_id in ('serve', 'train') order by workload_id"
+    ) == [("serve", 4, True, True), ("train", 16, True, True)]
 
 
 def test_green_button_three_series_of_which_the_energy_counts():

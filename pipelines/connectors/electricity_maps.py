@@ -75,9 +75,15 @@ def _read_portal(content: bytes, file_name: str) -> pl.DataFrame:
     }
     if len(set(names.values())) != len(names):
         raise UnreadableFile(f"the header holds a column of both vintages: expected {_EXPECTED}")
-    rows = rows.rename(names)
+    # What is missing is told as downloads call it now.
+    headers = {column: header for header, column in _COLUMNS.items()}
     required = [_TIME, "zone", "direct", "life_cycle", "is_estimated"]
-    require_columns(rows, required, expected=_EXPECTED)
+    require_columns(
+        rows.rename({name: headers.get(column, column) for name, column in names.items()}),
+        [headers.get(column, column) for column in required],
+        expected=_EXPECTED,
+    )
+    rows = rows.rename(names)
     return _carbon(rows, _TIME, _interval_length(file_name))
 
 

@@ -102,17 +102,10 @@ def read_parts(content: bytes, *, file_name: str, context: Context) -> Iterator[
         yield {}
         return
     for charges in _charges(content, file_name):
-        yield _rows(charges, file_name)
+        yield _rows(charges)
 
 
-def _rows(charges: pl.DataFrame, file_name: str) -> Tables:
-    missing = [name for name in _MANDATORY if name not in charges.columns]
-    if missing:
-        found = [name for name in charges.columns if name not in (REJECT_REASON, LEFT_OUT_REASON)]
-        raise UnreadableFile(
-            f"{file_name}: found the columns {found[:8]}, expected those of FOCUS 1.0 "
-            f"to 1.2 (missing: {', '.join(missing)}); export the bill as FOCUS with all columns"
-        )
+def _rows(charges: pl.DataFrame) -> Tables:
     kept = (name for name in (REJECT_REASON, LEFT_OUT_REASON) if name in charges.columns)
     rows = charges.select(
         *(
@@ -131,12 +124,23 @@ def _rows(charges: pl.DataFrame, file_name: str) -> Tables:
     return {"cloud_charges": assemble(rows, present)}
 
 
+def _require_columns(columns: list[str], file_name: str) -> None:
+    missing = [name for name in _MANDATORY if name not in columns]
+    if missing:
+        found = [name for name in columns if name not in (REJECT_REASON, LEFT_OUT_REASON)]
+        raise UnreadableFile(
+            f"{file_name}: found the columns {found[:8]}, expected those of FOCUS 1.0 "
+            f"to 1.2 (missing: {', '.join(missing)}); export the bill as FOCUS with all columns"
+        )
+
+
 def _charges(content: bytes, file_name: str) -> Iterator[pl.DataFrame]:
     if not content.startswith(b"PAR1"):
         try:
             charges = csv_rows(content, expected=_EXPECTED)
         except UnreadableFile as error:
             raise UnreadableFile(f"{file_name}: {error}") from error
+        _require_columns(charges.columns, file_name)
         # A bill stands for its whole period, so one that is cut off is none.
         if not is_whole_text(content[-1:].decode("latin-1")):
             raise UnreadableFile(f"{file_name}: {CUT_OFF}")
@@ -144,6 +148,7 @@ def _charges(content: bytes, file_name: str) -> Iterator[pl.DataFrame]:
         return
     try:
         bill = pl.scan_parquet(content)
+        _require_columns(bill.collect_schema().names(), file_name)
         row_count = bill.select(pl.len()).collect().item()
         for first in range(0, max(row_count, 1), PART_ROWS):
             yield bill.slice(first, PART_ROWS).collect()

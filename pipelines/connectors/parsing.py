@@ -219,7 +219,8 @@ def require_columns(rows: pl.DataFrame, names: list[str], *, expected: str) -> N
     """Raise UnreadableFile when a column is not in the header."""
     missing = [name for name in names if name not in rows.columns]
     if missing:
-        found = ", ".join(name for name in rows.columns if name != REJECT_REASON)[:300]
+        own = (REJECT_REASON, LEFT_OUT_REASON)
+        found = ", ".join(name for name in rows.columns if name not in own)[:300]
         raise UnreadableFile(
             f"column {', '.join(missing)} not in the header ({found}): expected {expected}"
         )

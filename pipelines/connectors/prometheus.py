@@ -5,6 +5,13 @@ in Parquet and CSV, which metrics mean what, and how samples of several metrics 
 does not: scrape text (`dcgm_scrape.py`, which uses the same metrics) and any sum over time
 (`pipelines/lake/rollup.py`).
 
+Under Kubernetes dcgm-exporter labels what a board tells with the namespace and pod that hold it.
+Prometheus renames these to `exported_*` where its target has labels of the same names (unless
+`honor_labels` is set), so that `pod` alone is then the exporter's own, on boards in use and on free
+ones alike. Where no series has `exported_pod`, a pod or container named as the exporter is holds
+nothing either. Pods that share a board, by time-slicing or MIG, tell the whole board's values each:
+who drew what is not known, so that none of them is its holder; that they share one namespace is.
+
 Times are UTC: Prometheus knows no other, so a time without an offset is read as UTC.
 """
 
@@ -109,6 +116,11 @@ _METRIC_COLUMN = {name: column for column, names in GPU_METRICS.items() for name
 _GPU_HOST_LABELS = ("exported_Hostname", "exported_hostname", "Hostname", "hostname")
 _GPU_INDEX_LABELS = ("exported_gpu", "gpu")
 _MIG_LABELS = ("GPU_I_ID", "GPU_I_PROFILE")
+_REPLICA_LABEL = "vgpu"  # of a board that is shared by time-slicing
+_HOLDER_LABELS = ("exported_namespace", "exported_pod", "namespace", "pod", "container")
+_HOLDER = ("namespace", "pod")
+_EXPORTER = "dcgm-exporter"  # in the names of its pods and containers
+_EXPORTER_CONTAINER = "exporter"  # as its Helm chart calls it
 _BOARD = ("time", "time_found", "hostname", "gpu_index")
 _BOARD_SAMPLE = (*_BOARD, "mig_id", "mig_profile", "is_mig", "value")
 _DCGM = "DCGM_"
@@ -130,6 +142,8 @@ _COLUMNS = {
     *_GPU_HOST_LABELS,
     *_GPU_INDEX_LABELS,
     *_MIG_LABELS,
+    _REPLICA_LABEL,
+    *_HOLDER_LABELS,
     *_NODE_LABELS,
 }
 
@@ -186,7 +200,8 @@ def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         samples: `metric`, `value` (text or number), `time` (UTC), `time_found` (text), `hostname`,
-            `gpu_index`, `mig_id`, `mig_profile`, `is_mig`; in file order.
+            `gpu_index`, `mig_id`, `mig_profile`, `is_mig`, and `namespace` and `pod` where labels
+            tell of pods; in file order.
 
     A MIG instance repeats the values of its whole board, so the board's first value stands; only
     its engine's activity is its own.
@@ -194,7 +209,7 @@ def gpu_rows(samples: pl.DataFrame) -> pl.DataFrame:
     found = set(samples["metric"].unique())
     metrics = [name for name in _METRIC_COLUMN if name in found]
     values = (pl.when(pl.col("metric") == name).then("value").alias(name) for name in metrics)
-    wide = _by_board(samples.select(*_BOARD, *values, "is_mig"), metrics)
+    wide = _by_board(samples.select(*_BOARD, *values, "is_mig", *_holder(samples)), metrics)
     engines = samples.filter("is_mig", pl.col("metric") == _ENGINE).rename({"value": _ENGINE})
     if engines.height:
         wide = wide.join(_mig_shares(engines), on=_BOARD, how="left", nulls_equal=True)
@@ -207,10 +222,32 @@ def _by_board(rows: pl.DataFrame, metrics: list[str]) -> pl.DataFrame:
         rows.with_row_index("row")
         .sort("is_mig", maintain_order=True)
         .group_by(_BOARD)
-        .agg(pl.col(metrics).first(ignore_nulls=True), pl.col("is_mig").any(), pl.col("row").min())
+        .agg(
+            pl.col(metrics).first(ignore_nulls=True),
+            pl.col("is_mig").any(),
+            pl.col("row").min(),
+            *(_holders_of_board() if _holder(rows) else ()),
+        )
         .sort("row")
         .drop("row")
     )
+
+
+def _holder(rows: pl.DataFrame) -> list[str]:
+    return [name for name in _HOLDER if name in rows.columns]
+
+
+def _holders_of_board() -> list[pl.Expr]:
+    """Namespace and pod of a board where all its rows that have one have the same."""
+    is_mig = pl.col("is_mig").any()
+    is_one = {name: pl.col(name).min() == pl.col(name).max() for name in _HOLDER}
+    # A pod may be told without its namespace.
+    is_one_pod = is_one["pod"] & is_one["namespace"].fill_null(value=True)
+    return [
+        pl.when(is_one["namespace"] & ~is_mig).then(pl.col("namespace").min()).alias("namespace"),
+        pl.when(is_one_pod & ~is_mig).then(pl.col("pod").min()).alias("pod"),
+        pl.when(pl.col("pod").count() > 0).then(~is_one_pod | is_mig).alias("is_shared"),
+    ]
 
 
 def _mig_shares(rows: pl.DataFrame) -> pl.DataFrame:
@@ -431,8 +468,9 @@ def _parts(
 
 
 def _has_instances(export: pl.LazyFrame, columns: pl.Schema) -> bool:
-    """Whether some rows are of MIG instances, of which a board has several."""
-    labels = [pl.col(name).cast(pl.String) for name in _MIG_LABELS if name in columns]
+    """Whether some rows are of MIG instances or replicas, of which a board has several."""
+    names = (*_MIG_LABELS, _REPLICA_LABEL)
+    labels = [pl.col(name).cast(pl.String) for name in names if name in columns]
     told = export.select(pl.any_horizontal(pl.lit(value=False), *((x != "").any() for x in labels)))
     return bool(told.collect(engine="streaming").item())
 
@@ -454,6 +492,14 @@ def _read_csv(content: bytes, file_name: str, known: Known) -> Tables:
 
 
 def _read_export(export: pl.DataFrame, file_name: str, known: Known) -> Tables:
+    metrics = [name for name in export.columns if name in _METRIC_COLUMN]
+    name_column = _first_present(_NAME_COLUMNS, export)
+    if not metrics and (name_column is None or "value" not in export.columns):
+        raise UnreadableFile(
+            f"{file_name}: found the columns {export.columns}, expected either one column per "
+            f"metric (such as {next(iter(_METRIC_COLUMN))}) or __name__ and value; export the "
+            "metrics under their own names"
+        )
     time_column = _first_present(_TIME_COLUMNS, export)
     if time_column is None:
         raise UnreadableFile(
@@ -464,23 +510,16 @@ def _read_export(export: pl.DataFrame, file_name: str, known: Known) -> Tables:
     rows = export.drop(time_column).with_columns(
         times.alias("time"), export[time_column].alias("time_found")
     )
-    metrics = [name for name in export.columns if name in _METRIC_COLUMN]
-    if metrics:
+    if metrics or name_column is None:
         return {"gpu_samples": _wide_gpu_rows(rows, metrics)}
-    name_column = _first_present(_NAME_COLUMNS, export)
-    if name_column is None or "value" not in export.columns:
-        raise UnreadableFile(
-            f"{file_name}: found the columns {export.columns}, expected either one column per "
-            f"metric (such as {next(iter(_METRIC_COLUMN))}) or __name__ and value; export the "
-            "metrics under their own names"
-        )
     return tables_of_samples(rows.rename({name_column: "__name__"}), file_name, known)
 
 
 def _wide_gpu_rows(rows: pl.DataFrame, metrics: list[str]) -> pl.DataFrame:
     labelled = _with_board(rows)
-    wide = labelled.select(*_BOARD, *metrics, "is_mig")
-    if wide["is_mig"].any():
+    wide = labelled.select(*_BOARD, *metrics, "is_mig", *_holder(labelled))
+    is_shared = bool(_holder(wide)) and wide.select(_BOARD).is_duplicated().any()
+    if is_shared or wide["is_mig"].any():
         wide = _by_board(wide, metrics)
         if _ENGINE in metrics:
             wide = wide.join(_mig_shares(labelled), on=_BOARD, how="left", nulls_equal=True)
@@ -502,7 +541,10 @@ def tables_of_samples(samples: pl.DataFrame, file_name: str, known: Known) -> Ta
     node = samples.filter(pl.col("__name__").is_in(NODE_POWER_METRICS))
     tables: Tables = {}
     if gpu.height:
-        tables["gpu_samples"] = gpu_rows(_with_board(gpu).select(*_BOARD_SAMPLE, metric="__name__"))
+        boards = _with_board(gpu)
+        tables["gpu_samples"] = gpu_rows(
+            boards.select(*_BOARD_SAMPLE, *_holder(boards), metric="__name__")
+        )
     if node.height:
         tables["node_power_samples"] = _node_rows(node)
     if told.height:
@@ -528,7 +570,31 @@ def _with_board(samples: pl.DataFrame) -> pl.DataFrame:
         mig_id=mig_id,
         mig_profile=mig_profile,
         is_mig=mig_id.is_not_null() | mig_profile.is_not_null(),
+        **_pod_labels(samples),
     )
+
+
+def _pod_labels(samples: pl.DataFrame) -> dict[str, pl.Expr]:
+    """The namespace and pod that hold each board; nothing where no label tells of pods."""
+    if not {"exported_pod", "pod"} & {*samples.columns}:
+        return {}
+    exported, pod, container = (
+        _label((name,), samples) for name in ("exported_pod", "pod", "container")
+    )
+    is_exporter = (
+        pod.str.contains(_EXPORTER, literal=True)
+        | container.str.contains(_EXPORTER, literal=True).fill_null(value=False)
+        | (container == _EXPORTER_CONTAINER).fill_null(value=False)
+    )
+    is_exported = exported.is_not_null()
+    holds = ~is_exported.any() & ~is_exporter
+    return {
+        name: pl.when(is_exported)
+        .then(_label((f"exported_{name}",), samples))
+        .when(holds)
+        .then(pl.when(pod.is_not_null()).then(_label((name,), samples)))
+        for name in _HOLDER
+    }
 
 
 def _gpu_samples(wide: pl.DataFrame) -> pl.DataFrame:
@@ -550,8 +616,19 @@ def _gpu_samples(wide: pl.DataFrame) -> pl.DataFrame:
             pl.col(name) if name in wide.columns else pl.lit(None, pl.Float64).alias(name)
             for name in _MIG_COLUMNS
         ),
+        *_holder_columns(wide),
         REJECT_REASON,
     )
+
+
+def _holder_columns(wide: pl.DataFrame) -> list[pl.Expr]:
+    """Who holds a board; a row that stands for all of one has one pod."""
+    if not _holder(wide):
+        untold = {**dict.fromkeys(_HOLDER, pl.String()), "is_shared": pl.Boolean()}
+        return [pl.lit(None, kind).alias(name) for name, kind in untold.items()]
+    is_shared = pl.when(pl.col("pod").is_not_null()).then(pl.lit(value=False)).alias("is_shared")
+    told = pl.col("is_shared") if "is_shared" in wide.columns else is_shared
+    return [*(pl.col(name) for name in _HOLDER), told]
 
 
 def _gpu_column(column: str, present: list[str]) -> pl.Expr:

@@ -1,6 +1,6 @@
-"""Rolls telemetry up to 15 minutes: energy, busy time and throttling per GPU and per node.
+"""Rolls telemetry up to 15 minutes: energy, busy time, throttling and pods per GPU and per node.
 
-What belongs here: the two roll-ups, as Ibis expressions that any engine with windows and aggregates
+What belongs here: the roll-ups, as Ibis expressions that any engine with windows and aggregates
 can run, and the run of UTC days on DuckDB. What does not: their run on a cluster (`spark.py`),
 which days need it (`pipelines/warehouse`) and everything that grows with sites and no longer with
 GPUs (dbt).
@@ -20,6 +20,11 @@ of a board in MIG mode the share that its busy instances are. What it draws is t
 Samples of one board and time count once, however many files brought them: each metric has the
 latest known value. So files with one metric each, and a day at 60 s on top of the same day at
 5 minutes, give what one file with everything gives.
+
+A pod holds a board from the middle of the step before the first sample that names it to the middle
+of the one after the last, for where in a step it began or ended nobody tells. So of the time of a
+board's steps each moment is one pod's, one of several that share the board, or nobody's. Where no
+file near a day names a pod, nothing is read for that.
 
 `gpu_intervals` says it all of boards, and sorts the samples of each by time. On DuckDB most of that
 is spared: files are written in the order of boards and times, so a sample's neighbours are those
@@ -110,7 +115,10 @@ _METRICS = {
     },
     "node_power_samples": {"power_w": "float64"},
 }
-_SELDOM_TOLD = frozenset({"power_brake_ns", "mig_busy_ratio", "mig_told_ratio"})
+_HOLDER = ("namespace", "pod", "is_shared")
+# Of every sample that names a holder.
+_TELLS_HOLDER = "is_shared"
+_SELDOM_TOLD = frozenset({"power_brake_ns", "mig_busy_ratio", "mig_told_ratio", _TELLS_HOLDER})
 # What samples tell of their part: four bits of the spans of five minutes in which the counter was
 # told, four of those in which it rose, and one each.
 _SPANS_RISEN = 1 << 4
@@ -162,7 +170,27 @@ NODE_INTERVALS = pl.Schema(
 )
 """One row per node and 15 minutes: its boards together (GPU-seconds), and its own power meter."""
 
-ROLL_UPS = {"gpu_intervals": GPU_INTERVALS, "node_intervals": NODE_INTERVALS}
+POD_INTERVALS = pl.Schema(
+    {
+        "hostname": pl.String(),
+        "gpu_index": pl.String(),
+        "interval_started_at": pl.Datetime("us", "UTC"),
+        "namespace": pl.String(),
+        "pod": pl.String(),
+        "is_shared": pl.Boolean(),
+        "held_s": pl.Float64(),
+    }
+)
+"""One row per GPU board, 15 minutes and pod that held it, or those together that shared it.
+
+These have no pod, and their namespace where it is one alone.
+"""
+
+ROLL_UPS = {
+    "gpu_intervals": GPU_INTERVALS,
+    "node_intervals": NODE_INTERVALS,
+    "pod_intervals": POD_INTERVALS,
+}
 
 
 def roll_up(
@@ -250,9 +278,15 @@ def of_day(rows: pa.Table, name: str, day: date) -> pl.DataFrame:
     started_at = pl.col("interval_started_at")
     if frame.schema["interval_started_at"] != schema["interval_started_at"]:
         frame = frame.with_columns(started_at.dt.replace_time_zone("UTC").dt.cast_time_unit("us"))
-    key = [name for name in (*_BOARD, "interval_started_at") if name in schema]
+    key = [name for name in (*_BOARD, "interval_started_at", *_HOLDER) if name in schema]
     rows_of_day = frame.select(schema.names()).cast(schema).sort(key)
     return rows_of_day.filter(started_at.dt.date() == day)
+
+
+def samples_seen(table: str) -> ir.Table:
+    """The samples of a raw table as an engine has to show them, under its name."""
+    declared = ibis.Schema.from_polars(RAW_TABLES[table].schema.create_empty().schema)
+    return ibis.table({**declared, "at_us": "int64"}, name=table)
 
 
 def not_kept(_name: str, rows: ir.Table) -> ir.Table:
@@ -273,6 +307,50 @@ def node_intervals(boards: ir.Table, samples: ir.Table, keep: Keep = not_kept) -
     """One row per node and interval, from `gpu_intervals` and `node_power_samples`."""
     table = "node_power_samples"
     return _node_totals(boards, _per_interval(_sorted_parts(samples, table, keep), table))
+
+
+def pod_intervals(samples: ir.Table, keep: Keep = not_kept) -> ir.Table:
+    """One row per board, interval and pod that held it, from `gpu_samples` as `gpu_intervals`."""
+    holder = ibis.struct({name: samples[name] for name in _HOLDER})
+    # Which pod shares a board with which is one statement, of one file.
+    told = samples.mutate(
+        holder=ibis.ifelse(samples[_TELLS_HOLDER].notnull(), holder, ibis.null(holder.type()))
+    )
+    distinct = _distinct(
+        told, "gpu_samples", ("holder",), lambda name, rows: keep(f"pods_of_{name}", rows)
+    )
+    window = ibis.window(group_by=_BOARD, order_by="at_us")
+    steps = distinct.mutate(
+        before_us=distinct.at_us - distinct.at_us.lag(1).over(window),
+        after_us=distinct.at_us.lead(1).over(window) - distinct.at_us,
+    )
+
+    def of_step(step_us: ir.Value, half_us: ir.Value) -> ir.Value:
+        return ibis.ifelse(step_us <= MAX_STEP_S * _MICROSECONDS, half_us, 0).fill_null(0)
+
+    held = steps.filter(steps.holder.notnull()).unpack("holder")
+    held = held.mutate(
+        from_us=held.at_us - of_step(held.before_us, held.before_us - held.before_us // 2),
+        to_us=held.at_us + of_step(held.after_us, held.after_us // 2),
+    )
+    # Two halves of steps are no longer than an interval, so that they lie in two at most.
+    held = held.mutate(next_us=held.from_us - held.from_us % _INTERVAL_US + _INTERVAL_US)
+    after = held.filter(held.to_us > held.next_us)
+    key = (*_BOARD, *_HOLDER)
+    parts = ibis.union(
+        held.select(
+            *key,
+            interval_us=held.next_us - _INTERVAL_US,
+            held_us=ibis.least(held.to_us, held.next_us) - held.from_us,
+        ),
+        after.select(*key, interval_us=after.next_us, held_us=after.to_us - after.next_us),
+    )
+    totals = parts.group_by(*key, "interval_us").agg(held_us=parts.held_us.sum())
+    totals = totals.filter(totals.held_us > 0)
+    return totals.mutate(
+        interval_started_at=(totals.interval_us // _MICROSECONDS).cast("int64").as_timestamp("s"),
+        held_s=totals.held_us / _MICROSECONDS,
+    ).drop("interval_us", "held_us")
 
 
 def _sorted_parts(samples: ir.Table, table: str, keep: Keep) -> ir.Table:
@@ -728,8 +806,7 @@ def _statements(untold: frozenset[str]) -> dict[str, str]:
     totals = {}
     for table, key in _KEYS.items():
         metrics = [name for name in _METRICS[table] if name not in untold]
-        declared = ibis.Schema.from_polars(RAW_TABLES[table].schema.create_empty().schema)
-        samples = ibis.table({**declared, "at_us": "int64"}, name=table)
+        samples = samples_seen(table)
         run_parts = make(f"{table}_run_parts", _run_parts(samples, table, metrics))
         seams = make(f"{table}_seams", _seams(run_parts, table, metrics))
         seam_parts = make(f"{table}_seam_parts", _seam_parts(seams, table))
@@ -743,6 +820,8 @@ def _statements(untold: frozenset[str]) -> dict[str, str]:
     boards = make("gpu_intervals", _gpu_totals(totals["gpu_samples"]))
     power = _per_interval(totals["node_power_samples"], "node_power_samples")
     make("node_intervals", _node_totals(boards, power))
+    if _TELLS_HOLDER not in untold:
+        make("pod_intervals", pod_intervals(samples_seen("gpu_samples")))
     return {name: ibis.to_sql(rows, dialect="duckdb", pretty=False) for name, rows in made.items()}
 
 
@@ -768,7 +847,7 @@ def _rolled_up(
                 if not engine.sql(f"from {table}_doubted limit 1").fetchall():
                     made = f"from {table}_seam_parts limit 0"
             engine.execute(f"create or replace temp table {name} as {made}")
-        for name in ROLL_UPS:
+        for name in ROLL_UPS.keys() & statements.keys():
             rows = engine.sql(f"from {name}").to_arrow_table()
             frames[name].append(of_day(rows, name, day))
     return {name: pl.concat(of_hosts) for name, of_hosts in frames.items()}

@@ -128,6 +128,17 @@ class GpuSamples(Provenance):
     mig_told_ratio = dy.Float64(
         nullable=True, min=0, description="The share in instances of which that is told."
     )
+    namespace = dy.String(
+        nullable=True, min_length=1, description="Kubernetes namespace of the pods that hold it."
+    )
+    pod = dy.String(
+        nullable=True, min_length=1, description="The pod that holds it, where that is one alone."
+    )
+    is_shared = dy.Bool(
+        nullable=True,
+        description="Whether several pods hold it, or some its MIG instances; null where none is"
+        " told.",
+    )
 
 
 class NodePowerSamples(Provenance):

@@ -199,7 +199,7 @@ def _samples(
     if as_of is not None:
         samples = samples.filter(known_at <= as_of)
     samples.withColumn("at_us", functions.unix_micros(sampled_at)).createOrReplaceTempView(table)
-    return ibis.table({**declared, "at_us": "int64"}, name=table)
+    return rollup.samples_seen(table)
 
 
 def _rolled_up(
@@ -220,7 +220,13 @@ def _rolled_up(
 
     boards = keep("gpu_intervals", rollup.gpu_intervals(samples["gpu_samples"], keep))
     nodes = rollup.node_intervals(boards, samples["node_power_samples"], keep)
+    roll_ups = {"gpu_intervals": boards, "node_intervals": nodes}
+    gpu_samples = samples["gpu_samples"]
+    if made(gpu_samples.filter(gpu_samples.is_shared.notnull()).limit(1)).count():
+        roll_ups["pod_intervals"] = rollup.pod_intervals(gpu_samples, keep)
     return {
-        name: rollup.of_day(made(rows).toArrow(), name, day)
-        for name, rows in (("gpu_intervals", boards), ("node_intervals", nodes))
+        name: rollup.of_day(made(roll_ups[name]).toArrow(), name, day)
+        if name in roll_ups
+        else schema.to_frame()
+        for name, schema in rollup.ROLL_UPS.items()
     }

@@ -37,7 +37,7 @@ from pipelines.pack import delivery
 from pipelines.published import publishing
 from pipelines.published.query import TEAMS, run_sql
 
-ROLL_UPS = ("gpu_intervals", "node_intervals")
+ROLL_UPS = ("gpu_intervals", "node_intervals", "pod_intervals")
 LOADED = (*RAW_TABLES, "job_nodes", "undeclared_names", "raw_loads")
 BARS = "▁▂▃▄▅▆▇█"
 AVAILABILITY = """

@@ -16,7 +16,7 @@ import polars as pl
 from pipelines.reference import project
 from pipelines.reference.contracts.grid import GridConnection, SupplyTariff
 from pipelines.reference.contracts.power import CpiEscalation, PlantContract, mistakes_in_terms
-from pipelines.reference.contracts.service import BatteryTolling, CloudCommitment
+from pipelines.reference.contracts.service import BatteryTolling, CloudCommitment, HpcAllocation
 from pipelines.reference.documents import Document, Mistakes, Place, repeated
 from pipelines.reference.fields import Dated, local_midnight
 from pipelines.reference.model import Kind, Reference
@@ -281,6 +281,15 @@ class CrossChecks:
                     )
 
     def _service_contracts(self) -> None:
+        for allocation, document in self._contracts_of(HpcAllocation):
+            site = self.sites.get(allocation.site_id)
+            if site and site.holders == "telemetry":
+                self.mistakes.add(
+                    document,
+                    ["site_id"],
+                    f"found site {site.site_id}, whose holders are told by telemetry, expected one"
+                    " whose jobs are listed: it is settled by their node-hours",
+                )
         for tolling, document in self._contracts_of(BatteryTolling):
             site = self.sites.get(tolling.site_id)
             batteries = {item.battery_id: item for item in site.batteries} if site else {}

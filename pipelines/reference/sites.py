@@ -320,6 +320,10 @@ class Site(Model):
     """Currency of what the site pays, such as EUR."""
     clusters: list[str] = Field(default_factory=list)
     """Names of its clusters as accounting writes them; left out: none."""
+    holders: Literal["accounting", "telemetry"] = "accounting"
+    """Who tells which workload held a GPU. accounting: listings of the clusters' jobs. telemetry:
+    the Kubernetes pods that GPU samples name, of its one cluster; its jobs, if any come, count
+    nowhere. Left out: accounting."""
     grid_event_target: str | None = None
     """Target that grid events name it by; left out: it gets none."""
     node_groups: list[NodeGroup] = Field(default_factory=list)
@@ -341,6 +345,17 @@ class Site(Model):
         if len(set(years)) < len(years):
             raise PydanticCustomError(
                 "years", "data_centre_years declares a year twice, expected once: join the two"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_the_cluster_of_its_pods(self) -> "Site":
+        if self.holders == "telemetry" and len(self.clusters) != 1:
+            raise PydanticCustomError(
+                "holders",
+                "found holders: telemetry beside {count} clusters, expected one, whose pods the"
+                " samples name: declare it under clusters",
+                {"count": len(self.clusters)},
             )
         return self
 

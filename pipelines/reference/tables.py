@@ -68,7 +68,12 @@ def flatten(reference: Reference) -> dict[str, pl.DataFrame]:
             for terms in (site.terms or (None,))
         ],
         "clusters": [
-            {"cluster": cluster, "site_id": site.site_id, "time_zone": site.time_zone}
+            {
+                "cluster": cluster,
+                "site_id": site.site_id,
+                "time_zone": site.time_zone,
+                "holders": site.holders,
+            }
             for site in reference.sites
             for cluster in site.clusters
         ],
@@ -247,7 +252,7 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
         " price_stop_per_mwh",
         flag="is_local_islandable",
     ),
-    "clusters": _columns(text="cluster site_id time_zone"),
+    "clusters": _columns(text="cluster site_id time_zone holders"),
     "nodes": _columns(
         text="hostname site_id gpu_model",
         count="gpu_count",

@@ -27,6 +27,9 @@ SAMPLES = pl.DataFrame(
         "clocks_event_reasons": [4, 1],
         "mig_busy_ratio": [None, None],
         "mig_told_ratio": [None, None],
+        "namespace": [None, None],
+        "pod": [None, None],
+        "is_shared": [None, None],
     },
     schema_overrides={"sampled_at": pl.Datetime("us", "UTC")},
 )
@@ -80,6 +83,19 @@ def test_real_scrapes_give_one_row_per_board(name: str, row: dict):
             "reject_reason": None,
             **row,
         }
+    ]
+
+
+def test_a_scrape_names_the_pod_that_holds_a_board():
+    # Nothing renames the exporter's labels in its own text, which has none of a free board.
+    labels = 'Hostname="jwb0001",container="main",namespace="research",pod="train-0"'
+    content = f"""# TYPE DCGM_FI_DEV_POWER_USAGE gauge
+DCGM_FI_DEV_POWER_USAGE{{gpu="0",{labels}}} 412.5
+DCGM_FI_DEV_POWER_USAGE{{gpu="1",Hostname="jwb0001"}} 70
+""".encode()
+    assert [(row["namespace"], row["pod"], row["is_shared"]) for row in read(content)] == [
+        ("research", "train-0", False),
+        (None, None, None),
     ]
 
 

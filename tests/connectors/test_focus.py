@@ -145,6 +145,8 @@ def test_the_manifest_of_an_export_charges_nothing(file_name: str):
     [
         (HEADER.replace("EffectiveCost,", "").encode(), "missing: EffectiveCost"),
         (b"ProviderName\n", r"found the columns \['ProviderName'\], expected"),
+        # What is wrong with all of it is said before what is wrong with its last line.
+        (b"a,b\n1,2", r"found the columns \['a', 'b'\], expected those of FOCUS"),
         (b"", "the file is empty: expected a FOCUS bill"),
         (b"PAR1", "Parquet that cannot be read"),
         (HEADER.encode() + b"AWS", "the file ends within this row"),

@@ -279,7 +279,7 @@ def test_an_answer_without_series_is_empty_and_no_error():
         (answer((board("DCGM_FI_DEV_GPU_UTIL"), [["soon", "1"]])), r"\]}; land the answer un"),
         (b"[1]", "is not of the shape"),
         (b"PAR1 and no more", "Parquet that cannot be read"),
-        (b"a,b\n1,2\n", r"expected one of \['timestamp'"),
+        (b"DCGM_FI_DEV_GPU_UTIL,b\n1,2\n", r"expected one of \['timestamp'"),
         (b"time,b\n1,2\n", "expected either one column per metric"),
         (b"", "the file is empty"),
     ],
@@ -351,6 +351,85 @@ def test_a_board_in_mig_mode_is_read_back_with_its_instances():
 
 def instance(metric: str, number: int, profile: str = "3g.40gb") -> dict[str, str]:
     return board(metric) | {"GPU_I_ID": str(number), "GPU_I_PROFILE": profile}
+
+
+WORKLOAD = {"exported_namespace": "research", "exported_pod": "train-0"}
+EXPORTER = {"namespace": "gpu-operator", "pod": "nvidia-dcgm-exporter-x7k2p"}
+
+
+def holders(*labels: dict[str, str]) -> list[tuple[str | None, str | None, bool | None]]:
+    """Namespace, pod and whether it is shared, of boards whose power has these labels."""
+    series = (
+        (board("DCGM_FI_DEV_POWER_USAGE", gpu=str(index), **of_board), [[SECONDS, "70"]])
+        for index, of_board in enumerate(labels)
+    )
+    rows = read(answer(*series))["gpu_samples"]
+    return rows.select("namespace", "pod", "is_shared").rows()
+
+
+def test_the_pod_that_holds_a_board_is_the_one_that_prometheus_calls_exported():
+    assert holders({**WORKLOAD, **EXPORTER}, EXPORTER, {**EXPORTER, "pod": "any"}) == [
+        ("research", "train-0", False),
+        (None, None, None),
+        # Where any board's pod is exported, the others are the exporter's, whatever its name.
+        (None, None, None),
+    ]
+
+
+def test_where_labels_are_honoured_the_pod_is_the_workloads_but_for_the_exporters_own():
+    training = {"namespace": "research", "pod": "train-0", "container": "main"}
+    assert holders(
+        training,
+        {"namespace": "", "pod": ""},
+        EXPORTER,
+        {"namespace": "monitoring", "pod": "gpus-1", "container": "nvidia-dcgm-exporter"},
+        {"namespace": "monitoring", "pod": "gpus-1", "container": "exporter"},
+    ) == [("research", "train-0", False), *[(None, None, None)] * 4]
+
+
+def test_pods_that_share_a_board_are_none_of_them_its_holder_but_their_one_namespace_is():
+    def shared(*pods: tuple[str, str], **labels: str) -> list[tuple[object, ...]]:
+        series = [
+            (
+                board(metric, exported_namespace=namespace, exported_pod=pod, vgpu=str(number)),
+                [[SECONDS, "70"]],
+            )
+            for metric in ("DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_GPU_UTIL")
+            for number, (namespace, pod) in enumerate(pods)
+        ]
+        rows = read(answer(*(({**of, **labels}, points) for of, points in series)))["gpu_samples"]
+        return rows.select("power_w", "namespace", "pod", "is_shared").rows()
+
+    assert shared(("research", "a"), ("research", "b")) == [(70.0, "research", None, True)]
+    assert shared(("research", "a"), ("serving", "a")) == [(70.0, None, None, True)]
+    assert shared(("research", "a"), ("research", "a")) == [(70.0, "research", "a", False)]
+    # Of a board in MIG mode a pod holds its instance alone.
+    assert shared(("research", "a"), GPU_I_ID="1", GPU_I_PROFILE="3g.40gb") == [
+        (70.0, None, None, True)
+    ]
+
+
+def test_an_export_with_a_row_for_each_pod_has_one_row_per_board():
+    rows = pl.DataFrame(
+        {
+            "timestamp": [MIDNIGHT] * 3,
+            "Hostname": ["jwb0001"] * 3,
+            "gpu": ["0", "1", "1"],
+            "DCGM_FI_DEV_POWER_USAGE": [412.5, 70.0, 70.0],
+            "namespace": ["research", "serving", "serving"],
+            "pod": ["train-0", "chat-0", "chat-1"],
+            "vgpu": [None, "0", "1"],
+        }
+    )
+    expected = [
+        sample(power_w=412.5, namespace="research", pod="train-0", is_shared=False),
+        sample(gpu_index="1", power_w=70.0, namespace="serving", is_shared=True),
+    ]
+    assert read(parquet(rows))["gpu_samples"].to_dicts() == expected
+    assert read(parquet(rows[:1]))["gpu_samples"].to_dicts() == expected[:1]
+    assert read(rows.write_csv().encode())["gpu_samples"].drop("sampled_at").to_dicts() == [
+        {name: value for name, value in row.items() if name != "sampled_at"} for row in expected
+    ]
 
 
 def test_use_0_of_a_board_in_mig_mode_says_nothing():

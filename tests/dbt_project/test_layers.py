@@ -17,6 +17,7 @@ LOADED = {
     "undeclared_names",
     "gpu_intervals",
     "node_intervals",
+    "pod_intervals",
     "raw_loads",
 }
 READS_LOADED = {

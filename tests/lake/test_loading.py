@@ -902,7 +902,7 @@ def test_killed_at_any_line_that_writes_the_next_load_ends_the_same(
 
 def test_a_load_removes_its_own_temporary_files_and_no_one_elses(book):
     own = ("battery_samples", "gpu_samples/2026-04-05", "job_nodes", "loads")
-    others = ("reference", "gpu_intervals", "node_intervals")
+    others = ("reference", "gpu_intervals", "node_intervals", "pod_intervals")
     for folder in (*own, *others):
         (book.lake / folder).mkdir(parents=True)
         (book.lake / folder / "half.tmp").touch()

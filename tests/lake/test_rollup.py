@@ -151,7 +151,7 @@ def test_a_step_across_midnight_is_split_between_the_days(book: Book):
         ],
     )
     counts = rollup.roll_up(book, [DAY - timedelta(days=1), DAY])
-    assert counts == {"gpu_intervals": 2, "node_intervals": 2}
+    assert counts == {"gpu_intervals": 2, "node_intervals": 2, "pod_intervals": 0}
     rows = pl.read_parquet(book.lake / "gpu_intervals" / "*.parquet").sort("interval_started_at")
     assert rows.select("interval_started_at", "energy_kwh", "covered_s").rows() == [
         (at(0, -15), 0.05, 300.0),
@@ -599,6 +599,108 @@ def test_a_node_is_its_boards_beside_its_own_power(book: Book):
     }
 
 
+def pod(name: str | None = "a", **values: object) -> dict:
+    """The labels of a board that a pod holds, or several that share it."""
+    return {"namespace": "research", "pod": name, "is_shared": name is None, **values}
+
+
+def held(book: Book, **options: datetime) -> list[tuple]:
+    rows = rolled_up(book, "pod_intervals", **options)
+    return [
+        (row["gpu_index"], row["interval_started_at"], row["pod"], row["held_s"]) for row in rows
+    ]
+
+
+def test_a_pod_holds_a_board_from_halfway_before_its_first_sample_to_halfway_after_its_last(
+    book: Book,
+):
+    # Steps of 5 minutes: free at 0, pod a at 5 and 10, b at 15, free at 20.
+    labels = ({}, pod(), pod(), pod("b"), {})
+    load(book, [gpu(at(0, 5 * place), **of) for place, of in enumerate(labels)])
+    assert rolled_up(book, "pod_intervals") == [
+        {
+            "hostname": "jwb0001",
+            "gpu_index": "0",
+            "interval_started_at": at(0, minute),
+            "namespace": "research",
+            "pod": name,
+            "is_shared": False,
+            "held_s": seconds,
+        }
+        # a from 2:30 to 12:30, b from there to 17:30, of which 2:30 are after the quarter.
+        for minute, name, seconds in ((0, "a", 600.0), (0, "b", 150.0), (15, "b", 150.0))
+    ]
+
+
+def test_a_gap_in_the_samples_is_nobodys(book: Book):
+    # The step of 16 minutes counts nowhere; one sample alone holds nothing.
+    load(book, [gpu(at(0, minute), **pod()) for minute in (0, 2, 18)])
+    load(book, [gpu(at(0, 5), gpu_index="1", **pod("b"))], load_id="b")
+    assert held(book) == [("0", at(0, 0), "a", 120.0)]
+
+
+def test_pods_that_share_a_board_hold_it_together(book: Book):
+    shared = pod(None, namespace=None)
+    load(book, [gpu(at(0, 0), **pod()), gpu(at(0, 4), **shared), gpu(at(0, 8), **shared)])
+    rows = rolled_up(book, "pod_intervals")
+    assert [(row["pod"], row["is_shared"], row["held_s"]) for row in rows] == [
+        (None, True, 360.0),
+        ("a", False, 120.0),
+    ]
+
+
+def test_who_holds_a_board_is_what_is_known_latest_and_told_by_any_file(book: Book):
+    load(book, [gpu(at(0, minute), power_w=60, **pod()) for minute in (0, 4, 8)])
+    # A file of another metric, from where no pod is told, says nothing of it.
+    load(book, [gpu(at(0, minute), utilization_ratio=1) for minute in (0, 4, 8)], load_id="b")
+    later = MIDNIGHT + timedelta(days=2)
+    load(book, [gpu(at(0, 8), **pod("b"))], load_id="c", known_at=later)
+    assert held(book) == [("0", at(0, 0), "a", 360.0), ("0", at(0, 0), "b", 120.0)]
+    assert held(book, as_of=later - timedelta(days=1)) == [("0", at(0, 0), "a", 480.0)]
+
+
+def test_files_from_before_pods_were_read_tell_of_none(book: Book):
+    load(book, [gpu(at(0, minute), power_w=60) for minute in (0, 4)])
+    file = book.lake / "gpu_samples" / str(DAY) / f"{'a' * 16}.parquet"
+    pl.read_parquet(file).drop("namespace", "pod", "is_shared").write_parquet(file)
+    assert held(book) == []
+    load(book, [gpu(at(0, minute), **pod()) for minute in (8, 12)], load_id="b")
+    # The step from 4 to 8 has one end that is told.
+    assert held(book) == [("0", at(0, 0), "a", 360.0)]
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    steps=st.lists(st.integers(1, 1000), min_size=2, max_size=40),
+    holders=st.lists(st.sampled_from(["a", "b", None, ""]), min_size=40, max_size=40),
+)
+def test_the_time_of_pods_and_free_time_is_that_of_the_boards_steps(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[int], holders: list[str | None]
+):
+    book = new_book(tmp_path_factory.mktemp("book"))
+    sampled_at, rows, expected = MIDNIGHT, [], 0.0
+    for step, here, there in zip(steps, holders, holders[1:], strict=False):
+        rows.append(gpu(sampled_at, utilization_ratio=1, **({} if here == "" else pod(here))))
+        sampled_at += timedelta(seconds=step)
+        if step <= rollup.MAX_STEP_S:
+            expected += step / 2 * ((here != "") + (there != ""))
+    last = holders[len(steps)]
+    rows.append(gpu(sampled_at, utilization_ratio=1, **({} if last == "" else pod(last))))
+    load(book, rows)
+    rollup.roll_up(book, [DAY])
+    pods, boards = (
+        pl.read_parquet(book.lake / table / f"{DAY}.parquet")
+        for table in ("pod_intervals", "gpu_intervals")
+    )
+    assert pods["held_s"].sum() == pytest.approx(expected, abs=1e-4)
+    of_boards = boards.select("interval_started_at", told_s=pl.col("busy_s") + pl.col("idle_s"))
+    beside = pods.group_by("interval_started_at").agg(pl.col("held_s").sum())
+    both = beside.join(of_boards, on="interval_started_at", how="left")
+    assert both.filter(pl.col("held_s") > pl.col("told_s").fill_null(0) + 1e-4).is_empty()
+
+
 def test_a_day_without_samples_has_empty_roll_ups(book: Book):
     assert rolled_up(book, "gpu_intervals") == []
     assert rolled_up(book, "node_intervals") == []
@@ -662,6 +764,7 @@ METRICS = {
     "clocks_event_reasons": [None, 0, 0x4, 0x40],
     "mig_told_ratio": [None, None, None, 5 / 7],
 }
+HOLDERS = [{}, {}, *[{"namespace": "research", "pod": name, "is_shared": False} for name in "ab"]]
 RISES = [None, -1, 0, 0, KWH // 100, KWH // 100, KWH // 20]
 
 
@@ -682,7 +785,9 @@ def samples_in_files(random: Random) -> dict[str, list[dict]]:
             )
             for name in [file, "b"] if is_repeated and random.random() < 0.1 else [file]:
                 metrics = {metric: random.choice(values) for metric, values in METRICS.items()}
-                files[name].append({**row, **metrics})
+                # Without a draw of its own, so that all else stays as it was.
+                holder = HOLDERS[(counter // 7 + int(index)) % len(HOLDERS)]
+                files[name].append({**row, **metrics, **holder})
             sampled_at += timedelta(seconds=random.choice([60, 150, 200, 300, 300, 901]))
     if random.random() < 0.5:
         random.shuffle(files["c"])

@@ -394,6 +394,7 @@ def test_a_book_without_telemetry_shows_roll_ups_without_rows(book):
     assert [assets.table_metadata(book, table) for table in assets.ROLL_UPS] == [
         {"dagster/row_count": 0},
         {"dagster/row_count": 0},
+        {"dagster/row_count": 0},
     ]
 
 

@@ -503,6 +503,13 @@ MISTAKES = {
         "clusters: [plain, plain]",
         "cluster 'plain' is declared twice, expected once: rename one",
     ),
+    "pods_of_two_clusters_at_a_site": (
+        "sites/plain.yml",
+        "clusters: [plain]",
+        "clusters: [plain, other]\nholders: telemetry",
+        "sites/plain.yml:1: found holders: telemetry beside 2 clusters, expected one, whose pods"
+        " the samples name: declare it under clusters",
+    ),
     "a_share_above_1": (
         "contracts/plain-ppa.yml",
         "share_of_plant: 0.5",
@@ -1168,6 +1175,24 @@ def test_two_contracts_on_one_commitment_are_refused(folder: Path):
         f"contracts/{name}.yml:8: commitment_discount_id: found 'cud-1' in two contracts, expected"
         " one: its charges would be settled twice"
         for name in ("cloud-commitment", "zz-other")
+    ]
+
+
+def test_node_hours_of_an_allocation_are_those_of_listed_jobs(folder: Path):
+    replace_once(
+        folder / "sites/plain.yml", "clusters: [plain]\n", "clusters: [plain]\nholders: telemetry\n"
+    )
+    reference.load(folder)
+    (folder / "contracts/plain-allocation.yml").write_text(
+        "contract_id: plain-allocation\nkind: hpc_allocation\nname: Allocation\nsite_id: plain\n"
+        "counterparty: Centre\ntime_zone: America/Chicago\ncurrency_code: USD\nterms:\n"
+        "  - {valid_from: 2026-01-01, node_hours: 1000, price_per_node_hour: 2,"
+        " is_shadow_price: true}\n"
+    )
+
+    assert causes(folder) == [
+        "contracts/plain-allocation.yml:4: site_id: found site plain, whose holders are told by"
+        " telemetry, expected one whose jobs are listed: it is settled by their node-hours"
     ]
 
 

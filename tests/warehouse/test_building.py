@@ -212,7 +212,7 @@ def test_a_day_whose_roll_up_is_gone_is_rolled_up_and_built_again(book):
     (book.lake / "gpu_samples" / str(FIRST)).mkdir(parents=True)
     (book.lake / "gpu_samples" / str(FIRST) / "batch.parquet").touch()
     mark_built(book, warehouse.plan(book).load_ids)
-    for table in ("gpu_intervals", "node_intervals"):
+    for table in ("gpu_intervals", "node_intervals", "pod_intervals"):
         assert (warehouse.plan(book).dates, warehouse.plan(book).telemetry_dates) == (
             (FIRST,),
             (FIRST,),
@@ -333,7 +333,7 @@ def test_roll_ups_of_a_book_as_of_an_instant_leave_those_of_the_book(book):
     todo = warehouse.plan(book, as_of=INSTANT)
     warehouse.roll_up(todo)
     assert list(book.lake.glob("*_intervals")) == []
-    assert sorted(file.name for file in todo.book.roll_ups.glob("*/2*")) == [f"{FIRST}.parquet"] * 2
+    assert sorted(file.name for file in todo.book.roll_ups.glob("*/2*")) == [f"{FIRST}.parquet"] * 3
 
 
 def test_a_spark_master_rolls_the_days_up_and_fails_the_build_where_it_is_not_there(

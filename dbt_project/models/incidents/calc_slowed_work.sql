@@ -174,6 +174,17 @@ holders as (
     where slice_started_at in (select watched.interval_started_at from watched)
     group by hostname, workload_id, slice_started_at
 
+    union all
+
+    -- A site's GPUs are held by jobs or by pods.
+    select
+        hostname,
+        workload_id,
+        interval_started_at as slice_started_at,
+        allocated_gpu_s as held_gpu_s
+    from {{ ref("int_pod_allocations") }}
+    where interval_started_at in (select watched.interval_started_at from watched)
+
 ),
 
 -- Where no job is listed it is nobody's known work that was slowed.

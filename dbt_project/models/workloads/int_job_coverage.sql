@@ -1,5 +1,8 @@
 {{ config(materialized = "incremental", meta = {"day": "utc_date"}) }}
 
+{# So much of a site's GPU time may be without a pod that told of it. #}
+{% set untold_ratio = 0.1 %}
+
 with
 
 intervals as (
@@ -202,6 +205,49 @@ allocated as (
 
 ),
 
+pods as (
+
+    select
+        hostname,
+        interval_started_at,
+        {{ exact_sum("allocated_gpu_s") }} as allocated_gpu_s
+    from {{ ref("int_pod_allocations") }}
+    where {{ in_build_dates("utc_date") }}
+    group by hostname, interval_started_at
+
+),
+
+pod_clusters as (
+
+    select site_id
+    from {{ source("raw", "clusters") }}
+    where holders = 'telemetry'
+
+),
+
+-- Of what GPUs did that no sample saw, and of busy time in which no pod held them, it is not known for whom.
+watched as (
+
+    select
+        node_intervals.site_id,
+        node_intervals.interval_started_at,
+        {{ exact_sum(
+            "least(node_intervals.gpu_count * 900, greatest(node_intervals.covered_s,"
+            ~ " coalesce(node_intervals.gpu_busy_s + node_intervals.gpu_idle_s, 0), coalesce(pods.allocated_gpu_s, 0)))"
+        ) }} as watched_gpu_s,
+        {{ exact_sum("greatest(coalesce(node_intervals.gpu_busy_s, 0) - coalesce(pods.allocated_gpu_s, 0), 0)") }}
+            as unheld_gpu_s
+    from {{ ref("int_node_intervals") }} as node_intervals
+    inner join pod_clusters on node_intervals.site_id = pod_clusters.site_id
+    left join pods
+        on
+            node_intervals.hostname = pods.hostname
+            and node_intervals.interval_started_at = pods.interval_started_at
+    where {{ in_build_dates("node_intervals.utc_date") }}
+    group by node_intervals.site_id, node_intervals.interval_started_at
+
+),
+
 judged as (
 
     select
@@ -211,6 +257,15 @@ judged as (
         coalesce(allocated.allocated_gpu_s, 0) as allocated_gpu_s,
         coalesce(installed.installed_gpu_s, 0) as installed_gpu_s,
         case
+            when
+                pod_clusters.site_id is not null
+                then case
+                    when
+                        coalesce(installed.installed_gpu_s - watched.watched_gpu_s + watched.unheld_gpu_s, 'infinity')
+                        > installed.installed_gpu_s * {{ untold_ratio }}
+                        then 'pods_not_told'
+                    when allocated.allocated_gpu_s > installed.installed_gpu_s * 901 / 900 then 'over_allocated'
+                end
             when coalesce(listed.cluster_count < clusters.cluster_count, true) then 'not_listed'
             when unknown.reason = 'lost' then 'job_without_end'
             when unknown.reason = 'untold' then 'gpus_not_told'
@@ -219,6 +274,11 @@ judged as (
         end as unknown_reason
     from intervals
     left join clusters on intervals.site_id = clusters.site_id
+    left join pod_clusters on intervals.site_id = pod_clusters.site_id
+    left join watched
+        on
+            intervals.site_id = watched.site_id
+            and intervals.interval_started_at = watched.interval_started_at
     left join installed on intervals.site_id = installed.site_id
     left join listed
         on

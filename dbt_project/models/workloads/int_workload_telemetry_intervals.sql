@@ -109,6 +109,18 @@ node_slices as not materialized (
         round(held_s * gpus_per_node, 6) as allocated_gpu_s
     from job_slices
 
+    union all
+
+    select
+        pods.site_id,
+        pods.workload_id,
+        nodes.node_number,
+        pods.interval_started_at,
+        pods.allocated_gpu_s
+    from {{ ref("int_pod_allocations") }} as pods
+    inner join nodes on pods.hostname = nodes.hostname
+    where {{ in_build_dates("pods.utc_date") }}
+
 ),
 
 node_totals as (

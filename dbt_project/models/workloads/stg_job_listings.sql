@@ -31,6 +31,9 @@ select
     max(listed.known_at) as known_at,
     any_value(listed.source_file) as source_file
 from listed
-inner join {{ source("raw", "clusters") }} as clusters on listed.cluster = clusters.cluster
+inner join {{ source("raw", "clusters") }} as clusters
+    on
+        listed.cluster = clusters.cluster
+        and clusters.holders is distinct from 'telemetry'
 group by listed.cluster, clusters.site_id, listed.load_id
 having max(listed.seen_at) is not null

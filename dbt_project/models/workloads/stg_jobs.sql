@@ -128,7 +128,11 @@ select
     revisions.source_file,
     revisions.source_row
 from held as revisions
-inner join {{ source("raw", "clusters") }} as clusters on revisions.cluster = clusters.cluster
+inner join {{ source("raw", "clusters") }} as clusters
+    on
+        revisions.cluster = clusters.cluster
+        -- Where telemetry tells who held a GPU, jobs would tell it again.
+        and clusters.holders is distinct from 'telemetry'
 left join matched
     on
         revisions.cluster = matched.cluster
