@@ -48,7 +48,7 @@ from pipelines.lake.holdings import (
     write_rows,
 )
 from pipelines.lake.landing import LandedFile, Landing, look, remember
-from pipelines.lake.quarantine import UNDECLARED_SCHEMA, Declared
+from pipelines.lake.quarantine import LEAVING_OUT_UNDECLARED, UNDECLARED_SCHEMA, Declared
 from pipelines.lake.records import (
     FAILED,
     IN_BOOK,
@@ -261,7 +261,9 @@ def _find_new(
     out_of_book = records.filter(pl.col("status").is_in([DELETED, WITHDRAWN]))["sha256"]
     lost = [load_id for hole in gaps for load_id in hole.load_ids]
     failed_before = records.filter(batch=FAILED)["load_id"]
-    is_whole = (pl.col("status") == "loaded") & (pl.col("left_out_row_count") == 0)
+    is_whole = (pl.col("status") == "loaded") & (
+        (pl.col("left_out_row_count") == 0) | ~pl.col("format").is_in(LEAVING_OUT_UNDECLARED)
+    )
     final = records.filter(
         is_whole | (pl.col("reference_digest").str.split(".").list.first() == declared.digest),
         ~pl.col("load_id").is_in(_read_otherwise(records, declared)),

@@ -35,6 +35,9 @@ QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
 METRIC_FORMATS = ("prometheus", "dcgm_scrape", "kepler")
 """Landing folders of files that hold metrics, which may be a site's own."""
 
+LEAVING_OUT_UNDECLARED = (*METRIC_FORMATS, "openadr")
+"""Landing folders of files of which is left out what may be declared later."""
+
 UNDECLARED_SCHEMA: dict[str, pl.DataType] = {
     "source_table": pl.String(),
     "name": pl.String(),

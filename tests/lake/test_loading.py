@@ -204,6 +204,15 @@ def test_what_was_left_out_is_read_again_once_the_reference_data_declares_it(boo
     assert sorted(rows(book, "grid_events")["target"]) == ["81", "sparks-pcc"]
 
 
+def test_a_listing_with_steps_is_read_once_whatever_is_declared_later(book):
+    step = JOBS.splitlines(keepends=True)[1].replace("|", ".batch|", 1)
+    put(book, "sacct/jobs.txt", JOBS + step)
+    assert [count for _, count, _ in load(book).left_out()] == [1]
+    site = book.reference / "sites" / "franklin.yml"
+    site.write_text(site.read_text().replace("franklin-poi", '"81"'))
+    assert counts(load(book))["skipped"] == 1
+
+
 def listing(*events: tuple[str, str]) -> str:
     """A listing of these events, each with the date on which it limits import."""
     told = json.loads(openadr_event("sparks-pcc"))
