@@ -125,20 +125,28 @@
     sum(interrupted_gpu_count) as interrupted_gpu_count
 {% endmacro %}
 
+{# Of a period whose effective power was known at no time nobody can say that there was no incident. #}
+{% macro kpi_no_incidents() -%}
+    case when figures.availability_coverage_ratio > 0 then 0 end
+{%- endmacro %}
+
 {# The figures of `kpi_incident_aggregates` in a period that may have seen no incident. #}
 {% macro kpi_incident_columns() %}
-    coalesce(incidents.incident_count, 0) as incident_count,
-    coalesce(incidents.incident_minutes, 0) as incident_minutes,
+    coalesce(incidents.incident_count, {{ kpi_no_incidents() }}) as incident_count,
+    coalesce(incidents.incident_minutes, {{ kpi_no_incidents() }}) as incident_minutes,
     {%- for column in ["lost_gpu_hours_sensitive", "lost_gpu_hours_tolerant", "incident_cost"] %}
-    case when incidents.incident_count is null then 0 else incidents.{{ column }} end as {{ column }}
+    case when incidents.incident_count is null then {{ kpi_no_incidents() }} else incidents.{{ column }} end
+        as {{ column }}
     {{- "," if not loop.last }}
     {%- endfor %}
 {% endmacro %}
 
 {# Indices after IEEE 1366 with GPUs as customers; sustained interruptions only. #}
 {% macro kpi_interruption_indices() %}
-    coalesce(incidents.interrupted_gpu_hours, 0) * 60 / nullif(gpus.installed_gpu_count, 0) as saidi_minutes,
-    coalesce(incidents.interrupted_gpu_count, 0) / nullif(gpus.installed_gpu_count, 0) as saifi_interruptions,
+    coalesce(incidents.interrupted_gpu_hours, {{ kpi_no_incidents() }}) * 60
+    / nullif(gpus.installed_gpu_count, 0) as saidi_minutes,
+    coalesce(incidents.interrupted_gpu_count, {{ kpi_no_incidents() }})
+    / nullif(gpus.installed_gpu_count, 0) as saifi_interruptions,
     incidents.interrupted_gpu_hours * 60 / nullif(incidents.interrupted_gpu_count, 0) as caidi_minutes
 {% endmacro %}
 
