@@ -184,11 +184,15 @@ def _lacks(
         if site.venue_kind not in one["venue_kinds"] or not is_needed:
             continue
         without = one.get("without")
-        is_declared = STANDS_IN.get((input_id, kpi_id), DECLARED[input_id])
-        if not is_declared(reference, site):
+        is_declared = STANDS_IN.get((input_id, kpi_id), DECLARED[input_id])(reference, site)
+        is_landed = not brought_by or bool({*brought_by} & {*formats})
+        folders = ", ".join(f"landing/{name}" for name in brought_by)
+        if one.get("is_either"):
+            if not is_declared and not is_landed:
+                yield Lack(one["name"], False, f"{one['reference_field']}, or {folders}", without)
+        elif not is_declared:
             yield Lack(one["name"], False, one["reference_field"], without)
-        elif brought_by and not {*brought_by} & {*formats} and not {*brought_by} <= told:
+        elif not is_landed and not {*brought_by} <= told:
             # Files of one kind bring several inputs: that there are none is told once.
             told |= {*brought_by}
-            folders = ", ".join(f"landing/{name}" for name in brought_by)
             yield Lack(one["name"], True, folders, without)

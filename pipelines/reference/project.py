@@ -34,8 +34,9 @@ def kpi_inputs() -> tuple[dict[str, Any], ...]:
     """What the KPIs that head the pack are made of, as declared, in the order to tell them.
 
     Keys: input_id, name (in plain words), kpi_ids, venue_kinds, landing_formats (any of them brings
-    it; none where people declare it), reference_field; needed_where, if only some of those venues
-    need it; without, if the KPIs are known without it and only less well: in what.
+    it; none where people declare it), reference_field; is_either, if that is as good as a file;
+    needed_where, if only some of those venues need it; without, if the KPIs are known without it
+    and only less well: in what.
     """
     return tuple(_variables()["kpi_inputs"])
 

@@ -51,7 +51,9 @@ def test_each_input_is_of_kpis_that_head_the_pack_and_says_where_it_comes_from()
     required = {"input_id", "name", "kpi_ids", "venue_kinds", "landing_formats", "reference_field"}
     assert len({one["input_id"] for one in inputs}) == len(inputs)
     for one in inputs:
-        assert required <= one.keys() <= required | {"needed_where", "without"}, one["input_id"]
+        assert required <= one.keys() <= required | {"needed_where", "without", "is_either"}, one[
+            "input_id"
+        ]
         assert one["kpi_ids"]
         assert set(one["kpi_ids"]) <= set(kpi_ids(headline=True))
         assert set(one["landing_formats"]) <= set(FORMATS)

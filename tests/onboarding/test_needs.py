@@ -1,5 +1,6 @@
 """Which KPI of a site has what it is made of."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,23 @@ def test_the_demo_has_all_that_its_kpis_need():
         "cloud-us-south"
     }
     assert [kpi.lacks for of_site in kpis.values() for kpi in of_site if kpi.lacks] == []
+
+
+def test_rates_of_another_currency_are_declared_or_landed():
+    declared = reference.load(DEMO_REFERENCE)
+    without = replace(declared, fx_rates=declared.fx_rates.clear())
+    told = {
+        formats: {
+            site
+            for site, kpis in needs.kpis_of_sites(without, formats).items()
+            for lack in kpis[1].lacks
+            if (lack.name, lack.where)
+            == ("exchange rates into the reporting currency", "fx_rates.csv, or landing/ecb")
+        }
+        for formats in (tuple(name for name in FORMATS if name != "ecb"), tuple(FORMATS))
+    }
+    assert [*told.values()] == [{"cloud-us-south", "franklin", "sparks"}, set()]
+    of_declared = needs.kpis_of_sites(declared, ["focus"]).values()
+    assert [
+        one for kpis in of_declared for kpi in kpis for one in kpi.lacks if "ecb" in one.where
+    ] == []
