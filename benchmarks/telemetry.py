@@ -327,6 +327,11 @@ def write_jobs(folder: str, nodes: int, days: int) -> None:
         "int_suspended_job_intervals": jobs.select(
             "load_id", "source_row", interval_started_at="started_at", held_s="run_s"
         ).clear(),
+        "int_pod_allocations": intervals.select(
+            *("site_id", "hostname", "interval_started_at", "utc_date"),
+            workload_id=pl.lit("workload0"),
+            allocated_gpu_s=pl.lit(0.0),
+        ).clear(),
     }
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():

@@ -659,7 +659,6 @@ def _load(context: typer.Context, *, with_checksums: bool = False) -> bool:
     from pipelines import lake
 
     book = context.obj
-    refused_before = lake.refused(book)
     with _step("load") as report:
         summary = lake.load(book, with_checksums=with_checksums, progress=report)
     out.print(
@@ -673,7 +672,7 @@ def _load(context: typer.Context, *, with_checksums: bool = False) -> bool:
             print(f"{record.status}: {record.source_file}: {record.reason}", file=sys.stderr)
     for note in [*summary.notes, *(f"lost: {cause}" for cause in summary.lost)]:
         print(note, file=sys.stderr)
-    if not lake.refused(book).equals(refused_before):
+    if summary.refuses_others:
         with _recorder(book) as recorder:
             recorder.record_load(book, _command(context))
     return not (summary.failed or summary.partial or summary.lost)
@@ -767,11 +766,18 @@ def _command(context: typer.Context) -> str:
 @contextmanager
 def _recorder(book: Book) -> Iterator[ModuleType]:
     """What lets the Dagster UI of the book show what was done without it."""
+    before = os.environ.get(DATA_DIR_VARIABLE)
     os.environ[DATA_DIR_VARIABLE] = str(book.data_dir)
-    with _step("record"):
-        from pipelines.orchestration import record
+    try:
+        with _step("record"):
+            from pipelines.orchestration import record
 
-        yield record
+            yield record
+    finally:
+        if before is None:
+            del os.environ[DATA_DIR_VARIABLE]
+        else:
+            os.environ[DATA_DIR_VARIABLE] = before
 
 
 @contextmanager

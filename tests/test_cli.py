@@ -694,9 +694,13 @@ def test_run_does_everything_and_fails_where_something_was_refused(
 def test_what_is_refused_and_what_no_longer_is_is_told_to_dagster_before_anything_is_built(
     book, steps, monkeypatch
 ):
-    refused = pl.DataFrame({"source_file": ["nem12/a.csv"]})
-    answers = iter([refused.clear(), refused, refused, refused, refused, refused.clear()])
-    monkeypatch.setattr(lake, "refused", lambda _: next(answers))
+    others = iter([True, False, True])
+
+    def load(_: Book, **__: object) -> lake.LoadSummary:
+        steps.append(("load",))
+        return lake.LoadSummary(1, 0, 0, 0, 0, refuses_others=next(others))
+
+    monkeypatch.setattr(lake, "load", load)
     monkeypatch.setattr(
         warehouse, "build", lambda *_: warehouse.BuildResult(book.warehouse, is_built=False)
     )

@@ -56,10 +56,10 @@ TABLES_OF: dict[str, tuple[str, ...]] = {
     "entsoe": ("market_prices", "grid_generation_mix"),
     "electricity_maps": ("grid_carbon",),
     "watttime": ("grid_carbon",),
-    "ecb": ("exchange_rates",),
     "openadr": ("grid_events", "grid_event_listings"),
     "outages_csv": ("grid_events",),
     "prices_csv": ("market_prices",),
+    "ecb": ("exchange_rates",),
     "certificates": ("certificates",),
     "invoices": ("invoices",),
 }

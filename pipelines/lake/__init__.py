@@ -17,7 +17,6 @@ from pipelines.lake.records import (
     IN_BOOK,
     LOAD_RECORD_SCHEMA,
     read_load_records,
-    refused,
     withdrawn_loads,
 )
 from pipelines.lake.withdrawals import withdraw
@@ -36,7 +35,6 @@ __all__ = [
     "load",
     "lock",
     "read_load_records",
-    "refused",
     "withdraw",
     "withdrawn_loads",
     "write_parquet",

@@ -57,6 +57,7 @@ from pipelines.lake.records import (
     failed_record,
     read_load_records,
     record_frame,
+    refused,
     refused_record,
 )
 from pipelines.lake.schemas import RAW_TABLES, columns_to_fill
@@ -91,6 +92,8 @@ class LoadSummary:
     """What else a person should know, one sentence a file or folder."""
     lost: list[str] = field(default_factory=list)
     """What the lake has lost and landing does not hold either; without it nothing is built."""
+    refuses_others: bool = False
+    """Whether other files, or other parts of them, are refused than before."""
 
     def left_out(self) -> list[tuple[str, int, int]]:
         """What was in order and not for this book: format and reason, rows, files."""
@@ -169,6 +172,7 @@ def load(
         records=written,
         notes=notes,
         lost=lost,
+        refuses_others=not refused(records).equals(refused(before)),
     )
 
 

@@ -106,11 +106,10 @@ def read_load_records(book: Book) -> pl.DataFrame:
     return pl.concat([_records_in(file) for file in files])
 
 
-def refused(book: Book) -> pl.DataFrame:
+def refused(records: pl.DataFrame) -> pl.DataFrame:
     """The files that were not read whole: source_file, sha256, status, quarantined_row_count."""
     return (
-        read_load_records(book)
-        .filter(pl.col("status").is_in([FAILED, "partial"]))
+        records.filter(pl.col("status").is_in([FAILED, "partial"]))
         .select("source_file", "sha256", "status", "quarantined_row_count")
         .sort(pl.all())
     )

@@ -96,6 +96,8 @@ WITHOUT_ORIGIN = {
     ("fct_findings", "occurrence_count"): "rows of a rule counted",
     ("fct_data_quality", "finding_count"): "likewise",
     ("kpi_gaps", "input_id"): "names that the project gives",
+    ("kpi_gaps", "kpi_id"): "likewise",
+    ("kpi_gaps", "kpi_name"): "likewise",
     ("kpi_gaps", "comes_from"): "follows from the name",
     ("fct_supply_waterfall", "layer"): "follows from the kind of source",
     ("fct_supply_waterfall", "source_kind"): "follows from which table the source is of",
