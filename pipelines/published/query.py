@@ -10,13 +10,14 @@ import io
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import duckdb
 import polars as pl
@@ -29,6 +30,7 @@ from pipelines.published.sql import sql_name
 TEAMS = ("energy", "finance", "operations")
 WITH_CONTRACT_PRICES = ("energy", "finance")
 Format = Literal["csv", "json", "parquet"]
+_Answer = TypeVar("_Answer")
 
 INSTANT = "%Y-%m-%dT%H:%M:%SZ"
 MARK = "publication.json"
@@ -127,7 +129,7 @@ def ask(
                     for name, kind in kinds.items()
                 )
             )
-        return pl.DataFrame(relation.to_arrow_table())
+        return pl.DataFrame(_interruptible(connection, relation.to_arrow_table))
 
 
 def batches(connection: duckdb.DuckDBPyConnection, sql: str, size: int) -> Iterator[Rows]:
@@ -137,15 +139,18 @@ def batches(connection: duckdb.DuckDBPyConnection, sql: str, size: int) -> Itera
         QueryError: the statement is wrong.
     """
     with _told(connection):
-        connection.execute(_only(connection, sql))
+        statement = _only(connection, sql)
+        _interruptible(connection, lambda: connection.execute(statement))
         if not connection.description:
             raise QueryError(_NO_ROWS)
         names = tuple(name for name, *_ in connection.description)
         is_number = tuple(kind.id in _NUMBERS for _, kind, *_ in connection.description)
-        values = connection.fetchmany(size)
+        values = _interruptible(connection, lambda: connection.fetchmany(size))
         yield Rows(names, is_number, values)
-        while values and (values := connection.fetchmany(size)):
-            yield Rows(names, is_number, values)
+        while values:
+            values = _interruptible(connection, lambda: connection.fetchmany(size))
+            if values:
+                yield Rows(names, is_number, values)
 
 
 def first_rows(
@@ -176,6 +181,21 @@ def first_rows(
     finally:
         timer.cancel()
     return replace(start, values=start.values[:limit]), count
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], _Answer]) -> _Answer:
+    """What the work comes to. Ctrl-C ends it at once.
+
+    DuckDB looks for signals between its tasks alone, of which one may last for hours where the main
+    thread takes it. Here that thread waits, and interrupts.
+    """
+    with ThreadPoolExecutor(1) as worker:
+        answer = worker.submit(work)
+        try:
+            return answer.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
 
 
 @contextmanager
