@@ -308,6 +308,11 @@ def no_incident(rows: Rows) -> None:
     rows["kpi_organization_weekly"][0] |= {"incident_count": 0, "incident_cost": 0.0}
 
 
+def no_targets(rows: Rows) -> None:
+    for row in rows["governance_scorecard"]:
+        row |= {"target_value": None, "direction": None, "target_status": "no_target"}
+
+
 def first_week(rows: Rows) -> None:
     for row in rows["governance_scorecard"]:
         row |= {
@@ -412,6 +417,7 @@ def nothing_at_all(rows: Rows) -> None:
     [
         (no_telemetry, "#data", "gpu samples ∅"),
         (no_incident, "#incidents", "No energy-constraint incident this week."),
+        (no_targets, "header", "No target is set (targets.yml)."),
         (first_week, "#scorecard", "no week before"),
         (two_hundred_incidents, "#incidents", "192 more incidents"),
         (
