@@ -766,18 +766,12 @@ def _command(context: typer.Context) -> str:
 @contextmanager
 def _recorder(book: Book) -> Iterator[ModuleType]:
     """What lets the Dagster UI of the book show what was done without it."""
-    before = os.environ.get(DATA_DIR_VARIABLE)
-    os.environ[DATA_DIR_VARIABLE] = str(book.data_dir)
-    try:
-        with _step("record"):
-            from pipelines.orchestration import record
+    from pipelines import warehouse
 
-            yield record
-    finally:
-        if before is None:
-            del os.environ[DATA_DIR_VARIABLE]
-        else:
-            os.environ[DATA_DIR_VARIABLE] = before
+    with warehouse.variable(DATA_DIR_VARIABLE, book.data_dir), _step("record"):
+        from pipelines.orchestration import record
+
+        yield record
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def render(pack: Document) -> str:
             text=reader.text,
             kpi=reader.kpi,
             # The others stand in their sections.
-            kpis=project.kpi_ids(headline=True),
+            kpis=tuple(project.headline_kpis()),
             statuses=STATUS_NAMES,
             local=reader.local,
             site_charts=reader.site_charts(),

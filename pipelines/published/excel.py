@@ -11,7 +11,7 @@ import polars as pl
 import polars.selectors as selectors
 import xlsxwriter
 
-from pipelines.published.query import QueryError
+from pipelines.published.query import QueryError, nested_text
 
 MAX_ROWS = 1_048_575
 """Beside the header."""
@@ -45,11 +45,8 @@ def encode(answer: pl.DataFrame) -> bytes:
             [f"found {answer.width:,} columns, Excel takes {MAX_COLUMNS:,}: select those you need"]
         )
     cells = answer.with_columns(
-        selectors.nested().map_elements(
-            lambda value: str(value.to_list() if isinstance(value, pl.Series) else value),
-            return_dtype=pl.String,
-        ),
-        *(_kept(answer[name]) for name in answer.columns if _is_altered(answer[name])),
+        selectors.nested().map_elements(nested_text, return_dtype=pl.String),
+        *(answer[name].cast(pl.String) for name in answer.columns if _is_altered(answer[name])),
     )
     for name in cells.select(selectors.string()).columns:
         longest = cells[name].str.len_chars().max()
@@ -88,13 +85,7 @@ def _is_altered(column: pl.Series) -> bool:
         return bool((column.cast(pl.Float64).abs() >= FIRST_UNSAFE_INTEGER).any())
     if kind == pl.Date or isinstance(kind, pl.Datetime):
         return not bool(column.dt.year().is_between(FIRST_DAY.year, LAST_DAY.year).all())
-    return isinstance(kind, pl.Duration | pl.Binary | pl.Time)
-
-
-def _kept(column: pl.Series) -> pl.Series:
-    if isinstance(column.dtype, pl.Binary):
-        return column.bin.encode("hex")
-    return column.cast(pl.String)
+    return isinstance(kind, pl.Time)
 
 
 def _number_format(kind: pl.DataType) -> str:

@@ -244,7 +244,7 @@ def encode(answer: pl.DataFrame, form: Format) -> bytes:
     if form == "csv":
         answer.with_columns(
             selectors.datetime().dt.strftime(INSTANT),
-            selectors.nested().map_elements(_nested, return_dtype=pl.String),
+            selectors.nested().map_elements(nested_text, return_dtype=pl.String),
             selectors.string().str.replace(_FORMULA, "'${0}"),
         ).write_csv(buffer)
     elif form == "json":
@@ -275,7 +275,8 @@ def show(value: object) -> str:
     return str(value)
 
 
-def _nested(value: object) -> str:
+def nested_text(value: object) -> str:
+    """A list or struct as a file's cell has it."""
     return str(value.to_list() if isinstance(value, pl.Series) else value)
 
 

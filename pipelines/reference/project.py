@@ -19,10 +19,9 @@ def _variables() -> dict[str, Any]:
     return variables
 
 
-def kpi_ids(*, headline: bool = False) -> tuple[str, ...]:
-    """The KPIs of the scorecard in its order, or those alone that head the pack."""
-    kpis = _variables()["kpis"]
-    return tuple(kpi["kpi_id"] for kpi in kpis if kpi["is_headline"] or not headline)
+def kpi_ids() -> tuple[str, ...]:
+    """The KPIs of the scorecard in its order."""
+    return tuple(kpi["kpi_id"] for kpi in _variables()["kpis"])
 
 
 def headline_kpis() -> dict[str, str]:

@@ -18,6 +18,7 @@ from pipelines.warehouse.dbt import (
     manifest_path,
     parse,
     project_digest,
+    variable,
     warehouse_variable,
 )
 from pipelines.warehouse.planning import (
@@ -53,6 +54,7 @@ __all__ = [
     "project_digest",
     "roll_up",
     "touched_dates",
+    "variable",
     "warehouse_variable",
     "whole_lake",
 ]

@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,17 +55,22 @@ def keep_manifest(book: Book, manifest: Path) -> None:
 
 
 @contextmanager
-def warehouse_variable(path: Path) -> Iterator[None]:
-    """Tell dbt's profile which file to write."""
-    before = os.environ.get(WAREHOUSE_VARIABLE)
-    os.environ[WAREHOUSE_VARIABLE] = str(path)
+def variable(name: str, value: Path) -> Iterator[None]:
+    """Set a variable of the environment, by which what reads it at its start is told of a path."""
+    before = os.environ.get(name)
+    os.environ[name] = str(value)
     try:
         yield
     finally:
         if before is None:
-            del os.environ[WAREHOUSE_VARIABLE]
+            del os.environ[name]
         else:
-            os.environ[WAREHOUSE_VARIABLE] = before
+            os.environ[name] = before
+
+
+def warehouse_variable(path: Path) -> AbstractContextManager[None]:
+    """Tell dbt's profile which file to write."""
+    return variable(WAREHOUSE_VARIABLE, path)
 
 
 def invoke_dbt(

@@ -7,7 +7,7 @@ import yaml
 
 from pipelines import warehouse
 from pipelines.connectors import FORMATS
-from pipelines.reference.project import kpi_ids, kpi_inputs
+from pipelines.reference.project import headline_kpis, kpi_inputs
 
 KPIS: list[dict[str, Any]] = yaml.safe_load(
     (warehouse.PROJECT_DIR / "dbt_project.yml").read_text()
@@ -55,12 +55,12 @@ def test_each_input_is_of_kpis_that_head_the_pack_and_says_where_it_comes_from()
             "input_id"
         ]
         assert one["kpi_ids"]
-        assert set(one["kpi_ids"]) <= set(kpi_ids(headline=True))
+        assert set(one["kpi_ids"]) <= set(headline_kpis())
         assert set(one["landing_formats"]) <= set(FORMATS)
         assert set(one["venue_kinds"]) <= {"own_site", "hpc_allocation", "public_cloud"}
 
 
 def test_without_a_reading_of_the_grid_meter_no_kpi_of_a_site_is_known():
     [meter] = [one for one in kpi_inputs() if one["input_id"] == "site_meter"]
-    assert meter["kpi_ids"] == list(kpi_ids(headline=True))
+    assert meter["kpi_ids"] == list(headline_kpis())
     assert "without" not in meter
